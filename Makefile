@@ -1,0 +1,51 @@
+# `make help` lists the verbs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SERVE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock web bench clean
+
+help: ## List the verbs
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## Map virtual species around the Aletsch glacier and serve the map (SERVE=0 ends after the products)
+	$(BIN)/geoplantnet demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
+
+test: $(VENV)/.dev check ## Check style, types and floors, then run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Style (ruff), types (mypy), floors (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+lock: ## Write constraints.txt anew from a fresh environment
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet $(PIP_ARGS) --editable '.[sdm,identify,serving,cluster,dev]'
+	.lock/bin/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools | sed -E 's/\+cpu$$//' > constraints.txt
+	rm -rf .lock
+
+web: ## Build the web map (needs Node; the result is part of the repository)
+	cd geoplantnet/serving/web && npm ci && npm run build
+
+bench: $(VENV)/.dev ## Run the benchmarks and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and the demo's products
+	rm -rf $(VENV) tiles/demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[sdm,serving]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@ $(VENV)/.demo

@@ -1,0 +1,194 @@
+"""The latent tile: what a model says about a tile, kept as z (y, x, d) and a species head instead of S rasters.
+
+The probability of species k at a cell is one dot product:
+
+    p_k = availability * sigmoid(z . w_k + b_k)
+
+Quantising z to int8 with a scale per dimension keeps 10,000 species in the bytes of 64 MB a tile; the error it makes
+is measured when the tile is written, and z stays float16 when it is too large.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from odc.geo.geobox import GeoBox
+
+from geoplantnet.errors import IntegrityError, ModelError, StorageError
+from geoplantnet.grid.tile_grid import MetaTile, TileGrid
+from geoplantnet.taxonomy.species_list import SpeciesList
+
+Float = npt.NDArray[np.float32]
+
+MEAN_ERROR = 0.002
+"""Largest mean |dp| that int8 may cost."""
+TAIL_ERROR = 0.02
+"""Largest 99.9th percentile of |dp| that int8 may cost."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeciesHead:
+    """One vector and one bias a species, in the order of the species list. Calibration is folded in."""
+
+    species: SpeciesList
+    weights: Float
+    """(species, d)"""
+    bias: Float
+    """(species,), logits"""
+
+    def __post_init__(self) -> None:
+        if self.weights.shape[0] != len(self.species) or self.bias.shape != (len(self.species),):
+            raise ModelError(f"species head is {self.weights.shape} + {self.bias.shape} for {len(self.species)} species; load the head that belongs to the list")
+
+    def probabilities(self, z: Float, species: slice = slice(None)) -> Float:
+        """(n, d) latent vectors -> (species, n) probabilities, float32."""
+        logits = self.weights[species] @ z.T
+        logits += self.bias[species, None]
+        return _sigmoid(logits)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentTile:
+    """Predictions of all species on one meta-tile. Arrays are (y, x, ...), rows north to south."""
+
+    tile: MetaTile
+    z: npt.NDArray[np.generic]
+    """(y, x, d) int8 or float16 (see `scale`)."""
+    scale: Float
+    """(d,): latent value = z * scale."""
+    valid: npt.NDArray[np.bool_]
+    """(y, x): False where the model had nothing to predict from."""
+    availability: Float
+    """(y, x) in [0, 1]: share of the cell where plants can stand (1 - glacier - water ...); 1 where not asked for."""
+    head: SpeciesHead
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    """Model version, plot area in m2, epoch: what a map must state."""
+
+    @property
+    def species(self) -> SpeciesList:
+        return self.head.species
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells (y, x)."""
+        return self.valid.shape  # type: ignore[return-value]
+
+    @property
+    def geobox(self) -> GeoBox:
+        return self.tile.geobox()
+
+    @cached_property
+    def _flat(self) -> Float:
+        """(valid cells, d) latent values."""
+        return self.z[self.valid].astype(np.float32) * self.scale
+
+    def block(self, species: slice) -> Float:
+        """Probabilities (species, y, x) of a slice of the species axis, float32, NaN where not valid."""
+        p = self.head.probabilities(self._flat, species) * self.availability[self.valid]
+        out = np.full((p.shape[0], *self.shape), np.nan, np.float32)
+        out[:, self.valid] = p
+        return out
+
+    def blocks(self, size: int = 32) -> Iterator[tuple[slice, Float]]:
+        """All species in blocks of `size`: (slice of the species axis, probabilities (species, y, x))."""
+        for start in range(0, len(self.species), size):
+            part = slice(start, min(start + size, len(self.species)))
+            yield part, self.block(part)
+
+    def species_map(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> Float:
+        """Probability (y, x) of species k over a window of rows and columns, NaN where not valid."""
+        valid = self.valid[window]
+        z = self.z[window][valid].astype(np.float32) * self.scale
+        out = np.full(valid.shape, np.nan, np.float32)
+        out[valid] = self.head.probabilities(z, slice(k, k + 1))[0] * self.availability[window][valid]
+        return out
+
+    def at(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Float:
+        """Probabilities (n, species) at cells, NaN where not valid."""
+        r, c = np.asarray(rows), np.asarray(columns)
+        p = self.head.probabilities(self.z[r, c].astype(np.float32) * self.scale) * self.availability[r, c]
+        p[:, ~self.valid[r, c]] = np.nan
+        return p.T
+
+
+def quantise(z: Float, valid: npt.NDArray[np.bool_], head: SpeciesHead, *, sample: int = 2000) -> tuple[npt.NDArray[np.generic], Float, dict[str, float]]:
+    """z (y, x, d) -> stored z, scale (d,), and the error made: int8 where it is small enough, else float16.
+
+    The error is measured on up to `sample` evenly spaced valid cells, for all species: mean and 99.9th percentile of
+    |dp| against the unquantised latent (limits MEAN_ERROR, TAIL_ERROR).
+    """
+    inside = z[valid]
+    peak = np.abs(inside).max(axis=0, initial=0.0)
+    scale = np.where(peak > 0, peak / 127, 1).astype(np.float32)
+    chosen = inside[np.linspace(0, len(inside) - 1, min(sample, len(inside))).astype(int)] if len(inside) else inside
+    exact = head.probabilities(chosen)
+    error = np.abs(head.probabilities(np.rint(chosen / scale) * scale) - exact) if len(chosen) else np.zeros((1, 1), np.float32)
+    mean, tail = float(error.mean()), float(np.quantile(error, 0.999))
+    clean = np.where(valid[..., None], z, 0)
+    if mean <= MEAN_ERROR and tail <= TAIL_ERROR:
+        return np.rint(clean / scale).astype(np.int8), scale, {"dtype_bits": 8, "mean_dp": mean, "p999_dp": tail}
+    error = np.abs(head.probabilities(chosen.astype(np.float16).astype(np.float32)) - exact)
+    found = {"dtype_bits": 16, "mean_dp": float(error.mean()), "p999_dp": float(np.quantile(error, 0.999))}
+    return clean.astype(np.float16), np.ones_like(scale), found
+
+
+def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
+    """Write a latent tile as Zarr v3 at `path`, which must not exist (wrap it in `storage.write_beside`)."""
+    attributes = {
+        "tile": tile.tile.id,
+        "crs": tile.tile.grid.crs,
+        "tile_size": tile.tile.grid.tile_size,
+        "cell_size": tile.tile.grid.cell_size,
+        "species": tile.species.to_dict(),
+        **tile.attributes,
+    }
+    root = zarr.create_group(str(path), zarr_format=3, attributes=attributes)  # type: ignore[arg-type]
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "z": tile.z,
+        "scale": tile.scale,
+        "valid": tile.valid,
+        "availability": np.rint(tile.availability * 255).astype(np.uint8),
+        "head_weights": tile.head.weights,
+        "head_bias": tile.head.bias,
+    }
+    for name, values in arrays.items():
+        root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
+
+
+def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
+    """Read a latent tile. Raises StorageError when absent, IntegrityError when it cannot be a tile of `grid`."""
+    if not Path(path).exists():
+        raise StorageError(f"no latent tile at {path}; make it with `geoplantnet map`")
+    try:
+        root = zarr.open_group(str(path), mode="r")
+        arrays = {name: np.asarray(root[name][...]) for name in ("z", "scale", "valid", "availability", "head_weights", "head_bias")}  # type: ignore[index]
+        attributes = dict(root.attrs)
+    except Exception as error:
+        raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
+    if (attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")) != (grid.crs, grid.tile_size, grid.cell_size):
+        raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
+    species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
+    return LatentTile(
+        tile=grid.tile(str(attributes.pop("tile"))),
+        z=arrays["z"],
+        scale=arrays["scale"].astype(np.float32),
+        valid=arrays["valid"].astype(bool),
+        availability=arrays["availability"].astype(np.float32) / 255,
+        head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
+        attributes=attributes,
+    )
+
+
+def _sigmoid(logits: Float) -> Float:
+    """In place, without overflow."""
+    np.negative(np.abs(logits, out=(magnitude := np.empty_like(logits))), out=magnitude)
+    np.exp(magnitude, out=magnitude)
+    positive = 1 / (1 + magnitude)
+    return np.where(logits >= 0, positive, magnitude * positive)

@@ -1,0 +1,202 @@
+"""YAML -> Recipe and Modality, with errors that name file, key, value, what is allowed and the nearest spelling."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from geoplantnet.config.recipe import Recipe
+from geoplantnet.cubes.modality import Modality
+from geoplantnet.errors import ConfigurationError, did_you_mean
+from geoplantnet.grid.tile_grid import TileGrid
+
+MAX_BYTES = 1_000_000
+PACKAGED = Path(__file__).parent
+_CHECKOUT = PACKAGED.parent.parent
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without anchors (no alias bombs) and without repeated keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed in a recipe", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.value[i][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def find_recipe(name: str | os.PathLike[str]) -> Path:
+    """A recipe file: the path itself, or NAME.yaml of the working directory's, the checkout's or the package's recipes."""
+    given = Path(name)
+    candidates = [given, *(folder / f"{given}.yaml" for folder in recipe_folders())]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = sorted({p.stem for folder in recipe_folders() for p in folder.glob("*.yaml")})
+    raise ConfigurationError(f"no recipe {str(name)!r}; give a path, or one of {', '.join(known) or 'none here'}.{did_you_mean(given.stem, known)}")
+
+
+def recipe_folders() -> list[Path]:
+    """Where recipes are looked for by name."""
+    return [p for p in (Path("configs"), _CHECKOUT / "configs", PACKAGED / "recipes") if p.is_dir()]
+
+
+def load_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store: Path | None = None) -> Recipe:
+    """Read and check a recipe. `data` and `store` override the recipe's. Raises ConfigurationError with every fault found."""
+    file = Path(path)
+    raw = read_yaml(file)
+    chosen = data or os.environ.get("GEOPLANTNET_DATA") or raw.get("data")
+    raw = {**raw, **({"data": str(chosen)} if chosen else {}), **({"store": str(store)} if store else {})}
+    return _checked(Recipe, _expand(raw, str(chosen) if chosen else None, file), file)
+
+
+def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
+    """Read `NAME.yaml` of the first folder that has it; the modality is called `key`."""
+    for folder in folders:
+        file = folder / f"{name}.yaml"
+        if file.is_file():
+            raw = read_yaml(file)
+            known = set(Modality.__dataclass_fields__) - {"name"}
+            for unknown in sorted(set(raw) - known):
+                raise ConfigurationError(f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(unknown, known)}")
+            try:
+                return Modality(**{**raw, "name": key, "bands": tuple(raw.get("bands", ()))})
+            except TypeError as error:
+                raise ConfigurationError(f"{file}: {error}") from error
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{file}: {error}") from error
+    available = sorted({p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
+    raise ConfigurationError(f"modality {key!r}: no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}")
+
+
+def modality_folders(recipe_file: Path) -> list[Path]:
+    """Where modality definitions are looked for: beside the recipe, then with the shipped recipes."""
+    return [recipe_file.parent / "modalities", *(folder / "modalities" for folder in recipe_folders())]
+
+
+def load_tile_ids(tiles: str | tuple[str, ...], grid: TileGrid) -> list[str]:
+    """Tile ids of a named grid (first column of tiles/NAME.csv) or of a list, checked against the grid."""
+    if isinstance(tiles, tuple):
+        ids = list(tiles)
+    else:
+        folders = [p for p in (Path("tiles"), _CHECKOUT / "tiles", PACKAGED / "grids") if p.is_dir()]
+        file = next((f / f"{tiles}.csv" for f in folders if (f / f"{tiles}.csv").is_file()), None)
+        if file is None:
+            known = sorted({p.stem for folder in folders for p in folder.glob("*.csv")})
+            raise ConfigurationError(f"grid.tiles: no grid named {tiles!r}; there are {', '.join(known)}.{did_you_mean(tiles, known)}")
+        ids = [line.split(",")[0] for line in file.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+    if not ids:
+        raise ConfigurationError("grid.tiles: no tile is named; list at least one tile id")
+    if len(set(ids)) != len(ids):
+        raise ConfigurationError(f"grid.tiles: {next(t for t in ids if ids.count(t) > 1)!r} stands twice")
+    return [grid.tile(tile_id).id for tile_id in ids]
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML mapping, safely. Raises ConfigurationError naming file and line."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigurationError(f"{file}: {file.stat().st_size} bytes; a recipe has at most {MAX_BYTES}")
+        value = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{file}: a mapping of keys was expected, found {type(value).__name__}")
+    return value
+
+
+def _expand(value: Any, data: str | None, file: Path) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _expand(v, data, file) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, data, file) for v in value]
+    if isinstance(value, str) and "{data}" in value:
+        if data is None:
+            raise ConfigurationError(f"{file}: {value!r} needs `data:` in the recipe, --data, or the environment variable GEOPLANTNET_DATA")
+        return value.replace("{data}", data)
+    return value
+
+
+def _checked(model: type[Recipe], raw: dict[str, Any], file: Path) -> Recipe:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        faults = [_sentence(e, model, file) for e in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(faults)) from error
+
+
+def _sentence(error: Any, model: type[BaseModel], file: Path) -> str:
+    """One fault as a line: file: key: what is wrong with which value, what is allowed, the nearest spelling."""
+    loc = [part for part in error["loc"] if not _is_tag(part, error["loc"], model)]
+    key = ".".join(str(p) for p in loc) or "recipe"
+    value = error.get("input")
+    if error["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(model, error["loc"][:-1]))
+        return f"{file}: {key}: unknown key {loc[-1]!r}; allowed: {', '.join(allowed)}.{did_you_mean(str(loc[-1]), allowed)}"
+    if error["type"] == "missing":
+        return f"{file}: {key}: missing; add it"
+    if error["type"] == "union_tag_invalid":
+        tags = [t.strip("' ") for t in error["ctx"]["expected_tags"].split(",")]
+        return f"{file}: {key}.kind: {error['ctx']['tag']!r} is none of {', '.join(tags)}.{did_you_mean(error['ctx']['tag'], tags)}"
+    if error["type"] == "literal_error":
+        allowed = [a.strip().strip("'") for a in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{file}: {key}: {value!r} is none of {', '.join(allowed)}.{did_you_mean(str(value), allowed)}"
+    shown = repr(value) if not isinstance(value, dict) else "the section"
+    return f"{file}: {key}: {error['msg'].removeprefix('Value error, ')} (found {shown[:120]})"
+
+
+def _is_tag(part: Any, loc: tuple[Any, ...], model: type[BaseModel]) -> bool:
+    """pydantic puts the discriminator's value into the location of a fault; a reader has no such key."""
+    return isinstance(part, str) and part in _tags(model) and loc[0] in ("occurrences", "modalities") and part != loc[-1]
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    return {tag for section in _sections(model) for tag in _kinds(section)}
+
+
+def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
+    kind = section.model_fields.get("kind")
+    return typing.get_args(kind.annotation) if kind else ()
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> set[str]:
+    """Field names of the section a location points into."""
+    here: set[type[BaseModel]] = {model}
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        tagged = {s for s in here if part in _kinds(s)}
+        stepped = {s for section in here if part in section.model_fields for s in _models_in(section.model_fields[part].annotation)}
+        here = tagged or stepped or here
+    return {name for section in here for name in section.model_fields}
+
+
+def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for field in model.model_fields.values():
+        for inner in _models_in(field.annotation):
+            yield inner
+            yield from _sections(inner)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif isinstance(annotation, types.UnionType) or typing.get_args(annotation):
+        for inner in typing.get_args(annotation):
+            yield from _models_in(inner)

@@ -1,0 +1,254 @@
+"""The recipe: one YAML file that says all a run needs. Unknown keys are refused.
+
+Paths are relative to the working directory; `{data}` stands for the recipe's `data` folder (overridden by --data or the
+environment variable GEOPLANTNET_DATA). A modality's `definition` names a file of the `modalities` folder beside the recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridSection(Section):
+    tiles: str | tuple[str, ...]
+    """A named grid (tiles/NAME.csv) or a list of tile ids."""
+    tile_size: int = 25_000
+    cell_size: int = 50
+
+
+class WorldSection(Section):
+    """A virtual world: real or fractal relief with virtual species of known probability."""
+
+    relief: Literal["aletsch", "fractal"] = "aletsch"
+    species: int = Field(160, ge=2, le=20_000)
+
+
+class VirtualPlots(Section):
+    kind: Literal["virtual-plots"]
+    plots: int = Field(ge=1)
+
+
+class VirtualRecords(Section):
+    kind: Literal["virtual-records"]
+    records: int = Field(ge=1)
+
+
+class SwissForestPlots(Section):
+    """Systematic 4 km forest grid: presence-absence."""
+
+    kind: Literal["swiss-forest-plots"]
+    folder: Path
+    area: Literal[30, 200, 500] = 500
+
+
+class SwissForestReleves(Section):
+    """Preferential relevés, 1930s-1969: presence-only."""
+
+    kind: Literal["swiss-forest-releves"]
+    folder: Path
+
+
+class SwissWetlandPlots(Section):
+    kind: Literal["swiss-wetland-plots"]
+    folder: Path
+
+
+class EuForest(Section):
+    """EU-Forest 1 km tree records: presence-only."""
+
+    kind: Literal["eu-forest"]
+    archive: Path
+
+
+class DarwinCoreFile(Section):
+    """Any Darwin Core table (CSV or TSV) of presence-only records."""
+
+    kind: Literal["darwin-core"]
+    file: Path
+
+
+OccurrenceSection = Annotated[
+    VirtualPlots | VirtualRecords | SwissForestPlots | SwissForestReleves | SwissWetlandPlots | EuForest | DarwinCoreFile,
+    Field(discriminator="kind"),
+]
+
+
+class BackboneSection(Section):
+    """Where accepted names, synonyms and traits come from."""
+
+    reference: Path
+    synonyms: Path
+    iucn: Path | None = None
+    """A user's own table of IUCN categories (never shipped)."""
+
+
+class SpeciesSection(Section):
+    minimum_plots: int = Field(5, ge=1)
+    """Presence-absence plots a species must be found in to be modelled."""
+    minimum_records: int = Field(0, ge=0)
+    """Presence-only records a species must have to be modelled."""
+
+
+class QualitySection(Section):
+    bounds: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees (WGS 84): records outside are rejected and counted."""
+    maximum_uncertainty: float | None = Field(None, gt=0)
+    """Largest coordinateUncertaintyInMeters accepted."""
+
+
+class VirtualSource(Section):
+    kind: Literal["virtual-sentinel2", "virtual-landsat", "virtual-climate", "virtual-bioclim", "virtual-terrain", "virtual-landcover"]
+
+
+class TerrainSection(Section):
+    kind: Literal["terrain"]
+    dems: tuple[Path, ...] = Field(min_length=1)
+    """GeoTIFF elevation models, the first with data wins."""
+
+
+class ClimateSection(Section):
+    kind: Literal["lapse-rate-climate"]
+    temperature: Path
+    precipitation: Path
+    reference_elevation: Path
+    dems: tuple[Path, ...] = ()
+
+
+class SentinelSection(Section):
+    kind: Literal["sentinel2-scene"]
+    scene: Path
+
+
+class LandCoverSection(Section):
+    kind: Literal["land-systems"]
+    land_systems: Path
+    classes: Path
+    lights: Path | None = None
+    scene: Path | None = None
+    """A Sentinel-2 scene that refines the cover where it is clear."""
+
+
+class RasterSection(Section):
+    """Any GeoTIFF of the user's."""
+
+    kind: Literal["raster"]
+    path: Path
+    bands: tuple[str, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    plausible: tuple[float, float] | None = None
+
+
+SourceSection = Annotated[
+    VirtualSource | TerrainSection | ClimateSection | SentinelSection | LandCoverSection | RasterSection,
+    Field(discriminator="kind"),
+]
+
+
+class ModalitySection(Section):
+    definition: str
+    """Name of a file in the `modalities` folder, without .yaml."""
+    source: SourceSection
+    train: bool = True
+    """False keeps the modality in the cube (for masks, pictures) but out of the model."""
+
+
+class StepSection(Section):
+    name: str
+    epochs: int = Field(ge=0)
+    pa: float = Field(0.0, ge=0)
+    po: float = Field(0.0, ge=0)
+    learning_rate: float = Field(1e-3, gt=0)
+
+
+class TrainingSection(Section):
+    steps: tuple[StepSection, ...] = Field(min_length=1)
+    batch: int = Field(64, ge=2)
+    weight_decay: float = Field(1e-2, ge=0)
+    threads: int = Field(2, ge=1)
+    width: int = Field(32, ge=4)
+    latent: int = Field(128, ge=8)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    background: int = Field(0, ge=0)
+    """Uniform background sites added to the presence-only ones, drawn over the mapped tiles."""
+    measured: tuple[str, ...] = ()
+    """Modalities whose values at a plot come from what was measured there, not from the cube."""
+
+
+class ValidationSection(Section):
+    block: float = Field(gt=0)
+    """Side of a spatial block, metres; at least the range of autocorrelation."""
+    folds: int = Field(5, ge=2)
+    held_out: Literal["one", "all"] = "one"
+    """`one`: fold 0 is held out of the mapped model. `all`: every fold in turn, then the mapped model sees all."""
+    test: tuple[str, ...] = ()
+    """datasetIDs of the presence-absence plots scored; empty = all."""
+
+
+class MapSection(Section):
+    plot_area: float = Field(gt=0)
+    """Plot area in m2 to which the probabilities refer."""
+    require_any: tuple[str, ...] = ()
+    """Cells without any of these modalities stay empty; () maps wherever the model has data."""
+    unavailable: dict[str, tuple[str, ...]] = {}
+    """modality -> bands whose fractions cannot hold plants (glacier, water): p is reduced by their share."""
+
+
+class ClusterSection(Section):
+    workers: int = Field(2, ge=1)
+    memory: str = "auto"
+    """Per worker, such as 4GB."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler; None starts a local cluster."""
+
+
+class Recipe(Section):
+    title: str
+    notice: str
+    """One sentence a map shows at all times: what these predictions are, and are not."""
+    description: str = ""
+    licence: str = "CC-BY-4.0"
+    attribution: tuple[str, ...] = ()
+    store: Path
+    data: Path | None = None
+    seed: int = 0
+    interval: tuple[str, str] = ("2000-01-01T00:00:00Z", "2025-12-31T23:59:59Z")
+    """First and last moment the predictions stand for, UTC."""
+    grid: GridSection
+    world: WorldSection | None = None
+    occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
+    backbone: BackboneSection | None = None
+    species: SpeciesSection = SpeciesSection()
+    quality: QualitySection = QualitySection()
+    modalities: dict[str, ModalitySection] = Field(min_length=1)
+    training: TrainingSection
+    validation: ValidationSection
+    map: MapSection
+    indicators: tuple[str, ...] = Field(min_length=1)
+    cluster: ClusterSection = ClusterSection()
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Recipe:
+        virtual = [o.kind for o in self.occurrences if o.kind.startswith("virtual")]
+        virtual += [m.source.kind for m in self.modalities.values() if m.source.kind.startswith("virtual")]
+        if virtual and self.world is None:
+            raise ValueError(f"{virtual[0]} needs a `world:` section")
+        if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
+            raise ValueError("real occurrences need a `backbone:` section (reference, synonyms)")
+        for where, names in (("training.measured", self.training.measured), ("map.require_any", self.map.require_any), ("map.unavailable", self.map.unavailable)):
+            for name in names:
+                if name not in self.modalities:
+                    raise ValueError(f"{where} names {name!r}, which is none of the modalities {sorted(self.modalities)}")
+        if not any(m.train for m in self.modalities.values()):
+            raise ValueError("every modality says `train: false`; a model needs at least one")
+        return self

@@ -1,0 +1,92 @@
+"""Floor 4: indicators of plant diversity, accumulated over species blocks. No torch here.
+
+A new indicator is one class and one line of `INDICATORS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import xarray as xr
+
+from geoplantnet.assemblages.blocks import Array, Blocks, checked, row_strips
+from geoplantnet.assemblages.sets import above, expected_f1_threshold
+from geoplantnet.errors import ConfigurationError, InputError, did_you_mean
+from geoplantnet.indicators.composition import WoodyShare, invasives, tree_richness
+from geoplantnet.indicators.conservation import IucnWorst, Threatened, eu_directive, rare
+from geoplantnet.indicators.diversity import Richness, Shannon
+from geoplantnet.indicators.indicator import Indicator, IndicatorClass, IndicatorInfo, SpeciesBlock, Storage
+
+__all__ = ["INDICATORS", "Indicator", "IndicatorClass", "IndicatorInfo", "SpeciesBlock", "Storage", "compute", "indicator"]
+
+INDICATORS: dict[str, Callable[[], Indicator]] = {
+    "shannon": Shannon,
+    "richness": Richness,
+    "tree_richness": tree_richness,
+    "woody_share": WoodyShare,
+    "invasives": invasives,
+    "eu_directive": eu_directive,
+    "rare": rare,
+    "iucn_worst": IucnWorst,
+    "threatened": Threatened,
+}
+
+
+def indicator(name: str) -> Indicator:
+    """A fresh indicator. Raises ConfigurationError with the nearest spelling."""
+    if name not in INDICATORS:
+        raise ConfigurationError(f"{name!r} is no indicator; there are {', '.join(INDICATORS)}.{did_you_mean(name, INDICATORS)}")
+    return INDICATORS[name]()
+
+
+def compute(
+    names: Sequence[str], blocks: Blocks, traits: pd.DataFrame, shape: tuple[int, int], *, threshold: Array | float | None = None
+) -> xr.Dataset:
+    """Indicators of a raster of communities: variables (y, x), float32, NaN = no data, in the order of `names`.
+
+    `traits` has one row a species, in the order of the species axis; `shape` is (y, x). The species set, where an
+    indicator reads it, is {p > threshold}: one number, (y, x), or by default MaxExp, which costs further passes over
+    the blocks. Raises ConfigurationError for an unknown name, InputError when blocks or traits break their contract.
+    """
+    chosen = [indicator(name) for name in dict.fromkeys(names)]
+    if not chosen:
+        raise ConfigurationError(f"no indicator asked for; there are {', '.join(INDICATORS)}")
+    uses_set = any(one.info.uses_set for one in chosen)
+    if uses_set and threshold is None:
+        threshold = expected_f1_threshold(blocks, shape)
+    strips: list[tuple[slice, list[Indicator]]] = []
+    done = 0
+    for species, p in checked(blocks, shape):
+        done = species.stop
+        if not strips:
+            strips = [(rows, [indicator(one.info.id) for one in chosen]) for rows in row_strips(p)]
+            for rows, indicators in strips:
+                for one in indicators:
+                    one.start((rows.stop - rows.start, shape[1]))
+        table = traits.iloc[species]
+        if len(table) != p.shape[0]:
+            raise InputError(f"the traits table has {len(traits)} rows, the blocks reach species {done}; give one row a species, in the list's order")
+        for rows, indicators in strips:
+            part = p[:, rows, :]
+            member = above(part, _rows(threshold, rows)) if uses_set else None
+            block = SpeciesBlock(species=species, p=part, member=member, traits=table)
+            for one in indicators:
+                one.update(block)
+    if done != len(traits):
+        raise InputError(f"the traits table has {len(traits)} rows, the blocks hold {done} species; give one row a species, in the list's order")
+    parts = [xr.merge([one.finish() for one in indicators], join="exact") for _, indicators in strips]
+    return _stack(parts)
+
+
+def _rows(threshold: Array | float | None, rows: slice) -> Array | float:
+    """The threshold of some rows of the raster."""
+    return threshold[rows, :] if getattr(threshold, "ndim", 0) else threshold
+
+
+def _stack(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Strips put one below the other. What xarray forgets in between, the encoding, is kept."""
+    out = xr.concat(parts, dim="y", combine_attrs="override")
+    for name, variable in out.data_vars.items():
+        variable.encoding = dict(parts[0][name].encoding)
+    return out

@@ -1,0 +1,75 @@
+"""A trained model on disk: safetensors for the weights, JSON for all else. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+
+from geoplantnet.cubes.modality import Modality
+from geoplantnet.errors import ModelError
+from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
+from geoplantnet.storage import write_beside
+from geoplantnet.taxonomy.species_list import SpeciesList
+
+_WEIGHTS, _FACTS = "weights.safetensors", "model.json"
+
+
+def save(model: DeepSDM, folder: str | os.PathLike[str], **facts: object) -> None:
+    """Commit a checkpoint folder. `facts` (plot area, records used, skill ...) are kept and given back by `load`."""
+    description = {
+        "architecture": asdict(model.architecture),
+        "grid": asdict(model.grid),
+        "modalities": [asdict(m) for m in model.modalities],
+        "normalisation": {k: {"mean": n.mean.tolist(), "std": n.std.tolist()} for k, n in model.normalisation.items()},
+        "species": model.species.to_dict(),
+        "facts": facts,
+    }
+    with write_beside(folder) as temporary:
+        temporary.mkdir()
+        safetensors.torch.save_file(model.state_dict(), temporary / _WEIGHTS)
+        (temporary / _FACTS).write_text(json.dumps(description, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+
+
+def load(folder: str | os.PathLike[str]) -> tuple[DeepSDM, dict[str, object]]:
+    """The model (in eval mode) and its facts. Raises ModelError when the folder holds no matching checkpoint."""
+    path = Path(folder)
+    try:
+        d = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+        weights = safetensors.torch.load_file(path / _WEIGHTS)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelError(f"no readable checkpoint at {path} ({error}); train it with `geoplantnet train`") from error
+    model = DeepSDM(
+        modalities=_modalities(d["modalities"]),
+        grid=TileGrid(**{**d["grid"], "bounds": tuple(d["grid"]["bounds"])}),
+        species=SpeciesList.from_dict(d["species"]),
+        normalisation={k: Normalisation(mean=np.array(n["mean"], np.float32), std=np.array(n["std"], np.float32)) for k, n in d["normalisation"].items()},
+        architecture=Architecture(**d["architecture"]),
+    )
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"the weights at {path} do not fit the model they lie beside: {error}") from error
+    return model.eval(), d["facts"]
+
+
+def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
+    """Raise ModelError unless every modality of the model is among `modalities`, equal in every field."""
+    given = {m.name: m for m in modalities}
+    for m in model.modalities:
+        if m.name not in given:
+            raise ModelError(f"the model was trained with modality {m.name!r}, the recipe has {sorted(given)}; add it or train again")
+        if given[m.name] != m:
+            raise ModelError(f"modality {m.name!r} changed since the model was trained; train again with `geoplantnet train`")
+
+
+def _modalities(rows: list[dict[str, object]]) -> list[Modality]:
+    return [Modality(**{**row, "bands": tuple(row["bands"])}) for row in rows]  # type: ignore[arg-type]
+
+

@@ -1,0 +1,79 @@
+"""One encoder per modality, translation-equivariant on its own grid: a patch gives what the whole tile gives there.
+
+No padding, no batch statistics, no normalisation over space, no pooling that depends on the patch. Every encoder maps
+(n, channels, y, x) to (n, width, cells_y, cells_x), where a patch holds exactly one cell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geoplantnet.cubes.modality import STEM_OVERLAP
+
+
+def box_mean(x: Tensor, side: int) -> Tensor:
+    """Mean over side x side windows, valid positions only; separable, so cheap for wide windows."""
+    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), stride=1), (1, side), stride=1)
+
+
+def crop(x: Tensor, margin: int) -> Tensor:
+    """Cut `margin` rows and columns from each side."""
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin] if margin else x
+
+
+class BoxPyramid(nn.Module):
+    """Means over 1, 5 and all cells of the window, side by side: the centre, its surroundings, its landscape."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.sides = tuple(sorted({1, min(5, window), window}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = [crop(box_mean(x, side) if side > 1 else x, (self.window - side) // 2) for side in self.sides]
+        return torch.cat(means, dim=1)
+
+
+class CellEncoder(nn.Module):
+    """Rasters on the cells: a pointwise MLP, then a box pyramid when it sees more than its own cell."""
+
+    def __init__(self, channels: int, width: int, window: int) -> None:
+        super().__init__()
+        self.point = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU())
+        self.pyramid = BoxPyramid(window)
+        self.out = nn.Conv2d(width * len(self.pyramid.sides), width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.pyramid(self.point(x)))
+
+
+class ImageEncoder(nn.Module):
+    """Imagery finer than the cell: a stem strided by the pixels of a cell puts its features exactly on the cells."""
+
+    def __init__(self, channels: int, width: int, window: int, ratio: int, *, layers: int = 2) -> None:
+        super().__init__()
+        side = ratio + 2 * STEM_OVERLAP
+        blocks: list[nn.Module] = [nn.Conv2d(channels, width, side, stride=ratio), nn.GELU()]
+        for _ in range(layers):
+            blocks += [nn.Conv2d(width, width, 3), nn.GELU()]
+        self.features = nn.Sequential(*blocks)
+        self.pyramid = BoxPyramid(window - 2 * layers)
+        self.out = nn.Conv2d(width * len(self.pyramid.sides), width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.pyramid(self.features(x)))
+
+
+class CoarseEncoder(nn.Module):
+    """Fields coarser than the cell: encoded once per source pixel, the features then gathered bilinearly to cells."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.point = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, width, 1))
+
+    def forward(self, x: Tensor, weight_y: Tensor, weight_x: Tensor) -> Tensor:
+        """`weight_y` (n, cells_y, rows) and `weight_x` (n, cells_x, columns): bilinear weights of the cell centres."""
+        rows = torch.einsum("nyi,ncij->ncyj", weight_y, self.point(x))
+        return torch.einsum("nxj,ncyj->ncyx", weight_x, rows)

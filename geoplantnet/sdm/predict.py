@@ -1,0 +1,62 @@
+"""Dense mapping: the model over a whole tile, each modality encoded once, in strips of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
+from geoplantnet.cubes.patches import Patch, tile_patch
+from geoplantnet.errors import NoDataError
+from geoplantnet.grid.tile_grid import MetaTile, TileGrid
+from geoplantnet.sdm.model import DeepSDM
+
+Float = npt.NDArray[np.float32]
+
+
+def predict_tile(model: DeepSDM, tile: MetaTile, cube: Path, *, rows_per_strip: int = 50) -> tuple[Float, npt.NDArray[np.bool_]]:
+    """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube.
+
+    Equal to predicting every cell from its own patch. Memory is bounded by the strip, not by the tile.
+    Raises NoDataError when no modality the model knows holds anything over the tile.
+    """
+    patches = {m.name: tile_patch(cube, m, tile) for m in model.modalities}
+    side = tile.grid.cells_per_side
+    z = np.empty((side, side, model.architecture.latent), np.float32)
+    valid = np.empty((side, side), bool)
+    with torch.inference_mode():
+        for rows in _strips(side, rows_per_strip):
+            part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in model.modalities}
+            latent, present = model.latent(part)
+            z[rows] = latent[0].permute(1, 2, 0).numpy()
+            valid[rows] = present[0].numpy()
+    if not valid.any():
+        raise NoDataError(f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile")
+    return z, valid
+
+
+def _strips(side: int, height: int) -> Iterator[slice]:
+    for start in range(0, side, height):
+        yield slice(start, min(start + height, side))
+
+
+def _strip(patch: Patch, m: Modality, grid: TileGrid, rows: slice) -> Patch:
+    """The rows of a tile's patch that a strip of cells needs."""
+    if patch.weight_y is not None:
+        used = np.flatnonzero(patch.weight_y[0, rows].any(axis=0))
+        need = slice(used[0], used[-1] + 1)
+        return Patch(values=patch.values[..., need, :], weight_y=patch.weight_y[:, rows, need], weight_x=patch.weight_x)
+    ratio = int(m.cell_ratio(grid))
+    around = 2 * ((m.window // 2) * ratio + (STEM_OVERLAP if ratio > 1 else 0))
+    return Patch(values=patch.values[..., rows.start * ratio : rows.stop * ratio + around, :])
+
+
+def covered(valid: Mapping[str, npt.NDArray[np.bool_]], required: tuple[str, ...], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(y, x): cells where at least one of the `required` modalities is valid; everywhere when none is required."""
+    if not required:
+        return np.ones(shape, bool)
+    return np.logical_or.reduce([valid[name] for name in required])

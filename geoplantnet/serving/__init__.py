@@ -1,0 +1,16 @@
+"""Maps over the network (floor 5): one catalog in, one ASGI application out.
+
+    app           the application and its routes      wms, capabilities    Web Map Service 1.3.0 and 1.1.1
+    mosaic        catalog rasters read as one         ogc, providers       OGC APIs, pygeoapi behind a narrow door
+    render        layers -> PNG, for every facade     styles, legend       colours, and how a layer is read
+    crs           axis order                          exceptions           an error -> HTTP status and OGC code
+    web           the page
+
+A facade parses (axis order, styles, names), the mosaic reads, the renderer draws. Runs without torch.
+"""
+
+from geoplantnet.serving.app import create_app
+from geoplantnet.serving.mosaic import Mosaic
+from geoplantnet.serving.render import render
+
+__all__ = ["Mosaic", "create_app", "render"]

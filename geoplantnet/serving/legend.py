@@ -1,0 +1,149 @@
+"""How a layer is read: one description, told as JSON to programs and drawn as PNG for people."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from geoplantnet.catalog.product import Layer
+from geoplantnet.serving import styles
+
+_STOPS = 17
+"""Colours of a continuous ramp told to programs."""
+_TICKS = 5
+
+_WIDTH, _MARGIN, _RAMP_HEIGHT, _SWATCH = 280, 12, 18, 16
+_TEXT, _FAINT, _LINE, _PAPER = "#1a1a1a", "#555555", "#777777", "#ffffff"
+_UNITLESS = ("", "1", "class")
+
+
+def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
+    """Everything a legend says of a layer, JSON-able.
+
+    `colors` are `#rrggbb`, evenly spaced from the low to the high end of `range`; empty for a layer of classes.
+    `ticks` are the numbers to write below them. `unit` is `1` for a number without unit.
+    """
+    low, high = layer.range
+    stops = [] if layer.classes else [round(i * (styles.STEPS - 1) / (_STOPS - 1)) for i in range(_STOPS)]
+    return {
+        "id": layer.id,
+        "title": layer.title,
+        "description": layer.description,
+        "family": layer.family,
+        "kind": "classes" if layer.classes else "continuous",
+        "unit": layer.unit,
+        "range": None if layer.classes else [low, high],
+        "colors": [_hex(color) for color in styles.colors(layer, style)[stops]],
+        "ticks": []
+        if layer.classes
+        else [{"value": low + (high - low) * i / (_TICKS - 1), "label": label} for i, label in enumerate(_tick_labels(low, high))],
+        "classes": [{"value": c.value, "label": c.label, "color": c.color} for c in layer.classes],
+        "direction": layer.direction,
+        "attribution": layer.attribution,
+        "styles": list(styles.styles_of(layer)),
+    }
+
+
+def draw(layer: Layer, style: str = styles.DEFAULT) -> bytes:
+    """The legend as PNG: title, unit, the ramp with its numbers or the classes with their labels, the direction in words."""
+    description = describe(layer, style)
+    image = Image.new("RGB", (_WIDTH, _paint(None, description)), _PAPER)
+    _paint(ImageDraw.Draw(image), description)
+    out = BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def size(layer: Layer) -> tuple[int, int]:
+    """Width and height of the drawn legend, pixels."""
+    return _WIDTH, _paint(None, describe(layer))
+
+
+def _paint(canvas: ImageDraw.ImageDraw | None, legend: dict[str, Any]) -> int:
+    """Draw from top to bottom and return the height; without a canvas, only measure."""
+    y = _MARGIN
+    unit = "" if legend["unit"] in _UNITLESS else f" ({legend['unit']})"
+    y = _write(canvas, y, legend["title"] + unit, 15, _TEXT) + 4
+    y = _paint_classes(canvas, y, legend["classes"]) if legend["classes"] else _paint_ramp(canvas, y, legend)
+    if legend["direction"]:
+        y = _write(canvas, y + 4, legend["direction"], 13, _FAINT)
+    return y + _MARGIN
+
+
+def _paint_ramp(canvas: ImageDraw.ImageDraw | None, y: int, legend: dict[str, Any]) -> int:
+    left, right = _MARGIN, _WIDTH - _MARGIN - 1
+    colors = [_rgb(color) for color in legend["colors"]]
+    if canvas:
+        for x in range(left, right + 1):
+            place = (x - left) / (right - left) * (len(colors) - 1)
+            k = min(int(place), len(colors) - 2)
+            between = tuple(round(a + (b - a) * (place - k)) for a, b in zip(colors[k], colors[k + 1], strict=True))
+            canvas.line([(x, y), (x, y + _RAMP_HEIGHT)], fill=between)
+        canvas.rectangle([left, y, right, y + _RAMP_HEIGHT], outline=_LINE)
+    y += _RAMP_HEIGHT
+    font = _font(12)
+    for i, tick in enumerate(legend["ticks"]):
+        middle = left + (right - left) * i / (len(legend["ticks"]) - 1)
+        width = font.getlength(tick["label"])
+        if canvas:
+            canvas.line([(round(middle), y), (round(middle), y + 4)], fill=_LINE)
+            canvas.text((min(max(middle - width / 2, left), right - width), y + 5), tick["label"], fill=_TEXT, font=font)
+    return y + 5 + 16
+
+
+def _paint_classes(canvas: ImageDraw.ImageDraw | None, y: int, classes: list[dict[str, Any]]) -> int:
+    for one in classes:
+        if canvas:
+            canvas.rectangle([_MARGIN, y, _MARGIN + _SWATCH, y + _SWATCH], fill=one["color"], outline=_LINE)
+        y = max(_write(canvas, y, one["label"], 13, _TEXT, left=_MARGIN + _SWATCH + 8), y + _SWATCH) + 5
+    return y
+
+
+def _write(canvas: ImageDraw.ImageDraw | None, y: int, text: str, points: int, color: str, *, left: int = _MARGIN) -> int:
+    """Text wrapped to the legend's width; returns where the next line starts."""
+    font = _font(points)
+    for line in _wrap(text, font.getlength, _WIDTH - _MARGIN - left):
+        if canvas:
+            canvas.text((left, y), line, fill=color, font=font)
+        y += round(points * 1.35)
+    return y
+
+
+def _wrap(text: str, length: Callable[[str], float], width: float) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        if lines and length(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _tick_labels(low: float, high: float) -> list[str]:
+    """The shortest decimals that tell the ticks apart and lie within 1 % of a step of them, or 4 significant digits."""
+    values = [low + (high - low) * i / (_TICKS - 1) for i in range(_TICKS)]
+    step = (high - low) / (_TICKS - 1)
+    for decimals in range(7):
+        labels = [f"{v:.{decimals}f}" for v in values]
+        if all(abs(float(label) - v) <= step / 100 for label, v in zip(labels, values, strict=True)) and max(map(len, labels)) <= 9:
+            return labels
+    return [f"{v:.4g}" for v in values]
+
+
+@functools.cache
+def _font(points: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(points)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
+    return font
+
+
+def _hex(rgb: Any) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*(int(v) for v in rgb))
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -1,0 +1,132 @@
+// Build dist/ from src/: one script, one style sheet, the page, Europe's countries, the licences of what is bundled.
+// Same sources and lock file, same bytes: no dates, no hashes in names, no source maps.
+import { createHash } from "node:crypto";
+import { readFile, readdir, rm, mkdir, writeFile, copyFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import * as esbuild from "esbuild";
+import { merge, mesh } from "topojson-client";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const src = path.join(here, "src");
+const dist = path.join(here, "dist");
+// West, south, east, north in degrees: what EPSG:3035 can show without folding.
+const EUROPE = [-32, 26, 58, 74];
+// Degrees: about 500 m, half a line's width at 1:10 million, the source's scale.
+const TOLERANCE = 0.005;
+const DECIMALS = 3;
+
+await rm(dist, { recursive: true, force: true });
+await mkdir(dist, { recursive: true });
+const { metafile } = await esbuild.build({
+  absWorkingDir: here,
+  entryPoints: { app: "src/main.js", style: "src/style.css" },
+  outdir: "dist",
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: ["chrome109", "firefox115", "safari16.4"],
+  legalComments: "none", // the licences stand in THIRD_PARTY.txt
+  logLevel: "warning",
+  metafile: true,
+});
+await copyFile(path.join(src, "index.html"), path.join(dist, "index.html"));
+await copyFile(path.join(src, "icon.svg"), path.join(dist, "icon.svg"));
+await writeFile(path.join(dist, "countries.json"), JSON.stringify(await countries()) + "\n");
+await writeFile(path.join(dist, "THIRD_PARTY.txt"), await licences(metafile));
+await writeFile(path.join(dist, "SOURCES.sha256"), await sourceHashes());
+
+// Land and borders of Europe from Natural Earth 1:10m: {land: MultiPolygon, borders: MultiLineString}, degrees.
+async function countries() {
+  const world = JSON.parse(await readFile(path.join(here, "node_modules/world-atlas/countries-10m.json"), "utf8"));
+  const land = merge(world, world.objects.countries.geometries);
+  const borders = mesh(world, world.objects.countries, (a, b) => a !== b);
+  return {
+    land: {
+      type: "MultiPolygon",
+      coordinates: land.coordinates
+        .filter((polygon) => meetsEurope(polygon[0]))
+        .map((polygon) => polygon.map((ring) => simple(frame(ring))).filter((ring) => ring.length > 3)),
+    },
+    borders: { type: "MultiLineString", coordinates: borders.coordinates.filter(meetsEurope).map((line) => simple(frame(line))) },
+  };
+}
+
+function meetsEurope(line) {
+  const [west, south, east, north] = EUROPE;
+  return line.some(([x, y]) => x >= west && x <= east && y >= south && y <= north);
+}
+
+// What lies beyond Europe is pressed onto a frame around it, out of sight.
+function frame(line) {
+  const [west, south, east, north] = EUROPE;
+  return line.map(([x, y]) => [Math.min(Math.max(x, west - 8), east + 8), Math.min(Math.max(y, south - 4), north + 4)]);
+}
+
+// Douglas and Peucker (1973): drop vertices nearer than TOLERANCE to the line through their neighbours. Rings are cut
+// in two at the vertex farthest from their start.
+function simple(line) {
+  const keep = new Uint8Array(line.length);
+  keep[0] = keep[line.length - 1] = 1;
+  const closed = distance(line[0], line.at(-1)) === 0;
+  const far = closed ? line.reduce((best, point, i) => (distance(point, line[0]) > distance(line[best], line[0]) ? i : best), 0) : 0;
+  keep[far] = 1;
+  const stack = [[0, far], [far, line.length - 1]];
+  while (stack.length) {
+    const [from, to] = stack.pop();
+    let worst = TOLERANCE;
+    let at = -1;
+    for (let i = from + 1; i < to; i += 1) {
+      const off = offset(line[i], line[from], line[to]);
+      if (off > worst) [worst, at] = [off, i];
+    }
+    if (at < 0) continue;
+    keep[at] = 1;
+    stack.push([from, at], [at, to]);
+  }
+  return line.filter((_, i) => keep[i]).map((point) => point.map((degrees) => +degrees.toFixed(DECIMALS)));
+}
+
+// Degrees between two points, a degree of longitude shortened as at 50 north.
+function distance([x0, y0], [x1, y1]) {
+  return Math.hypot((x1 - x0) * 0.64, y1 - y0);
+}
+
+function offset(point, from, to) {
+  const [dx, dy] = [(to[0] - from[0]) * 0.64, to[1] - from[1]];
+  const [px, py] = [(point[0] - from[0]) * 0.64, point[1] - from[1]];
+  const length = dx * dx + dy * dy;
+  const t = length ? Math.min(Math.max((px * dx + py * dy) / length, 0), 1) : 0;
+  return Math.hypot(px - t * dx, py - t * dy);
+}
+
+// The licence text of every package whose code or data is in dist, sorted by name.
+async function licences(meta) {
+  const names = new Set(["world-atlas"]);
+  for (const input of Object.keys(meta.inputs)) {
+    const match = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
+    if (match) names.add(match[1]);
+  }
+  const parts = [
+    "Software and data bundled in this folder, with their licences.",
+    "Countries: Natural Earth 1:10m (public domain), by way of world-atlas, cut to Europe.",
+  ];
+  for (const name of [...names].sort()) {
+    const folder = path.join(here, "node_modules", name);
+    const manifest = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
+    const file = (await readdir(folder)).sort().find((entry) => /^licen[cs]e/i.test(entry));
+    if (!file) throw new Error(`${name} ${manifest.version} ships no licence file; add its text before bundling it`);
+    const text = (await readFile(path.join(folder, file), "utf8")).trim();
+    parts.push(`${"=".repeat(78)}\n${name} ${manifest.version} (${manifest.license})\n${"=".repeat(78)}\n${text}`);
+  }
+  return parts.join("\n\n") + "\n";
+}
+
+// What dist was built from, in the format of sha256sum: the tests compare it with src.
+async function sourceHashes() {
+  const files = ["build.mjs", "package-lock.json", ...(await readdir(src)).map((file) => `src/${file}`)].sort();
+  const lines = await Promise.all(
+    files.map(async (file) => `${createHash("sha256").update(await readFile(path.join(here, file))).digest("hex")}  ${file}\n`),
+  );
+  return lines.join("");
+}

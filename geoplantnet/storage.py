@@ -1,0 +1,132 @@
+"""Write beside, fsync, rename: nothing half-written ever stands at its final path.
+
+A killed GeoTIFF write opens without error and reads wrong; a rename does not. Directories (Zarr) are committed the
+same way. Temporary names start with ``.tmp-`` and carry the writer's process id, so that litter of a killed run is
+recognised and swept.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from geoplantnet.errors import StorageError
+
+_PREFIX = ".tmp-"
+
+
+@contextmanager
+def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success fsync it (file or directory) and rename it to `path`.
+
+    On any error the temporary is removed and what stood at `path` before still stands. A full disk or a failing
+    device raises StorageError.
+    """
+    final = Path(path)
+    temporary = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{final.name}"
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        _commit(temporary, final)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+            raise StorageError(f"cannot write {final}: {error.strerror}; free space or choose another store, then run again") from error
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Commit `value` as UTF-8 JSON with sorted keys (same value, same bytes)."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    with write_beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The regular files of an asset: itself, or everything below a directory, sorted by relative POSIX path."""
+    if path.is_dir():
+        return sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix())
+    return [path]
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 (hex) of a file, or of a directory's sorted (relative path, SHA-256) lines."""
+    asset = Path(path)
+    if asset.is_dir():
+        tree = hashlib.sha256()
+        for file in files_of(asset):
+            tree.update(f"{file.relative_to(asset).as_posix()}\0{sha256(file)}\n".encode())
+        return tree.hexdigest()
+    with asset.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size_of(path: str | os.PathLike[str]) -> int:
+    """Bytes of a file, or of all files below a directory."""
+    return sum(file.stat().st_size for file in files_of(Path(path)))
+
+
+def sweep(root: str | os.PathLike[str]) -> int:
+    """Remove temporaries whose writer is gone. Returns how many were removed."""
+    removed = 0
+    for folder, directories, files in os.walk(root):
+        for name in [*directories, *files]:
+            if name.startswith(_PREFIX) and not _alive(name):
+                _remove(Path(folder) / name)
+                removed += 1
+        directories[:] = [d for d in directories if not d.startswith(_PREFIX)]
+    return removed
+
+
+def _alive(name: str) -> bool:
+    pid = name.removeprefix(_PREFIX).split("-", 1)[0]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists() if Path("/proc").exists() else False
+
+
+def _sync(path: Path) -> None:
+    for file in files_of(path):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    folders = [path, *(p for p in path.rglob("*") if p.is_dir())] if path.is_dir() else []
+    for folder in folders:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _commit(temporary: Path, final: Path) -> None:
+    if not (temporary.is_dir() or final.is_dir()):
+        os.replace(temporary, final)
+    else:  # a directory cannot be replaced in one step: the old one steps aside, swept if we are killed in between
+        aside = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-old"
+        if final.exists():
+            os.rename(final, aside)
+        os.rename(temporary, final)
+        _remove(aside)
+    _sync_folder(final.parent)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

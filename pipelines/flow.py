@@ -1,0 +1,226 @@
+"""How a stage is carried out: which tasks are due, on which workers, and what becomes of a failure."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, as_completed, get_worker
+from distributed.scheduler import KilledWorker
+
+import geoplantnet
+from geoplantnet.config.recipe import ClusterSection
+from geoplantnet.errors import GeoPlantNetError, InputError
+from pipelines.context import Run
+from pipelines.ledger import Failure, Ledger, Record, fingerprint
+from pipelines.progress import Reporter
+
+Made = tuple[list[Path], dict[str, Any]]
+"""What a task hands back: the assets it committed, and a few facts for the ledger."""
+Inside = Callable[[int, int, str], None]
+TOPIC = "geoplantnet"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One verb of the pipeline."""
+
+    name: str
+    keys: Callable[[Run], Sequence[str]]
+    """Its tasks."""
+    settings: Callable[[Run, str], object]
+    """The part of recipe and inputs that a task depends on (JSON-able)."""
+    needs: Callable[[Run, str], list[tuple[str, str]]]
+    """(stage, key) of the upstream tasks it reads."""
+    work: Callable[[Run, str, Inside], Made]
+    """Does the task on a worker."""
+    describe: Callable[[dict[str, Any]], str] = lambda stats: ""
+    """The facts as a short note for people."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did."""
+
+    stage: str
+    done: tuple[Record, ...]
+    skipped: int
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; running tasks were finished first."""
+
+
+class Flow:
+    """Carries out stages of one run, starting workers only when something is due."""
+
+    def __init__(self, run: Run, reporter: Reporter) -> None:
+        self.run, self.reporter, self.ledger = run, reporter, Ledger(run.store)
+        self._client: Client | None = None
+        self._cluster: LocalCluster | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._stop = threading.Event()
+
+    def carry_out(self, stage: Stage) -> Outcome:
+        """Do every due task of a stage. A failing task is recorded and the others go on.
+
+        Raises InputError when an upstream stage has not been run, Interrupted after SIGINT or SIGTERM.
+        """
+        started = time.monotonic()
+        due, skipped, blocked = [], 0, []
+        for key in stage.keys(self.run):
+            upstream = [(s, k, self.ledger.record(s, k)) for s, k in stage.needs(self.run, key)]
+            missing = [(s, k) for s, k, record in upstream if record is None]
+            if missing:
+                blocked.append((key, missing))
+                continue
+            mark = fingerprint(geoplantnet.__version__, stage.name, key, stage.settings(self.run, key), [r.content for _, _, r in upstream if r])
+            if self.ledger.is_done(stage.name, key, mark):
+                skipped += 1
+            else:
+                due.append((key, mark))
+        self._refuse_blocked(stage, blocked)
+        records, failures = self._do(stage, due) if due else ([], [])
+        return Outcome(stage.name, tuple(records), skipped, tuple(failures), time.monotonic() - started)
+
+    def _refuse_blocked(self, stage: Stage, blocked: list[tuple[str, list[tuple[str, str]]]]) -> None:
+        """A tile whose upstream task failed is left out; one whose upstream was never run is the caller's mistake."""
+        failed = {(f.stage, f.key) for f in self.ledger.failures()}
+        for key, missing in blocked:
+            for upstream in missing:
+                if upstream not in failed and not self._dropped(upstream[1], failed):
+                    raise InputError(f"{stage.name} {key} needs {upstream[0]} {upstream[1]}, which has not been made; run `geoplantnet {upstream[0]}` first")
+
+    @staticmethod
+    def _dropped(key: str, failed: set[tuple[str, str]]) -> bool:
+        return any(key == k for _, k in failed)
+
+    def _do(self, stage: Stage, due: list[tuple[str, str]]) -> tuple[list[Record], list[Failure]]:
+        client = self._connect()
+        records: list[Record] = []
+        failures: list[Failure] = []
+        waiting = iter(due)
+        with self.reporter.stage(stage.name, len(due)) as bar, self._drains_on_signal():
+            handler = lambda event: bar.inside(*event[1]) if isinstance(event, tuple) else None  # noqa: E731
+            client.subscribe_topic(TOPIC, handler)
+            running: dict[Any, str] = {}
+            pool: as_completed = as_completed()
+
+            def submit() -> None:
+                if not self._stop.is_set() and (task := next(waiting, None)):
+                    future = client.submit(execute, stage, self.run, *task, pure=False, retries=0)
+                    running[future.key] = task[0]
+                    pool.add(future)
+
+            for _ in range(2 * len(client.scheduler_info(n_workers=-1)["workers"]) or 2):
+                submit()
+            for future in pool:
+                key = running[future.key]
+                result = _result(future, stage.name, key)
+                if isinstance(result, Record):
+                    records.append(result)
+                    bar.task_done(key, result.seconds, stage.describe(result.stats))
+                else:
+                    failures.append(result)
+                    self.ledger.fail(result)
+                    bar.task_done(key, 0.0, f"failed: {result.message}")
+                submit()
+            client.unsubscribe_topic(TOPIC)
+        if self._stop.is_set():
+            raise Interrupted(f"stopped during {stage.name}; running tasks were finished, run again to go on")
+        return records, failures
+
+    @contextmanager
+    def _drains_on_signal(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop handing out tasks; those running end first. A second one is not waited for."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._stop.set()
+            self.reporter.say("stopping: waiting for running tasks (again to stop at once)")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = [(s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            yield
+        finally:
+            for which, handler in before:
+                signal.signal(which, handler)
+
+    def _connect(self) -> Client:
+        if self._client is None:
+            self._client = self._start(self.run.recipe.cluster)
+        return self._client
+
+    def _start(self, section: ClusterSection) -> Client:
+        if section.scheduler:
+            try:
+                return Client(section.scheduler, timeout=20)
+            except OSError as error:
+                raise InputError(f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler") from error
+        self._scratch = tempfile.TemporaryDirectory(prefix="geoplantnet-")
+        with dask.config.set({"distributed.worker.daemon": True}):
+            self._cluster = LocalCluster(
+                n_workers=section.workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=section.memory,
+                host="127.0.0.1",
+                dashboard_address=None,
+                local_directory=self._scratch.name,
+                silence_logs=50,
+            )
+        return Client(self._cluster)
+
+    def close(self) -> None:
+        """Let workers and scratch space go."""
+        if self._client is not None:
+            self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def execute(stage: Stage, run: Run, key: str, mark: str) -> Record | Failure:
+    """Do one task on a worker and enter it in the ledger; an error comes back as a Failure, never as a traceback."""
+    started = time.monotonic()
+    try:
+        outputs, stats = stage.work(run, key, lambda done, total, message: get_worker().log_event(TOPIC, (key, done, total, message)))
+        return Ledger(run.store).commit(stage.name, key, mark, outputs, stats, time.monotonic() - started)
+    except GeoPlantNetError as error:
+        return Failure(stage=stage.name, key=key, kind=error.kind, message=str(error), exit_code=error.exit_code)
+    except Exception as error:
+        text = traceback.format_exc()
+        return Failure(stage=stage.name, key=key, kind=type(error).__name__, message=str(error) or type(error).__name__, details=text)
+
+
+def _result(future: Any, stage: str, key: str) -> Record | Failure:
+    try:
+        return future.result()
+    except KilledWorker:
+        message = "its worker was killed several times, most likely for lack of memory; lower cluster.workers or raise cluster.memory"
+        return Failure(stage=stage, key=key, kind="KilledWorker", message=message)
+    except Exception as error:
+        return Failure(stage=stage, key=key, kind=type(error).__name__, message=str(error))

@@ -1,0 +1,159 @@
+"""The ledger of a store: one record per (stage, key), written last, that says what was made from what.
+
+A task is done when its record carries the fingerprint of today's recipe and inputs and every output lies there with the
+recorded size. Fingerprints are built on the *content* of upstream outputs, so a product that is rebuilt bit-identical
+makes nothing downstream stale.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geoplantnet.errors import IntegrityError, StorageError, TryAgain
+from geoplantnet.storage import files_of, sha256, size_of, sweep, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One asset of a task."""
+
+    path: str
+    """Relative to the store."""
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a task did."""
+
+    stage: str
+    key: str
+    fingerprint: str
+    outputs: tuple[Output, ...]
+    stats: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def content(self) -> list[list[str]]:
+        """What downstream fingerprints are built on."""
+        return [[o.path, o.sha256] for o in self.outputs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a task could not be done; kept beside the records until it succeeds."""
+
+    stage: str
+    key: str
+    kind: str
+    message: str
+    exit_code: int = 1
+    details: str = ""
+
+
+class Ledger:
+    """Reads and writes the records of one store."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self._folder = store / "ledger"
+
+    def record(self, stage: str, key: str) -> Record | None:
+        """The record of a task, or None when there is none that can be read."""
+        try:
+            raw = json.loads(self._file(stage, key).read_text(encoding="utf-8"))
+            return Record(**{**raw, "outputs": tuple(Output(**o) for o in raw["outputs"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
+        """Whether the task was done from exactly these inputs and its outputs still lie there."""
+        record = self.record(stage, key)
+        if record is None or record.fingerprint != fingerprint:
+            return False
+        return all((self.store / o.path).exists() and size_of(self.store / o.path) == o.bytes for o in record.outputs)
+
+    def commit(self, stage: str, key: str, fingerprint: str, outputs: Iterable[Path], stats: dict[str, Any], seconds: float) -> Record:
+        """Hash the outputs and write the record: from here on the task is done."""
+        listed = tuple(Output(path=p.relative_to(self.store).as_posix(), sha256=sha256(p), bytes=size_of(p)) for p in sorted(outputs))
+        record = Record(stage=stage, key=key, fingerprint=fingerprint, outputs=listed, stats=stats, seconds=round(seconds, 2))
+        write_json(self._file(stage, key), asdict(record))
+        self._file(stage, key, "failed").unlink(missing_ok=True)
+        return record
+
+    def fail(self, failure: Failure) -> None:
+        """Keep why a task failed."""
+        write_json(self._file(failure.stage, failure.key, "failed"), asdict(failure))
+
+    def failures(self) -> list[Failure]:
+        """Tasks that failed and have not succeeded since."""
+        return [Failure(**json.loads(p.read_text(encoding="utf-8"))) for p in sorted(self._folder.glob("*/*.failed"))]
+
+    def records(self) -> Iterator[Record]:
+        """All records, by stage and key."""
+        for file in sorted(self._folder.glob("*/*.json")):
+            if record := self.record(file.parent.name, file.stem):
+                yield record
+
+    def keys(self, stage: str) -> list[str]:
+        """Keys of a stage that have a record."""
+        return sorted(p.stem for p in (self._folder / stage).glob("*.json"))
+
+    def forget(self, stage: str, key: str) -> None:
+        """Drop a record, so that the next run does the task again."""
+        self._file(stage, key).unlink(missing_ok=True)
+
+    def damage(self) -> list[tuple[Record, IntegrityError]]:
+        """Compare every output with its record, byte by byte. One entry per output that is missing or differs."""
+        found = []
+        for record in self.records():
+            for output in record.outputs:
+                path = self.store / output.path
+                if not path.exists():
+                    found.append((record, IntegrityError(f"{output.path} is missing")))
+                elif size_of(path) != output.bytes:
+                    found.append((record, IntegrityError(f"{output.path} has {size_of(path)} bytes, recorded were {output.bytes}")))
+                elif sha256(path) != output.sha256:
+                    found.append((record, IntegrityError(f"{output.path} differs from its recorded SHA-256")))
+        return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store for one run. Raises TryAgain when another run holds it; sweeps what killed runs left."""
+        try:
+            self.store.mkdir(parents=True, exist_ok=True)
+            lock = (self.store / ".lock").open("w")
+        except OSError as error:
+            raise StorageError(f"cannot use {self.store} as a store: {error.strerror}; choose another with --store") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TryAgain(f"another run holds {self.store}; wait for it to end, or use another --store") from error
+            sweep(self.store)
+            yield
+
+    def _file(self, stage: str, key: str, suffix: str = "json") -> Path:
+        return self._folder / stage / f"{key}.{suffix}"
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 of JSON-able parts; dictionaries by sorted key."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def identity(path: str | os.PathLike[str]) -> list[list[object]]:
+    """What tells that an input file (or folder of files) was replaced: name, size and time of change."""
+    root = Path(path)
+    if not root.exists():
+        return [[str(root), None, None]]
+    return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files_of(root)]

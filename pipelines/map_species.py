@@ -1,0 +1,109 @@
+"""Stage `map`: the model over every tile -> latent tile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from geoplantnet.assemblages import LatentTile, quantise, write_latent
+from geoplantnet.config.rooms import world_of
+from geoplantnet.cubes import open_cube
+from geoplantnet.errors import NoDataError
+from geoplantnet.grid.tile_grid import MetaTile
+from geoplantnet.sdm import checkpoint
+from geoplantnet.sdm.evaluate import agreement
+from geoplantnet.sdm.predict import covered, predict_tile
+from geoplantnet.storage import write_beside
+from pipelines.context import Run
+from pipelines.flow import Inside, Made, Stage
+from pipelines.tables import stored_species
+
+TRUTH_STEP = 7
+"""Cells between two at which a map of a virtual world is compared with its truth."""
+
+
+def settings(run: Run, tile_id: str) -> object:
+    """How the recipe wants tiles mapped."""
+    return run.recipe.map.model_dump(mode="json")
+
+
+def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
+    """The model and the tile's cube."""
+    return [("train", "model"), ("cubes", tile_id)]
+
+
+def work(run: Run, tile_id: str, inside: Inside) -> Made:
+    """Map one tile and commit its latent tile."""
+    model, facts = checkpoint.load(run.model)
+    checkpoint.require_modalities(model, run.modalities)
+    tile = run.tile(tile_id)
+    z, valid = predict_tile(model, tile, run.cube(tile_id))
+    valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
+    if not valid.any():
+        raise NoDataError(f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any")
+    head = model.species_head()
+    stored, scale, error = quantise(z, valid, head)
+    latent = LatentTile(
+        tile=tile,
+        z=stored,
+        scale=scale,
+        valid=valid,
+        availability=_availability(run, tile_id, valid.shape),
+        head=head,
+        attributes={"plot_area_m2": run.recipe.map.plot_area, "interval": list(run.recipe.interval), "notice": run.recipe.notice},
+    )
+    with write_beside(run.latent(tile_id)) as path:
+        write_latent(latent, path)
+    stats: dict[str, Any] = {"valid": round(float(valid.mean()), 4), "quantisation": error}
+    if run.recipe.world:
+        stats["truth"] = _against_truth(run, latent)
+    return [run.latent(tile_id)], stats
+
+
+def _valid_cells(run: Run, tile_id: str) -> dict[str, np.ndarray]:
+    """Validity (y, x) on the cells of the modalities a mapped cell must have one of."""
+    found = {}
+    cube, tile = open_cube(run.cube(tile_id)), run.tile(tile_id)
+    for m in run.modalities:
+        if m.name in run.recipe.map.require_any:
+            found[m.name] = _on_cells(cube[m.name]["valid"].values > 0, m.halo, m.cell_ratio(run.grid), tile)
+    return found
+
+
+def _on_cells(pixels: np.ndarray, halo: int, ratio: float, tile: MetaTile) -> np.ndarray:
+    """Pixels with halo (y, x) -> the pixel at each cell's centre."""
+    centres = ((np.arange(tile.grid.cells_per_side) + 0.5) * ratio).astype(int) + halo
+    return pixels[np.ix_(centres, centres)]
+
+
+def _availability(run: Run, tile_id: str, shape: tuple[int, int]) -> np.ndarray:
+    """1 minus the share of the cell that cannot hold plants, by the bands the recipe names; unknown counts as available."""
+    lost = np.zeros(shape, np.float32)
+    cube, tile = open_cube(run.cube(tile_id)), run.tile(tile_id)
+    for m in run.modalities:
+        for band in run.recipe.map.unavailable.get(m.name, ()):
+            share = cube[m.name]["data"].sel(band=band).values
+            lost += np.nan_to_num(_on_cells(share, m.halo, m.cell_ratio(run.grid), tile))
+    return np.clip(1 - lost, 0, 1)
+
+
+def _against_truth(run: Run, latent: LatentTile) -> dict[str, float]:
+    """Agreement of the map with the virtual world's true probabilities, at a lattice of cells."""
+    rows, columns = (a.ravel() for a in np.mgrid[: latent.shape[0] : TRUTH_STEP, : latent.shape[1] : TRUTH_STEP])
+    west, _, _, north = latent.tile.bounds
+    cell = run.grid.cell_size
+    world = world_of(run.recipe, run.grid, run.tiles)
+    of_world = [world.species_list.index_of(t.taxon_id) for t in stored_species(run)]
+    truth = world.true_probability(x=west + (columns + 0.5) * cell, y=north - (rows + 0.5) * cell)[:, of_world]
+    known = latent.valid[rows, columns] & np.isfinite(truth).all(axis=1)
+    return agreement(latent.at(rows[known], columns[known]), truth[known])
+
+
+def describe(stats: dict[str, Any]) -> str:
+    """Mapped share and how the map follows the truth, where that is known."""
+    truth = f", r with the truth {stats['truth']['pooled']:.2f}" if "truth" in stats else ""
+    return f"{100 * stats['valid']:.0f} % of cells{truth}"
+
+
+MAP = Stage("map", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)

@@ -1,0 +1,193 @@
+"""Stages `publish` (the files GIS people expect, and the tile's STAC item) and `catalog` (what ties the tiles together)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages.coverage import reporting_cells, reporting_labels, zonal_coverage
+from geoplantnet.assemblages.sets import expected_f1_threshold
+from geoplantnet.catalog.geopackage import write_coverage
+from geoplantnet.catalog.geotiff import encode, write_cog
+from geoplantnet.catalog.product import Layer, LegendClass, Product
+from geoplantnet.catalog.relief import MARGIN, hillshade
+from geoplantnet.catalog.stac import write_catalog, write_item
+from geoplantnet.cubes import open_cube
+from geoplantnet.indicators import indicator
+from pipelines.context import Run
+from pipelines.flow import Inside, Made, Stage
+from pipelines.ledger import Ledger
+from pipelines.tables import stored_species
+
+COG, GPKG, ZARR = "image/tiff; application=geotiff; profile=cloud-optimized", "application/geopackage+sqlite3", "application/vnd+zarr"
+SCALE, NODATA = 0.004, 255
+REPORTING_CELL = 5_000
+
+
+def settings(run: Run, tile_id: str) -> object:
+    """The words and moments an item states."""
+    return [run.recipe.title, run.recipe.notice, run.recipe.interval, run.recipe.map.plot_area, run.recipe.indicators]
+
+
+def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
+    """All that the tile's item lists."""
+    return [("map", tile_id), ("indicators", tile_id), ("cubes", tile_id)]
+
+
+def work(run: Run, tile_id: str, inside: Inside) -> Made:
+    """Export one tile and commit its STAC item."""
+    latent = open_latent(run.latent(tile_id), run.grid)
+    made = {"species": _species(run, latent), "coverage": _coverage(run, latent), "relief": _relief(run, tile_id)}
+    tile = run.tile(tile_id)
+    products = [
+        Product.of(made["species"], key="species", media_type=COG, title="Probability of every species"),
+        Product.of(made["coverage"], key="coverage", media_type=GPKG, title="Species coverage of 5 km reporting cells"),
+        Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
+        Product.of(run.latent(tile_id), key="latent", media_type=ZARR, title="Latent tile and species head"),
+    ]
+    if made["relief"]:
+        products.append(Product.of(made["relief"], key="relief", media_type=COG, title="Relief", roles=("overview",)))
+    for name in run.recipe.indicators:
+        products.append(Product.of(run.product(tile_id, f"{name}.tif"), key=name, media_type=COG, title=indicator(name).info.title))
+    start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
+    item = write_item(run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id})
+    outputs = [path for path in (*made.values(), item) if path]
+    return outputs, {"bytes": sum(p.size for p in products)}
+
+
+def _species(run: Run, latent: LatentTile) -> Path:
+    """All species as one multi-band COG, one byte a probability."""
+    stored = np.empty((len(latent.species), *latent.shape), np.uint8)
+    for part, p in latent.blocks():
+        stored[part] = encode(p, scale=SCALE, nodata=NODATA).values
+    return write_cog(
+        run.product(latent.tile.id, "species.tif"),
+        stored,
+        latent.geobox,
+        band_names=[t.taxon_id for t in latent.species],
+        band_descriptions=[t.scientific_name for t in latent.species],
+        scale=SCALE,
+        nodata=NODATA,
+        unit="1",
+        tags={"title": f"Probability of presence on {run.recipe.map.plot_area:g} m2", "notice": run.recipe.notice},
+    )
+
+
+def _coverage(run: Run, latent: LatentTile) -> Path:
+    """Share of every 5 km reporting cell that each species' set covers, as a GeoPackage."""
+    cells = reporting_cells(latent.geobox, REPORTING_CELL)
+    labels = reporting_labels(latent.geobox, cells)
+    threshold = expected_f1_threshold(latent.blocks, latent.shape)
+    share, mean, valid = zonal_coverage(latent.blocks, labels, len(cells), threshold)
+    cells = cells.assign(n_cells=np.bincount(labels[labels >= 0], minlength=len(cells)), valid_cells=valid.astype(int))
+    zone, taxon = np.nonzero(np.nan_to_num(share) > 0)
+    taxa = list(latent.species)
+    rows = pd.DataFrame(
+        {
+            "cell_id": cells["cell_id"].to_numpy()[zone],
+            "taxonID": [taxa[k].taxon_id for k in taxon],
+            "scientificName": [taxa[k].scientific_name for k in taxon],
+            "coverage": share[zone, taxon],
+            "mean_probability": mean[zone, taxon],
+        }
+    )
+    facts = {"title": run.recipe.title, "notice": run.recipe.notice, "set_rule": "MaxExp (maximum expected F1)", "plot_area_m2": f"{run.recipe.map.plot_area:g}"}
+    return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, facts)
+
+
+def _relief(run: Run, tile_id: str) -> Path | None:
+    """Hillshade of the cube's elevation; None for a recipe without any."""
+    for m in run.modalities:
+        if "elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN:
+            elevation = open_cube(run.cube(tile_id))[m.name]["data"].sel(band="elevation").values
+            spare = m.halo - MARGIN
+            inner = elevation[spare : elevation.shape[0] - spare, spare : elevation.shape[1] - spare]
+            shade = hillshade(inner, run.grid.cell_size)[None]
+            return write_cog(run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1")
+    return None
+
+
+def layers_of(run: Run) -> list[Layer]:
+    """Everything a map of this run can show, indicators first."""
+    credit = "; ".join(run.recipe.attribution)
+    area = f"{run.recipe.map.plot_area:g} m²"
+    layers = []
+    for name in run.recipe.indicators:
+        info = indicator(name).info
+        classes = tuple(LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color) for c in info.classes)
+        layers.append(
+            Layer(
+                id=info.id,
+                title=info.title,
+                description=info.description,
+                family=info.family,
+                asset=info.id,
+                unit=info.unit,
+                scale=info.storage.scale,
+                nodata=info.storage.nodata,
+                range=info.range,
+                palette=info.palette,
+                classes=classes,
+                direction=info.direction,
+                attribution=credit,
+            )
+        )
+    if any("elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN for m in run.modalities):
+        words = "Shaded relief, lit from the north-west: the ground under the other layers."
+        layers.append(
+            Layer(id="relief", title="Relief", description=words, family="Terrain", asset="relief", nodata=0, range=(1, 255), palette="grey", direction="light = facing the light", attribution=credit)
+        )
+    for k, taxon in enumerate(stored_species(run)):
+        common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
+        layers.append(
+            Layer(
+                id=f"species.{taxon.taxon_id}",
+                title=taxon.scientific_name + common,
+                description=f"Predicted probability of finding {taxon.scientific_name} on a plot of {area}. {run.recipe.notice}",
+                family="Species",
+                asset="species",
+                band=k + 1,
+                scale=SCALE,
+                nodata=NODATA,
+                palette="viridis",
+                direction="yellow = likely present, violet = unlikely",
+                attribution=credit,
+            )
+        )
+    return layers
+
+
+def catalog_settings(run: Run, key: str) -> object:
+    """The words of the catalog and of every layer."""
+    r = run.recipe
+    return [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area]
+
+
+def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
+    """Every tile that could be published."""
+    ledger = Ledger(run.store)
+    return [("publish", tile) for tile in run.tiles if ledger.record("publish", tile)] or [("publish", run.tiles[0])]
+
+
+def catalog_work(run: Run, key: str, inside: Inside) -> Made:
+    """Commit the collection and the catalog, the last files of a run."""
+    items = [run.store / "tiles" / tile / f"{tile}.json" for _, tile in catalog_needs(run, key)]
+    r = run.recipe
+    path = write_catalog(
+        run.store, title=r.title, description=r.description or r.title, notice=r.notice, layers=layers_of(run), items=items, license=r.licence
+    )
+    return [path, run.store / "tiles" / "collection.json"], {"tiles": len(items)}
+
+
+def describe(stats: dict[str, Any]) -> str:
+    """Size of the tile's products."""
+    return f"{stats['bytes'] / 1e6:.0f} MB"
+
+
+PUBLISH = Stage("publish", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)
+CATALOG = Stage("catalog", keys=lambda run: ("catalog",), settings=catalog_settings, needs=catalog_needs, work=catalog_work)

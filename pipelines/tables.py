@@ -1,0 +1,30 @@
+"""What the occurrences stage leaves for the others: species list and traits."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from geoplantnet.storage import write_beside, write_json
+from geoplantnet.taxonomy.species_list import SpeciesList
+from pipelines.context import Run
+
+SPECIES, TRAITS = "species.json", "traits.csv"
+
+
+def store_species(run: Run, species: SpeciesList, traits: pd.DataFrame) -> None:
+    """Commit the species axis and its traits."""
+    write_json(run.occurrences / SPECIES, species.to_dict())
+    with write_beside(run.occurrences / TRAITS) as path:
+        traits.reindex([t.taxon_id for t in species]).to_csv(path, index_label="taxonID", lineterminator="\n")
+
+
+def stored_species(run: Run) -> SpeciesList:
+    """The species axis of the run."""
+    return SpeciesList.from_dict(json.loads((run.occurrences / SPECIES).read_text(encoding="utf-8")))
+
+
+def stored_traits(run: Run) -> pd.DataFrame:
+    """Traits of the species axis, in its order, indexed by taxonID; unknown is NaN."""
+    return pd.read_csv(run.occurrences / TRAITS, index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)

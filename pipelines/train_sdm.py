@@ -1,0 +1,140 @@
+"""Stage `train`: one model from all records, and its skill on held-out spatial blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from geoplantnet import occurrences as occ
+from geoplantnet.cubes import PatchReader
+from geoplantnet.errors import InputError
+from geoplantnet.occurrences.splits import spatial_blocks
+from geoplantnet.sdm import checkpoint
+from geoplantnet.sdm.baselines import LocationOnly, Prevalence
+from geoplantnet.sdm.evaluate import skill
+from geoplantnet.sdm.model import Architecture
+from geoplantnet.sdm.train import Step, TrainingData, TrainingPlan, predict_sites, train
+from pipelines.build_cubes import input_files
+from pipelines.context import Run
+from pipelines.flow import Inside, Made, Stage
+from pipelines.ledger import Ledger
+from pipelines.tables import stored_species
+
+
+def settings(run: Run, key: str) -> object:
+    """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
+    r = run.recipe
+    learnt = [m.name for m in run.model_modalities]
+    return [r.training.model_dump(mode="json"), r.validation.model_dump(mode="json"), r.seed, learnt, run.tiles, sorted(map(str, input_files(run)))]
+
+
+def needs(run: Run, key: str) -> list[tuple[str, str]]:
+    """The occurrences and every cube that could be built."""
+    failed = {f.key for f in Ledger(run.store).failures() if f.stage == "cubes"}
+    return [("occurrences", "all"), *(("cubes", tile) for tile in run.tiles if tile not in failed)]
+
+
+def work(run: Run, key: str, inside: Inside) -> Made:
+    """Cross-validate, train the model that maps, commit the checkpoint with its skill."""
+    species = stored_species(run)
+    found = occ.load(run.occurrences)
+    events, labels = _sites(run, found, species)
+    absence = (events["sampling"] == "presence-absence").to_numpy()
+    cubes = {tile: run.cube(tile) for key_, tile in needs(run, key) if key_ == "cubes"}
+    patches = PatchReader(events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured)
+    data = TrainingData(patches=patches, labels=labels, presence_absence=absence)
+    validation = run.recipe.validation
+    folds = spatial_blocks(events, size=validation.block, folds=validation.folds, seed=run.recipe.seed)
+    scored = absence & (events["datasetID"].isin(validation.test).to_numpy() if validation.test else True)
+    if not scored.any():
+        raise InputError(f"validation.test {list(validation.test)} holds no presence-absence plot; there are {sorted(set(events.loc[absence, 'datasetID']))}")
+    held_out = range(validation.folds) if validation.held_out == "all" else range(1)
+    rounds = len(held_out) + (validation.held_out == "all")
+    scores: dict[str, list[np.ndarray]] = {"model": [], "location only": [], "prevalence": []}
+    truth, model = [], None
+    for n, fold in enumerate(held_out):
+        inner, outer = np.flatnonzero(folds != fold), np.flatnonzero((folds == fold) & scored)
+        if not outer.size:
+            continue
+        model = _fit(run, data, inner, species, inside, n, rounds)
+        truth.append(labels[outer].toarray())
+        scores["model"].append(predict_sites(model, patches, outer))
+        _baselines(events, labels, inner[absence[inner]], outer, scores)
+    if validation.held_out == "all":
+        model = _fit(run, data, np.arange(len(events)), species, inside, rounds - 1, rounds)
+    if model is None:
+        raise InputError(f"no presence-absence plot lies in held-out fold 0 of {validation.folds} blocks of {validation.block:.0f} m; use smaller blocks")
+    stats = {
+        "skill": {name: skill(np.concatenate(p), np.concatenate(truth)).to_dict() for name, p in scores.items()},
+        "species": len(species),
+        "plots": int(absence.sum()),
+        "presence_only_sites": int((~absence).sum()),
+        "records": int(labels.sum()),
+    }
+    checkpoint.save(model, run.model, **stats, plot_area_m2=run.recipe.map.plot_area)
+    return [run.model], stats
+
+
+def _sites(run: Run, found: occ.OccurrenceSet, species: Any) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Events and labels (event, species), with uniform background sites appended; sites without any label only count
+    where absences do, or as background."""
+    events = pd.DataFrame(found.events.drop(columns="geometry"))
+    labels = sparse.csr_array(occ.presence_matrix(found, species, list(events["eventID"])))
+    useful = (events["sampling"] == "presence-absence").to_numpy() | (np.asarray(labels.sum(axis=1)).ravel() > 0)
+    events, labels = events[useful].reset_index(drop=True), labels[np.flatnonzero(useful)]
+    count = run.recipe.training.background
+    if count:
+        background = _background(run, count)
+        events = pd.concat([events, background], ignore_index=True)
+        labels = sparse.csr_array(sparse.vstack([labels, sparse.csr_array((count, len(species)), dtype=labels.dtype)]))
+    return events, labels
+
+
+def _background(run: Run, count: int) -> pd.DataFrame:
+    """Uniform points over the mapped tiles: places the presence-only softmax must rank below the records."""
+    rng = np.random.default_rng([run.recipe.seed, 77])
+    corners = np.array([run.tile(t).bounds[:2] for t in run.tiles])
+    inside = rng.random((count, 2)) * run.grid.tile_size
+    x, y = (corners[rng.integers(len(corners), size=count)] + inside).T
+    names = [f"background:{i}" for i in range(count)]
+    return pd.DataFrame({"eventID": names, "x": x, "y": y, "sampling": "presence-only", "datasetID": "background", "elevation": np.nan, "slope": np.nan, "aspect": np.nan})
+
+
+def _fit(run: Run, data: TrainingData, rows: np.ndarray, species: Any, inside: Inside, n: int, rounds: int) -> Any:
+    t = run.recipe.training
+
+    def progress(done: int, total: int, message: str) -> None:
+        if done % 5 == 0 or done == total:
+            inside(n * total + done, rounds * total, f"model {n + 1}/{rounds}: {message}" if rounds > 1 else message)
+
+    return train(
+        data,
+        rows=rows,
+        modalities=run.model_modalities,
+        grid=run.grid,
+        species=species,
+        architecture=Architecture(width=t.width, latent=t.latent, dropout=t.dropout, modality_dropout=t.modality_dropout),
+        plan=TrainingPlan(
+            steps=tuple(Step(**s.model_dump()) for s in t.steps), batch=t.batch, weight_decay=t.weight_decay, threads=t.threads, seed=run.recipe.seed
+        ),
+        progress=progress,
+    )
+
+
+def _baselines(events: pd.DataFrame, labels: sparse.csr_array, plots: np.ndarray, outer: np.ndarray, scores: dict[str, list[np.ndarray]]) -> None:
+    xy = events[["x", "y"]].to_numpy(np.float32)
+    known = labels[plots].toarray()
+    scores["location only"].append(LocationOnly().fit(xy[plots], known).predict(xy[outer]))
+    scores["prevalence"].append(Prevalence().fit(xy[plots], known).predict(xy[outer]))
+
+
+def describe(stats: dict[str, Any]) -> str:
+    """AUC of the model beside location alone."""
+    own, place = stats["skill"]["model"]["auc"], stats["skill"]["location only"]["auc"]
+    return f"{stats['species']} species; AUC {own or float('nan'):.3f} (location only {place or float('nan'):.3f})"
+
+
+TRAIN = Stage("train", keys=lambda run: ("model",), settings=settings, needs=needs, work=work, describe=describe)

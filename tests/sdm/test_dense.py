@@ -1,0 +1,104 @@
+"""Mapping a tile gives at every cell what the model gives at that cell's own patch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from geoplantnet.cubes import PatchReader, build_cube, write_cube
+from geoplantnet.errors import NoDataError
+from geoplantnet.grid import TileGrid
+from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
+from geoplantnet.sdm.predict import predict_tile
+from geoplantnet.sdm.train import predict_sites
+
+MODALITIES = ("image", "terrain", "series", "climate")
+
+
+def a_model(modalities, grid, species, seed=0):
+    torch.manual_seed(seed)
+    channels = {m.name: max(m.times, 1) * len(m.bands) for m in modalities}
+    normalisation = {k: Normalisation(mean=np.full(n, 0.3, np.float32), std=np.full(n, 0.2, np.float32)) for k, n in channels.items()}
+    model = DeepSDM(modalities=modalities, grid=grid, species=species, normalisation=normalisation, architecture=Architecture(width=16, latent=32)).eval()
+    with torch.no_grad():
+        model.species_vector.normal_(0, 1)  # fresh weights would make every difference look small
+        for weight in [*model.encoders.parameters(), *model.fuse.parameters()]:
+            weight *= 2
+    return model
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory, small_grid, modalities, sources, species):
+    tile = small_grid.tile("2kmE4200N2600")
+    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
+    write_cube(build_cube(tile, modalities, sources), path, modalities)
+    model = a_model(modalities, small_grid, species)
+    return tile, path, model
+
+
+def random_cells(tile, n, seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.integers(0, tile.grid.cells_per_side, (2, n))
+    west, _, _, north = tile.bounds
+    points = pd.DataFrame({"x": west + (columns + 0.5) * 50.0, "y": north - (rows + 0.5) * 50.0})
+    return rows, columns, points
+
+
+def test_dense_map_equals_patch_prediction_at_200_cells(mapped, modalities, sources):
+    """max |dp| <= 1e-4 between the map of the tile and 200 patches, in fp32, with all kinds of modality and with gaps."""
+    tile, path, model = mapped
+    z, valid = predict_tile(model, tile, path, rows_per_strip=7)
+    rows, columns, points = random_cells(tile, 200, seed=1)
+    reader = PatchReader(points, grid=tile.grid, modalities=modalities, sources=sources, cubes={tile.id: path})
+    from_patches = predict_sites(model, reader, np.arange(200))
+    dense = model.species_head().probabilities(z[rows, columns]).T
+    assert valid[rows, columns].all()
+    assert from_patches.std(axis=0).max() > 0.02  # the model does vary over the tile
+    assert np.abs(dense - from_patches).max() <= 1e-4
+
+
+def test_strips_do_not_show(mapped):
+    """The height of the strips changes nothing."""
+    tile, path, model = mapped
+    one, _ = predict_tile(model, tile, path, rows_per_strip=40)
+    many, _ = predict_tile(model, tile, path, rows_per_strip=3)
+    assert np.abs(one - many).max() <= 1e-5
+
+
+def test_a_tile_mapped_alone_equals_the_same_cells_of_a_larger_tile(tmp_path, modalities, sources, species):
+    """No seams: a 2 km tile and the 4 km tile around it agree wherever both predict."""
+    small, large = TileGrid(tile_size=2000), TileGrid(tile_size=4000)
+    results = []
+    for grid, tile_id in ((small, "2kmE4202N2602"), (large, "4kmE4200N2600")):
+        path = tmp_path / tile_id
+        tile = grid.tile(tile_id)
+        write_cube(build_cube(tile, modalities, sources), path, modalities)
+        results.append(predict_tile(a_model(modalities, grid, species), tile, path)[0])
+    inner, outer = results
+    assert np.abs(inner - outer[:40, 40:]).max() <= 1e-5
+
+
+def test_a_missing_modality_is_not_a_value(mapped, modalities, sources, tmp_path):
+    """Where the image is missing everywhere the tile still maps, and differs from an image of zeros."""
+    tile, path, model = mapped
+    from geoplantnet.sources.source import FakeSource
+
+    nothing = {**sources, "image": FakeSource(red=lambda x, y: np.nan * (x + y), nir=lambda x, y: np.nan * (x + y))}
+    write_cube(build_cube(tile, modalities, nothing), tmp_path / "c", modalities)
+    z, valid = predict_tile(model, tile, tmp_path / "c")
+    assert valid.all() and np.isfinite(z).all()
+    assert np.abs(z - predict_tile(model, tile, path)[0]).max() > 0.01
+
+
+def test_nothing_to_predict_from_is_an_error(mapped, modalities, sources, tmp_path, small_grid, species):
+    """A tile on which every modality of the model is empty names itself and the fix."""
+    tile = mapped[0]
+    from geoplantnet.sources.source import FakeSource
+
+    empty = FakeSource(red=lambda x, y: np.nan * (x + y), nir=lambda x, y: np.nan * (x + y))
+    write_cube(build_cube(tile, modalities, {**sources, "image": empty}), tmp_path / "c", modalities)
+    only_image = a_model(modalities[:1], small_grid, species)
+    with pytest.raises(NoDataError, match=tile.id):
+        predict_tile(only_image, tile, tmp_path / "c")

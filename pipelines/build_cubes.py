@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from geoplantnet.cubes import build_cube, write_cube
 from geoplantnet.storage import write_beside
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
-from pipelines.ledger import identity
+from pipelines.ledger import identity, paths_in
 
 
 def settings(run: Run, tile_id: str) -> object:
@@ -22,13 +21,8 @@ def settings(run: Run, tile_id: str) -> object:
 
 def input_files(run: Run) -> list[list[object]]:
     """Identities of the files the sources read."""
-    found = []
-    for section in run.recipe.modalities.values():
-        for value in dict(section.source).values():
-            for path in value if isinstance(value, tuple) else (value,):
-                if isinstance(path, Path):
-                    found += identity(path)
-    return found
+    paths = paths_in([section.source for section in run.recipe.modalities.values()])
+    return [entry for path in sorted(set(paths)) for entry in identity(path)]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:

@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 usage, 3 recipe, 4 input, 5 some tiles failed, 6 storage, 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -167,7 +166,6 @@ def _serve(store: Path, host: str, port: int) -> None:
 
 def main() -> None:
     """Run the command line; every error of ours is one clear message and its exit code."""
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
     complain = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app(standalone_mode=True)

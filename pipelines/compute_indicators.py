@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,31 +29,30 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compute and commit the indicators of one tile."""
     latent = open_latent(run.latent(tile_id), run.grid)
-    found = compute(run.recipe.indicators, latent.blocks, stored_traits(run), latent.shape)
-    outputs = []
-    for name in run.recipe.indicators:
-        info = indicator(name).info
-        outputs.append(_write(run, tile_id, info, found))
-    return outputs, {name: _middle(found[name]) for name in run.recipe.indicators}
+    found = compute(run.recipe.indicators, latent.blocks, stored_traits(run), latent.shape, threshold=latent.threshold)
+    written = [_write(run, tile_id, indicator(name).info, found) for name in run.recipe.indicators]
+    stats: dict[str, Any] = {name: _middle(found[name]) for name in run.recipe.indicators}
+    return [path for path, _ in written], stats | {"clipped": sum(clipped for _, clipped in written)}
 
 
-def _write(run: Run, tile_id: str, info: IndicatorInfo, found: xr.Dataset) -> Any:
-    """One COG: the indicator first, then what says how sure it is. All bands share the first one's type."""
+def _write(run: Run, tile_id: str, info: IndicatorInfo, found: xr.Dataset) -> tuple[Path, int]:
+    """One COG: the indicator first, then what says how sure it is, all in the first one's type. Also counts values that did not fit."""
     storage = info.storage
     scales = [_scale(found[band], storage.scale) for band in info.bands]
-    stored = [encode(found[band].values, scale=s, nodata=storage.nodata, dtype=storage.dtype).values for band, s in zip(info.bands, scales)]
-    return write_cog(
+    stored = [encode(found[band].values, scale=s, nodata=storage.nodata, dtype=storage.dtype) for band, s in zip(info.bands, scales)]
+    path = write_cog(
         run.product(tile_id, f"{info.id}.tif"),
-        np.stack(stored),
+        np.stack([band.values for band in stored]),
         run.tile(tile_id).geobox(),
         band_names=info.bands,
         band_descriptions=[str(found[band].attrs.get("long_name", band)) for band in info.bands],
         scale=scales,
         nodata=storage.nodata,
-        unit=[str(found[band].attrs.get("units", "")) for band in info.bands],
+        unit=[info.unit, *(str(found[band].attrs.get("units", "1")) for band in info.bands[1:])],
         overview_resampling="mode" if info.classes else "average",
         tags={"title": info.title, "notice": run.recipe.notice},
     )
+    return path, sum(band.clipped for band in stored)
 
 
 def _scale(band: xr.DataArray, default: float) -> float:
@@ -66,7 +66,8 @@ def _middle(values: xr.DataArray) -> float | None:
 
 def describe(stats: dict[str, Any]) -> str:
     """Median richness and Shannon, where asked for."""
-    return ", ".join(f"median {name} {stats[name]}" for name in ("richness", "shannon") if stats.get(name) is not None)
+    medians = [f"median {name} {stats[name]}" for name in ("richness", "shannon") if stats.get(name) is not None]
+    return ", ".join(medians + ([f"{stats['clipped']} values clipped to the stored range"] if stats["clipped"] else []))
 
 
 INDICATORS = Stage("indicators", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)

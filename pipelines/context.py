@@ -71,5 +71,9 @@ class Run:
         return self.store / "occurrences"
 
     @property
+    def records(self) -> Path:
+        return self.occurrences / "records"
+
+    @property
     def model(self) -> Path:
         return self.store / "model"

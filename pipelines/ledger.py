@@ -11,11 +11,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from geoplantnet.errors import IntegrityError, StorageError, TryAgain
 from geoplantnet.storage import files_of, sha256, size_of, sweep, write_json
@@ -157,3 +159,16 @@ def identity(path: str | os.PathLike[str]) -> list[list[object]]:
     if not root.exists():
         return [[str(root), None, None]]
     return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files_of(root)]
+
+
+def paths_in(value: object) -> Iterator[Path]:
+    """Every path named anywhere in recipe sections."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from paths_in(list(dict(value).values()))
+    elif isinstance(value, Mapping):
+        yield from paths_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from paths_in(inner)

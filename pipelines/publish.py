@@ -11,10 +11,9 @@ import pandas as pd
 
 from geoplantnet.assemblages import LatentTile, open_latent
 from geoplantnet.assemblages.coverage import reporting_cells, reporting_labels, zonal_coverage
-from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geotiff import encode, write_cog
-from geoplantnet.catalog.product import Layer, LegendClass, Product
+from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
 from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import open_cube
@@ -24,7 +23,6 @@ from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
 from pipelines.tables import stored_species
 
-COG, GPKG, ZARR = "image/tiff; application=geotiff; profile=cloud-optimized", "application/geopackage+sqlite3", "application/vnd+zarr"
 SCALE, NODATA = 0.004, 255
 REPORTING_CELL = 5_000
 
@@ -46,7 +44,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     tile = run.tile(tile_id)
     products = [
         Product.of(made["species"], key="species", media_type=COG, title="Probability of every species"),
-        Product.of(made["coverage"], key="coverage", media_type=GPKG, title="Species coverage of 5 km reporting cells"),
+        Product.of(made["coverage"], key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
         Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
         Product.of(run.latent(tile_id), key="latent", media_type=ZARR, title="Latent tile and species head"),
     ]
@@ -82,8 +80,7 @@ def _coverage(run: Run, latent: LatentTile) -> Path:
     """Share of every 5 km reporting cell that each species' set covers, as a GeoPackage."""
     cells = reporting_cells(latent.geobox, REPORTING_CELL)
     labels = reporting_labels(latent.geobox, cells)
-    threshold = expected_f1_threshold(latent.blocks, latent.shape)
-    share, mean, valid = zonal_coverage(latent.blocks, labels, len(cells), threshold)
+    share, mean, valid = zonal_coverage(latent.blocks, labels, len(cells), latent.threshold)
     cells = cells.assign(n_cells=np.bincount(labels[labels >= 0], minlength=len(cells)), valid_cells=valid.astype(int))
     zone, taxon = np.nonzero(np.nan_to_num(share) > 0)
     taxa = list(latent.species)

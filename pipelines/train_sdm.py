@@ -40,7 +40,7 @@ def needs(run: Run, key: str) -> list[tuple[str, str]]:
 def work(run: Run, key: str, inside: Inside) -> Made:
     """Cross-validate, train the model that maps, commit the checkpoint with its skill."""
     species = stored_species(run)
-    found = occ.load(run.occurrences)
+    found = occ.load(run.records)
     events, labels = _sites(run, found, species)
     absence = (events["sampling"] == "presence-absence").to_numpy()
     cubes = {tile: run.cube(tile) for key_, tile in needs(run, key) if key_ == "cubes"}

@@ -37,9 +37,13 @@ def checked(blocks: Blocks, shape: tuple[int, int]) -> Iterator[tuple[slice, Arr
         if tuple(p.shape[1:]) != tuple(shape):
             raise InputError(f"species block {part.start}:{part.stop} has cells {tuple(p.shape[1:])}, expected {tuple(shape)} (y, x)")
         if part.start != done or part.stop - part.start != p.shape[0] or part.step not in (None, 1):
-            raise InputError(f"species block {part} with {p.shape[0]} species came where species {done} was due; blocks follow each other without gap or overlap")
+            raise InputError(
+                f"species block {part} with {p.shape[0]} species came where species {done} was due; blocks follow each other without gap or overlap"
+            )
         if xp.any(p < 0) or xp.any(p > 1):
-            raise InputError(f"species block {part.start}:{part.stop} holds values outside [0, 1]; give probabilities, neither logits nor percentages")
+            raise InputError(
+                f"species block {part.start}:{part.stop} holds values outside [0, 1]; give probabilities, neither logits nor percentages"
+            )
         done = part.stop
         yield slice(part.start, part.stop), p
     if not done:

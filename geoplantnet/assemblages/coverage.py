@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from geoplantnet.assemblages.blocks import Array, Blocks, checked, on_host, row_strips
 from geoplantnet.assemblages.sets import above
 from geoplantnet.errors import CrsError, InputError
-from geoplantnet.grid.tile_grid import MetaTile, TileGrid
+from geoplantnet.grid.tile_grid import TileGrid
 
 Float: TypeAlias = npt.NDArray[np.float64]
 Weights: TypeAlias = csr_array
@@ -36,7 +36,9 @@ def weighted_coverage(blocks: Blocks, weights: Weights, shape: tuple[int, int], 
     Raises InputError when the blocks or the weights do not fit `shape` (y, x).
     """
     if weights.shape[1] != shape[0] * shape[1]:
-        raise InputError(f"zone weights are for {weights.shape[1]} cells, the raster {shape} has {shape[0] * shape[1]}; make them on the same grid")
+        raise InputError(
+            f"zone weights are for {weights.shape[1]} cells, the raster {shape} has {shape[0] * shape[1]}; make them on the same grid"
+        )
     limit = np.broadcast_to(on_host(threshold) if np.ndim(threshold) else np.float32(threshold), shape)
     strips: list[tuple[slice, Weights]] = []
     present, mass = [], []
@@ -111,24 +113,22 @@ def reporting_cells(geobox: GeoBox, size: int = 5_000) -> gpd.GeoDataFrame:
     EPSG:3035; south to north, west to east; whole squares, also where the geobox covers a part of them only. Raises
     CrsError when the geobox is in another CRS, UsageError when `size` does not divide the reference grid.
     """
-    tiles = _reporting_tiles(geobox, size)
+    if geobox.crs != "EPSG:3035":
+        raise CrsError(f"reporting cells belong to the EEA reference grid, EPSG:3035; the geobox is in {geobox.crs}")
+    tiles = list(TileGrid(tile_size=size, cell_size=size).tiles_in(*geobox.boundingbox.bbox))
     return gpd.GeoDataFrame({"cell_id": [t.id for t in tiles]}, geometry=[shapely.box(*t.bounds) for t in tiles], crs="EPSG:3035")
 
 
-def reporting_labels(geobox: GeoBox, size: int = 5_000) -> npt.NDArray[np.int32]:
-    """Labels (y, x) for `zonal_coverage`: the row of `reporting_cells` that holds a pixel's centre, -1 where none does."""
+def reporting_labels(geobox: GeoBox, cells: gpd.GeoDataFrame) -> npt.NDArray[np.int32]:
+    """Labels (y, x) for `zonal_coverage`: the row of `cells` (see `reporting_cells`) that holds a pixel's centre, else -1.
+
+    West and south edges belong to a cell.
+    """
     labels = np.full(geobox.shape, -1, np.int32)
     x, y = geobox.coordinates["x"].values, geobox.coordinates["y"].values
-    for i, tile in enumerate(_reporting_tiles(geobox, size)):
-        west, south, east, north = tile.bounds
+    for i, (west, south, east, north) in enumerate(cells.geometry.bounds.to_numpy()):
         labels[np.ix_((y >= south) & (y < north), (x >= west) & (x < east))] = i
     return labels
-
-
-def _reporting_tiles(geobox: GeoBox, size: int) -> list[MetaTile]:
-    if geobox.crs != "EPSG:3035":
-        raise CrsError(f"reporting cells belong to the EEA reference grid, EPSG:3035; the geobox is in {geobox.crs}")
-    return list(TileGrid(tile_size=size, cell_size=size).tiles_in(*geobox.boundingbox.bbox))
 
 
 def _columns(weights: Weights, rows: slice, width: int) -> Weights:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 
+from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, ModelError, StorageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
 from geoplantnet.taxonomy.species_list import SpeciesList
@@ -68,6 +69,8 @@ class LatentTile:
     availability: Float
     """(y, x) in [0, 1]: share of the cell where plants can stand (1 - glacier - water ...); 1 where not asked for."""
     head: SpeciesHead
+    stored_threshold: Float | None = None
+    """(y, x): the species set's threshold as it was computed when the tile was made; see `threshold`."""
     attributes: Mapping[str, object] = field(default_factory=dict)
     """Model version, plot area in m2, epoch: what a map must state."""
 
@@ -85,6 +88,13 @@ class LatentTile:
         return self.tile.geobox()
 
     @cached_property
+    def threshold(self) -> Float:
+        """(y, x): a species is in the cell's set when p exceeds it (MaxExp, see `sets.expected_f1_threshold`); NaN where not valid."""
+        if self.stored_threshold is not None:
+            return self.stored_threshold
+        return np.asarray(expected_f1_threshold(self.blocks, self.shape), np.float32)
+
+    @cached_property
     def _flat(self) -> Float:
         """(valid cells, d) latent values."""
         return self.z[self.valid].astype(np.float32) * self.scale
@@ -96,7 +106,7 @@ class LatentTile:
         out[:, self.valid] = p
         return out
 
-    def blocks(self, size: int = 32) -> Iterator[tuple[slice, Float]]:
+    def blocks(self, size: int = 64) -> Iterator[tuple[slice, Float]]:
         """All species in blocks of `size`: (slice of the species axis, probabilities (species, y, x))."""
         for start in range(0, len(self.species), size):
             part = slice(start, min(start + size, len(self.species)))
@@ -157,6 +167,7 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         "availability": np.rint(tile.availability * 255).astype(np.uint8),
         "head_weights": tile.head.weights,
         "head_bias": tile.head.bias,
+        "threshold": tile.threshold,
     }
     for name, values in arrays.items():
         root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
@@ -168,7 +179,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         raise StorageError(f"no latent tile at {path}; make it with `geoplantnet map`")
     try:
         root = zarr.open_group(str(path), mode="r")
-        arrays = {name: np.asarray(root[name][...]) for name in ("z", "scale", "valid", "availability", "head_weights", "head_bias")}  # type: ignore[index]
+        arrays = {name: np.asarray(root[name][...]) for name in ("z", "scale", "valid", "availability", "head_weights", "head_bias", "threshold")}  # type: ignore[index]
         attributes = dict(root.attrs)
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
@@ -182,6 +193,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         valid=arrays["valid"].astype(bool),
         availability=arrays["availability"].astype(np.float32) / 255,
         head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
+        stored_threshold=arrays["threshold"].astype(np.float32),
         attributes=attributes,
     )
 

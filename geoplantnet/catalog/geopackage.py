@@ -11,7 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
 from shapely import is_valid_reason
 
@@ -66,8 +66,9 @@ def write_coverage(path: str | Path, cells: gpd.GeoDataFrame, coverage: pd.DataF
                 rows, temporary, layer=COVERAGE, driver="GPKG", append=True, layer_options={"DESCRIPTION": _COVERAGE_ABOUT}
             )
             _finish(temporary)
-        except (DataSourceError, sqlite3.Error) as error:
-            raise StorageError(f"cannot write {final}: {error}; free space or choose another store, then run again") from error
+        except (DataSourceError, DataLayerError, sqlite3.Error) as error:
+            reason = str(error)[-200:]  # GDAL repeats whole schemas before it comes to the point
+            raise StorageError(f"cannot write {final}: {reason}; free space or choose another store, then run again") from error
     return final
 
 
@@ -124,7 +125,8 @@ def _checked_cells(cells: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     if cells["cell_id"].isna().any() or cells["cell_id"].duplicated().any():
         raise InputError("reporting cells need unique cell_id; drop or rename the repeated or missing ones")
     counts = cells[["n_cells", "valid_cells"]].apply(pd.to_numeric, errors="coerce")
-    if counts.isna().any(axis=None) or (counts["valid_cells"] < 0).any() or (counts["valid_cells"] > counts["n_cells"]).any():
+    whole = bool((counts % 1 == 0).all(axis=None))  # NaN is not
+    if not whole or (counts["valid_cells"] < 0).any() or (counts["valid_cells"] > counts["n_cells"]).any():
         raise InputError("reporting cells need whole numbers 0 <= valid_cells <= n_cells; count them again")
     out = gpd.GeoDataFrame(
         {
@@ -140,15 +142,17 @@ def _checked_cells(cells: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _checked_coverage(coverage: pd.DataFrame, cells: gpd.GeoDataFrame) -> pd.DataFrame:
     _demand(coverage, _COVERAGE_COLUMNS, "species coverage")
-    rows = coverage[list(_COVERAGE_COLUMNS)].astype(
-        {"cell_id": str, "taxonID": str, "scientificName": str, "coverage": float, "mean_probability": float}
-    )
-    for name in ("coverage", "mean_probability"):
-        bad = ~rows[name].between(0, 1)
-        if bad.any():
-            first = rows[bad].iloc[0]
+    rows = pd.DataFrame({name: coverage[name].astype(str) for name in _COVERAGE_COLUMNS[:3]})
+    if coverage[list(_COVERAGE_COLUMNS[:3])].isna().any(axis=None):
+        raise InputError(f"species coverage has rows with a missing {', '.join(_COVERAGE_COLUMNS[:3])}; every row names its cell and taxon")
+    for name in _COVERAGE_COLUMNS[3:]:
+        rows[name] = pd.to_numeric(coverage[name], errors="coerce").astype(np.float64)
+        bad = np.flatnonzero(~rows[name].between(0, 1))
+        if bad.size:
+            value, first = coverage[name].iloc[bad[0]], rows.iloc[bad[0]]
             raise InputError(
-                f"{int(bad.sum())} rows have {name} outside 0..1, first {first[name]} of taxon {first['taxonID']} in cell {first['cell_id']}; leave cells without valid data out"
+                f"{bad.size} rows have a {name} that is no number in 0..1, first {value!r} of taxon {first['taxonID']} in cell {first['cell_id']}; "
+                "a cell without valid map cells has no row"
             )
     unknown = sorted(set(rows["cell_id"]) - set(cells["cell_id"]))
     if unknown:

@@ -82,11 +82,15 @@ def encode(values: npt.ArrayLike, *, scale: float = 0.004, offset: float = 0.0, 
     if nodata not in (info.min, info.max):
         raise UsageError(f"nodata {nodata} lies among the storable values of {kind}; use {info.min} or {info.max}")
     low, high = (info.min + 1, info.max) if nodata == info.min else (info.min, info.max - 1)
-    stored = np.rint((np.asarray(values, np.float64) - offset) / scale)
+    stored = np.array(values, np.float64)  # a copy, worked on in place: blocks of species are large
+    stored -= offset
+    stored /= scale
+    np.rint(stored, out=stored)
     missing = np.isnan(stored)
-    outside = (stored < low) | (stored > high)
-    stored = np.where(missing, nodata, np.clip(stored, low, high)).astype(kind)
-    return Encoded(stored, int(missing.sum()), int(outside.sum()))
+    clipped = int(np.count_nonzero(stored < low) + np.count_nonzero(stored > high))
+    np.clip(stored, low, high, out=stored)
+    stored[missing] = nodata
+    return Encoded(stored.astype(kind), int(np.count_nonzero(missing)), clipped)
 
 
 def decode(stored: npt.NDArray[Any], *, scale: float = 0.004, offset: float = 0.0, nodata: float | None = 255) -> npt.NDArray[np.float32]:

@@ -96,11 +96,13 @@ class Layer:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Layer:
         """Inverse of `to_dict`; absent fields take their defaults. Raises InputError for a field it does not know or cannot read."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(value) - known):
+        types = {f.name: f.type for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(value) - set(types)):
             raise InputError(
                 f"layer {value.get('id')!r} has unknown fields {unknown}; it was published by a newer version, upgrade this one"
             )
+        if mistyped := sorted(name for name in value if types[name] == "str" and not isinstance(value[name], str)):
+            raise InputError(f"layer {value.get('id')!r} has fields {mistyped} that are no text; publish the catalog again")
         fields = dict(value)
         try:
             if fields.get("nodata") is not None:

@@ -138,15 +138,16 @@ def write_catalog(
     collection.clear_links()
     collection.add_link(pystac.Link("root", f"../{CATALOG}", media_type="application/json", title=title))
     collection.add_link(pystac.Link("parent", f"../{CATALOG}", media_type="application/json", title=title))
+    FileExtension.add_to(collection)  # not to the catalog: the extension is one of items and collections, links may carry it anywhere
     folder = store / COLLECTION
     for path in paths:
-        collection.add_link(_checked_link(collection, "item", path, folder, "application/geo+json"))
+        collection.add_link(_checked_link("item", path, folder, "application/geo+json"))
     collection_path = write_json(folder / "collection.json", collection.to_dict(include_self_link=False, transform_hrefs=False))
 
     catalog = pystac.Catalog(id="geoplantnet", title=title, description=description, extra_fields={NOTICE: notice})
     catalog.clear_links()
     catalog.add_link(pystac.Link("root", f"./{CATALOG}", media_type="application/json", title=title))
-    catalog.add_link(_checked_link(catalog, "child", collection_path, store, "application/json"))
+    catalog.add_link(_checked_link("child", collection_path, store, "application/json"))
     return write_json(store / CATALOG, catalog.to_dict(include_self_link=False, transform_hrefs=False))
 
 
@@ -281,7 +282,6 @@ def _item_assets(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     return dict(sorted(definitions.items()))
 
 
-def _checked_link(owner: pystac.Catalog, rel: str, path: Path, folder: Path, media_type: str) -> pystac.Link:
+def _checked_link(rel: str, path: Path, folder: Path, media_type: str) -> pystac.Link:
     fields = {"file:checksum": multihash(sha256(path)), "file:size": size_of(path)}
-    FileExtension.add_to(owner)
     return pystac.Link(rel, _relative(path, folder), media_type=media_type, extra_fields=fields)

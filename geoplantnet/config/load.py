@@ -143,11 +143,11 @@ def _checked(model: type[Recipe], raw: dict[str, Any], file: Path) -> Recipe:
 
 def _sentence(error: Any, model: type[BaseModel], file: Path) -> str:
     """One fault as a line: file: key: what is wrong with which value, what is allowed, the nearest spelling."""
-    loc = [part for part in error["loc"] if not _is_tag(part, error["loc"], model)]
+    loc, _ = _follow(model, error["loc"])
     key = ".".join(str(p) for p in loc) or "recipe"
     value = error.get("input")
     if error["type"] == "extra_forbidden":
-        allowed = sorted(_fields_at(model, error["loc"][:-1]))
+        allowed = sorted({name for section in _follow(model, error["loc"][:-1])[1] for name in section.model_fields})
         return f"{file}: {key}: unknown key {loc[-1]!r}; allowed: {', '.join(allowed)}.{did_you_mean(str(loc[-1]), allowed)}"
     if error["type"] == "missing":
         return f"{file}: {key}: missing; add it"
@@ -161,13 +161,26 @@ def _sentence(error: Any, model: type[BaseModel], file: Path) -> str:
     return f"{file}: {key}: {error['msg'].removeprefix('Value error, ')} (found {shown[:120]})"
 
 
-def _is_tag(part: Any, loc: tuple[Any, ...], model: type[BaseModel]) -> bool:
-    """pydantic puts the discriminator's value into the location of a fault; a reader has no such key."""
-    return isinstance(part, str) and part in _tags(model) and loc[0] in ("occurrences", "modalities") and part != loc[-1]
+def _follow(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[list[Any], list[type[BaseModel]]]:
+    """A fault's location as a reader of the YAML sees it, and the sections it points into.
 
-
-def _tags(model: type[BaseModel]) -> set[str]:
-    return {tag for section in _sections(model) for tag in _kinds(section)}
+    pydantic also puts the tag that chose a section (its `kind`) into the location; the file has no such key.
+    """
+    shown: list[Any] = []
+    here: Any = model
+    for part in loc:
+        sections = list(_sections(here))
+        tagged = [s for s in sections if part in _kinds(s)]
+        origin = typing.get_origin(here)
+        if origin is dict or (origin is tuple and isinstance(part, int)):
+            shown.append(part)
+            here = typing.get_args(here)[1 if origin is dict else 0]
+        elif len(sections) > 1 and tagged:
+            here = tagged[0]
+        else:
+            shown.append(part)
+            here = next((s.model_fields[part].annotation for s in sections if part in s.model_fields), None)
+    return shown, list(_sections(here))
 
 
 def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
@@ -175,28 +188,10 @@ def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
     return typing.get_args(kind.annotation) if kind else ()
 
 
-def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> set[str]:
-    """Field names of the section a location points into."""
-    here: set[type[BaseModel]] = {model}
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        tagged = {s for s in here if part in _kinds(s)}
-        stepped = {s for section in here if part in section.model_fields for s in _models_in(section.model_fields[part].annotation)}
-        here = tagged or stepped or here
-    return {name for section in here for name in section.model_fields}
-
-
-def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    for field in model.model_fields.values():
-        for inner in _models_in(field.annotation):
-            yield inner
-            yield from _sections(inner)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The section classes an annotation stands for: itself, or the members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif isinstance(annotation, types.UnionType) or typing.get_args(annotation):
+    elif typing.get_origin(annotation) in (typing.Annotated, typing.Union, types.UnionType):
         for inner in typing.get_args(annotation):
-            yield from _models_in(inner)
+            yield from _sections(inner)

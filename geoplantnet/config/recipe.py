@@ -124,8 +124,14 @@ class ClimateSection(Section):
 
 
 class SentinelSection(Section):
+    """One scene on disk, with its scene classification."""
+
     kind: Literal["sentinel2-scene"]
-    scene: Path
+    file: Path
+    stored: tuple[str, ...] = ("B02", "B03", "B04", "B08", "SCL")
+    """Names of the file's bands, in its order."""
+    offset: float = 0.0
+    """Added to stored * 0.0001; -0.1 for processing baselines from 04.00 that still carry it."""
 
 
 class LandCoverSection(Section):
@@ -133,7 +139,7 @@ class LandCoverSection(Section):
     land_systems: Path
     classes: Path
     lights: Path | None = None
-    scene: Path | None = None
+    scene: SentinelSection | None = None
     """A Sentinel-2 scene that refines the cover where it is clear."""
 
 

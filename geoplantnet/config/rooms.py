@@ -91,9 +91,13 @@ def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple
                 **place,
             )
         case SentinelSection():
-            return Sentinel2Scene(section.scene)
+            return _scene(section, grid)
         case LandCoverSection():
-            scene = Sentinel2Scene(section.scene) if section.scene else None
-            return LandCoverSource(landsystem=section.land_systems, classes=section.classes, lights=section.lights, sentinel2=scene)
+            scene = _scene(section.scene, grid) if section.scene else None
+            return LandCoverSource(landsystem=section.land_systems, classes=section.classes, lights=section.lights, sentinel2=scene, **place)
         case RasterSection():
-            return RasterSource(section.path, section.bands, scale=section.scale, offset=section.offset, plausible=section.plausible)
+            return RasterSource(section.path, section.bands, scale=section.scale, offset=section.offset, plausible=section.plausible, crs=grid.crs)
+
+
+def _scene(section: SentinelSection, grid: TileGrid) -> Sentinel2Scene:
+    return Sentinel2Scene(path=section.file, stored=section.stored, offset=section.offset, crs=grid.crs)

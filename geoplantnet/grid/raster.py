@@ -28,14 +28,15 @@ from rasterio.windows import Window
 
 from geoplantnet.errors import CrsError, RasterError, UsageError
 
-Resampling: TypeAlias = Literal["nearest", "bilinear", "cubic", "average"]
+Interpolation: TypeAlias = Literal["nearest", "bilinear", "cubic", "cubic_spline"]
+Resampling: TypeAlias = Interpolation | Literal["average"]
 Prepare: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Native pixels (band, y, x), NaN = nodata -> (other band, y, x): applied before interpolation, pixel by pixel."""
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Positions: TypeAlias = npt.NDArray[np.float64]
 
-_REACH = {"nearest": 0, "bilinear": 1, "cubic": 2}  # pixels needed around the pixel that holds a position
+_REACH = {"nearest": 0, "bilinear": 1, "cubic": 2, "cubic_spline": 2}  # pixels needed around the pixel that holds a position
 _WINDOW_VALUES = 16_000_000  # most values of the source held at once: 64 MB of float32
 _BLOCK_VALUES = 2_000_000  # most values of the target worked on at once: some 100 MB with the intermediates
 
@@ -53,8 +54,8 @@ def read_onto(
     """Put a raster onto a GeoBox. Only the pixels needed are read. Returns float32 (band, y, x), NaN = no data.
 
     `bands` are 1-based (default all). `nodata` replaces what the file declares. `resampling` says how to interpolate:
-    "nearest" for classes; "bilinear" and "cubic" (Catmull-Rom, Keys 1981, a = -1/2) for what varies smoothly, and both
-    become "average" once a target pixel is at least twice a source pixel (side of a square of equal area), as "average"
+    "nearest" for classes; "bilinear", "cubic" (Catmull-Rom: Keys 1981, a = -1/2) and "cubic_spline" (B-spline: smooths, never
+    overshoots) as in GDAL for what varies smoothly, and these become "average" once a target pixel is at least twice a source pixel (side of a square of equal area), as "average"
     becomes "bilinear" when it is smaller than one. "average" is the mean of a lattice of samples inside the target pixel,
     about one a source pixel: exact where the two lattices nest. Missing neighbours lose their weight; a position whose own
     pixel is missing is NaN.
@@ -92,7 +93,7 @@ def sample_at(
     crs: str | CRS,
     *,
     bands: Sequence[int] | None = None,
-    method: Literal["nearest", "bilinear", "cubic"] = "bilinear",
+    method: Interpolation = "bilinear",
     driver: str = "GTiff",
     nodata: float | None = None,
     prepare: Prepare | None = None,
@@ -127,6 +128,13 @@ def read_whole(path: str | os.PathLike[str], *, bands: Sequence[int] | None = No
         return values, GeoBox((dataset.height, dataset.width), dataset.transform, CRS(dataset.crs.to_wkt()))
 
 
+def pixels_of(box: GeoBox, x: npt.ArrayLike, y: npt.ArrayLike, crs: CRS) -> tuple[Positions, Positions]:
+    """Where points given in `crs` lie in a raster: column and row in pixels, (n,) each; centre of the first pixel = 0.5."""
+    if box.crs is None:
+        raise CrsError("the raster's GeoBox has no CRS")
+    return _times(~box.affine, *(np.asarray(v) for v in crs.transformer_to_crs(box.crs)(x, y)))
+
+
 def interpolate(values: FloatArray, columns: Positions, rows: Positions, method: str = "bilinear") -> FloatArray:
     """Values at pixel coordinates (centre of the first pixel = 0.5): (band, y, x) and (n,), (n,) -> float32 (band, n).
 
@@ -141,10 +149,13 @@ def interpolate(values: FloatArray, columns: Positions, rows: Positions, method:
     if method == "nearest":
         out[:, inside] = nearest
         return out
-    result = _weighted(values, c, r, _linear)
-    if method == "cubic":
-        smooth = _weighted(values, c, r, _catmull_rom)
-        result = np.where(np.isfinite(smooth), smooth, result)
+    if method == "cubic_spline":
+        result = _weighted(values, c, r, _b_spline)
+    else:
+        result = _weighted(values, c, r, _linear)
+        if method == "cubic":
+            smooth = _weighted(values, c, r, _catmull_rom, whole=True)
+            result = np.where(np.isfinite(smooth), smooth, result)
     out[:, inside] = np.where(np.isfinite(nearest), result, np.nan)
     return out
 
@@ -181,9 +192,9 @@ def _indexes(dataset: Any, bands: Sequence[int] | None) -> list[int]:
 def _target_to_source(dataset: Any, geobox: GeoBox) -> float:
     """Side of a target pixel in source pixels, taken at the source's centre so that every window of a grid agrees."""
     column, row = dataset.width / 2, dataset.height / 2
-    corners = [dataset.transform * p for p in ((column, row), (column + 1, row), (column, row + 1))]
+    corners = _times(dataset.transform, np.array([column, column + 1, column]), np.array([row, row, row + 1]))
     assert geobox.crs is not None
-    x, y = CRS(dataset.crs.to_wkt()).transformer_to_crs(geobox.crs)([p[0] for p in corners], [p[1] for p in corners])
+    x, y = CRS(dataset.crs.to_wkt()).transformer_to_crs(geobox.crs)(*corners)
     area = abs((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
     target = abs(geobox.affine.determinant)
     if not (math.isfinite(area) and area > 0):
@@ -291,8 +302,19 @@ def _catmull_rom(t: Positions) -> tuple[int, list[Positions]]:
     ]
 
 
-def _weighted(values: FloatArray, columns: Positions, rows: Positions, kernel: Callable[[Positions], tuple[int, list[Positions]]]) -> Any:
-    """Separable interpolation. Missing neighbours: rescaled for two-point kernels, NaN for wider ones."""
+def _b_spline(t: Positions) -> tuple[int, list[Positions]]:
+    return -1, [(1 - t) ** 3 / 6, (3 * t - 6) * t * t / 6 + 2 / 3, ((-3 * t + 3) * t + 3) * t / 6 + 1 / 6, t**3 / 6]
+
+
+def _weighted(
+    values: FloatArray,
+    columns: Positions,
+    rows: Positions,
+    kernel: Callable[[Positions], tuple[int, list[Positions]]],
+    *,
+    whole: bool = False,
+) -> npt.NDArray[np.float64]:
+    """Separable interpolation, (band, n). A missing neighbour loses its weight, or makes the result NaN when `whole`."""
     height, width = values.shape[1:]
     left, above = np.floor(columns - 0.5), np.floor(rows - 0.5)
     first, across = kernel(columns - 0.5 - left)
@@ -308,7 +330,7 @@ def _weighted(values: FloatArray, columns: Positions, rows: Positions, kernel: C
             known = within & np.isfinite(pixel)
             total += np.where(known, u * v * pixel, 0.0)
             weight += np.where(known, u * v, 0.0)
-            if len(across) > 2:
+            if whole:
                 total[~known] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
         return total / weight

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -52,8 +53,7 @@ def compute(
     chosen = [indicator(name) for name in dict.fromkeys(names)]
     if not chosen:
         raise ConfigurationError(f"no indicator asked for; there are {', '.join(INDICATORS)}")
-    uses_set = any(one.info.uses_set for one in chosen)
-    if uses_set and threshold is None:
+    if threshold is None and any(one.info.uses_set for one in chosen):
         threshold = expected_f1_threshold(blocks, shape)
     strips: list[tuple[slice, list[Indicator]]] = []
     done = 0
@@ -66,27 +66,30 @@ def compute(
                     one.start((rows.stop - rows.start, shape[1]))
         table = traits.iloc[species]
         if len(table) != p.shape[0]:
-            raise InputError(f"the traits table has {len(traits)} rows, the blocks reach species {done}; give one row a species, in the list's order")
+            raise InputError(
+                f"the traits table has {len(traits)} rows, the blocks reach species {done}; give one row a species, in the list's order"
+            )
         for rows, indicators in strips:
             part = p[:, rows, :]
-            member = above(part, _rows(threshold, rows)) if uses_set else None
+            member = above(part, _rows(threshold, rows)) if threshold is not None else None
             block = SpeciesBlock(species=species, p=part, member=member, traits=table)
             for one in indicators:
                 one.update(block)
     if done != len(traits):
-        raise InputError(f"the traits table has {len(traits)} rows, the blocks hold {done} species; give one row a species, in the list's order")
-    parts = [xr.merge([one.finish() for one in indicators], join="exact") for _, indicators in strips]
-    return _stack(parts)
+        raise InputError(
+            f"the traits table has {len(traits)} rows, the blocks hold {done} species; give one row a species, in the list's order"
+        )
+    finished = [[one.finish() for one in indicators] for _, indicators in strips]
+    return xr.Dataset({str(band): _stacked([part[band] for part in parts]) for parts in zip(*finished) for band in parts[0]})
 
 
-def _rows(threshold: Array | float | None, rows: slice) -> Array | float:
+def _rows(threshold: Array | float, rows: slice) -> Array | float:
     """The threshold of some rows of the raster."""
-    return threshold[rows, :] if getattr(threshold, "ndim", 0) else threshold
+    return threshold if isinstance(threshold, int | float) else threshold[rows, :]
 
 
-def _stack(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Strips put one below the other. What xarray forgets in between, the encoding, is kept."""
-    out = xr.concat(parts, dim="y", combine_attrs="override")
-    for name, variable in out.data_vars.items():
-        variable.encoding = dict(parts[0][name].encoding)
+def _stacked(parts: Sequence[xr.DataArray]) -> xr.DataArray:
+    """Strips put one below the other, with the attributes and the encoding that xarray would forget."""
+    out = xr.DataArray(np.concatenate([part.to_numpy() for part in parts]), dims=parts[0].dims, attrs=parts[0].attrs)
+    out.encoding = parts[0].encoding
     return out

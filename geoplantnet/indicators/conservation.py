@@ -26,8 +26,8 @@ from geoplantnet.indicators.indicator import (
 _NONE, _UNKNOWN = 0, 1
 
 IUCN_CLASSES = (
-    IndicatorClass(value=_NONE, letters="none", label="No species in the set", color="#f5f5f5"),
-    IndicatorClass(value=_UNKNOWN, letters="unknown", label="No category known here for any species of the set", color="#b9c4d0"),
+    IndicatorClass(value=_NONE, letters="none", label="(no species in the set)", color="#f5f5f5"),
+    IndicatorClass(value=_UNKNOWN, letters="unknown", label="(no category on record for the species of the set)", color="#b9c4d0"),
     IndicatorClass(value=2, letters="NE", label="Not evaluated", color="#ffffff"),
     IndicatorClass(value=3, letters="DD", label="Data deficient", color="#d1d1c6"),
     IndicatorClass(value=4, letters="LC", label="Least concern", color="#60c659"),

@@ -9,9 +9,6 @@ from array_api_compat import array_namespace
 
 from geoplantnet.indicators.indicator import IndicatorInfo, SpeciesBlock, Storage, dataset, total
 
-_SMALLEST_NORMAL = 1e-37
-"""Below it, p ln p is 0 in float32."""
-
 
 class Richness:
     """Expected number of species: sum of p, with standard deviation sqrt(sum of p (1 - p)).
@@ -76,8 +73,8 @@ class Shannon:
         xp = array_namespace(p)
         self._has_data = block.has_data | self._has_data
         self._mass = self._mass + block.total
-        # 0 ln 0 = 0: the logarithm never sees the zero.
-        self._p_ln_p = self._p_ln_p + total(p * xp.log(xp.clip(p, min=_SMALLEST_NORMAL)))
+        # 0 ln 0 = 0: the logarithm sees 1 in the place of 0.
+        self._p_ln_p = self._p_ln_p + total(p * xp.log(p + xp.astype(p == 0, p.dtype)))
 
     def finish(self) -> xr.Dataset:
         xp = array_namespace(self._mass)

@@ -189,9 +189,9 @@ def flagged(traits: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.intp], np
 
 def categories(traits: pd.DataFrame, column: str, code_of: dict[str, int], unknown: int) -> npt.NDArray[np.uint8]:
     """Codes (species,) of a categorical trait. Raises InputError for a missing column or a category not in `code_of`."""
-    values = _column(traits, column).to_numpy(dtype=object, na_value=None)
+    values = _column(traits, column).to_numpy(dtype=object)
     try:
-        return np.array([unknown if v is None or v == "" else code_of[v] for v in values], np.uint8)
+        return np.array([unknown if missing or v == "" else code_of[v] for v, missing in zip(values, pd.isna(values))], np.uint8)
     except KeyError as error:
         raise InputError(f"trait {column!r} holds {error.args[0]!r}; it may be {', '.join(code_of)} or empty (unknown)") from error
 
@@ -199,17 +199,21 @@ def categories(traits: pd.DataFrame, column: str, code_of: dict[str, int], unkno
 def members(block: SpeciesBlock, who: str) -> Array:
     """The block's species set. Raises UsageError when the block has none."""
     if block.member is None:
-        raise UsageError(f"{who} reads the species set, but the block of species {block.species.start}:{block.species.stop} came without `member`")
+        raise UsageError(
+            f"{who} reads the species set, but the block of species {block.species.start}:{block.species.stop} came without `member`"
+        )
     return block.member
 
 
 def ratio(part: Array, whole: Array) -> Array:
-    """part / whole, NaN where whole is 0: a share of nothing is not defined."""
+    """Part / whole, NaN where whole is 0: a share of nothing is not defined."""
     xp = array_namespace(whole)
     return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), xp.nan)
 
 
-def dataset(info: IndicatorInfo, has_data: Array, main: Array, *, uncertainty: Array | None = None, unknown: Array | None = None) -> xr.Dataset:
+def dataset(
+    info: IndicatorInfo, has_data: Array, main: Array, *, uncertainty: Array | None = None, unknown: Array | None = None
+) -> xr.Dataset:
     """The bands of an indicator (y, x) as a Dataset: float32, NaN outside `has_data`, CF attributes, storage encoding."""
     inside = on_host(has_data)
 
@@ -235,6 +239,7 @@ def dataset(info: IndicatorInfo, has_data: Array, main: Array, *, uncertainty: A
 
 def _column(traits: pd.DataFrame, column: str) -> pd.Series:
     if column not in traits:
-        raise InputError(f"the traits table has no column {column!r} (it has {', '.join(map(str, traits.columns)) or 'none'}); add it, empty where unknown")
+        raise InputError(
+            f"the traits table has no column {column!r} (it has {', '.join(map(str, traits.columns)) or 'none'}); add it, empty where unknown"
+        )
     return traits[column]
-

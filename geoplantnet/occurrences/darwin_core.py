@@ -8,9 +8,11 @@ Rows are never lost in silence: whatever is read ends as a row of `events` or `o
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import geopandas as gpd
@@ -18,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from geoplantnet.errors import CrsError, OccurrenceError
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.storage import write_beside
-from geoplantnet.taxonomy.backbone import Backbone, parse_name, slug
+from geoplantnet.taxonomy.backbone import Backbone, slug
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 GRID_CRS = TileGrid().crs
@@ -70,8 +72,10 @@ def validate_events(events: gpd.GeoDataFrame) -> None:
     _need(events, EVENT_COLUMNS, "events")
     if not isinstance(events, gpd.GeoDataFrame) or events.crs is None:
         raise CrsError(f"events have no CRS; set it, or build them with from_tables, which makes points in {GRID_CRS}")
-    if events.crs.to_epsg() != int(GRID_CRS.removeprefix("EPSG:")):
-        raise CrsError(f"events are in {events.crs.to_string()}, the grid is in {GRID_CRS}; use events.to_crs({GRID_CRS!r}) and set x, y anew")
+    if events.crs != CRS.from_user_input(GRID_CRS):
+        raise CrsError(
+            f"events are in {events.crs.to_string()}, the grid is in {GRID_CRS}; use events.to_crs({GRID_CRS!r}) and set x, y anew"
+        )
     for column in EVENT_NUMBERS:
         if not pd.api.types.is_float_dtype(events[column]):
             raise OccurrenceError(f"events column {column} is {events[column].dtype}, wanted float (NaN where unknown); use .astype(float)")
@@ -109,39 +113,49 @@ def validate_occurrences(occurrences: pd.DataFrame, events: pd.DataFrame | None 
     if events is not None:
         stray = occurrences.loc[~occurrences["eventID"].isin(events["eventID"]), "eventID"]
         if len(stray):
-            raise OccurrenceError(f"occurrences name event {stray.iloc[0]!r}, which is not among the {len(events)} events; add it or drop the rows")
+            raise OccurrenceError(
+                f"occurrences name event {stray.iloc[0]!r}, which is not among the {len(events)} events; add it or drop the rows"
+            )
 
 
-def from_tables(events: pd.DataFrame, occurrences: pd.DataFrame, *, sampling: str, dataset_id: str) -> OccurrenceSet:
+def from_tables(
+    events: pd.DataFrame, occurrences: pd.DataFrame, *, sampling: str, dataset_id: str, backbone: Backbone | None = None
+) -> OccurrenceSet:
     """Plain tables -> OccurrenceSet.
 
     `events` needs eventID and either x, y (EPSG:3035, metres) or decimalLongitude, decimalLatitude (EPSG:4326, degrees); other event terms are
-    taken where present. `occurrences` needs eventID and scientificName; taxonID defaults to the slug of the name, occurrenceStatus to present.
-    Rows without usable coordinates, event or name are counted in `rejections`; a repeated eventID raises OccurrenceError.
+    taken where present. `occurrences` needs eventID and scientificName; occurrenceStatus defaults to present. With a `backbone`, scientificName
+    is resolved to the accepted species, whose slug becomes taxonID; without one the name is taken as accepted and taxonID defaults to its slug.
+
+    Counted in `rejections`: events without usable coordinates, presence-only events left without species, rows without event or name, names the
+    backbone refuses, and rows that name a species of their event again. Raises OccurrenceError on missing columns or a repeated eventID.
     """
-    if sampling not in SAMPLING:
-        raise OccurrenceError(f"sampling is {sampling!r}; use one of {', '.join(SAMPLING)}")
+    _one_of(pd.Series([sampling]), SAMPLING, "sampling")
     _need(events, ("eventID",), "events")
     _need(occurrences, ("eventID", "scientificName"), "occurrences")
-    ids = _text(events, "eventID")
-    if ids[ids != ""].duplicated().any():
-        raise OccurrenceError(f"events hold eventID {ids[ids != ''][ids[ids != ''].duplicated()].iloc[0]!r} twice; one row an event")
     table = _event_table(events, sampling, dataset_id)
-    reasons = coordinate_reasons(table).mask(table["eventID"] == "", "missing eventID")
-    event_rejections = count_rejections(dataset_id, "events", reasons, table["eventID"])
-    kept = points(table[reasons == ""])
-    rows = _occurrence_table(occurrences)
-    why = pd.Series("", index=rows.index)
-    why = why.mask((rows["scientificName"] == "") | (rows["taxonID"] == ""), "missing name")
-    why = why.mask((why == "") & ~rows["occurrenceStatus"].isin(STATUS), "unknown occurrenceStatus")
-    lost = rows["eventID"].map(dict(zip(table["eventID"], reasons))).fillna("event not in the event table")
-    why = why.mask((why == "") & (lost != ""), lost)
-    why = why.mask((why == "") & rows[why == ""].duplicated(["eventID", "taxonID"]).reindex(rows.index, fill_value=False), MERGED)
-    rejections = pd.concat([event_rejections, count_rejections(dataset_id, "occurrences", why, rows["verbatimScientificName"])])
-    return OccurrenceSet(kept, rows[why == ""].reset_index(drop=True), tidy_rejections(rejections))
+    known = table["eventID"][table["eventID"] != ""]
+    if known.duplicated().any():
+        raise OccurrenceError(f"events hold eventID {known[known.duplicated()].iloc[0]!r} twice; keep one row an event")
+    unplaced = coordinate_reasons(table).mask(table["eventID"] == "", "missing eventID")
+    rows, refused = _occurrence_table(occurrences, backbone)
+    of_event = rows["eventID"].map(dict(zip(table["eventID"], unplaced))).astype(object).fillna("event not in the event table")
+    refused = refused.mask(of_event != "", of_event)
+    again = rows[refused == ""].duplicated(["eventID", "taxonID"])
+    refused = refused.mask(again.reindex(rows.index, fill_value=False), MERGED)
+    kept = rows[refused == ""].astype(str).reset_index(drop=True)
+    if sampling == "presence-only":
+        unplaced = unplaced.mask((unplaced == "") & ~table["eventID"].isin(kept["eventID"]), "no species left")
+    counted = [
+        count_rejections(dataset_id, "events", unplaced, table["eventID"]),
+        count_rejections(dataset_id, "occurrences", refused, rows["verbatimScientificName"]),
+    ]
+    return OccurrenceSet(_points(table[unplaced == ""]), kept, tidy_rejections(counted))
 
 
-def from_records(records: pd.DataFrame, *, dataset_id: str, sampling: str = "presence-only") -> OccurrenceSet:
+def from_records(
+    records: pd.DataFrame, *, dataset_id: str, sampling: str = "presence-only", backbone: Backbone | None = None
+) -> OccurrenceSet:
     """Darwin Core occurrence records (one row a sighting) -> OccurrenceSet.
 
     One record is one event, unless records share an eventID; then the first record describes the event, and a record with other coordinates is
@@ -149,31 +163,238 @@ def from_records(records: pd.DataFrame, *, dataset_id: str, sampling: str = "pre
     """
     _need(records, ("scientificName",), "records")
     rows = records.reset_index(drop=True)
-    own = _text(rows, "eventID").mask(lambda s: s == "", _text(rows, "occurrenceID"))
-    rows["eventID"] = own.mask(own == "", dataset_id + ":" + pd.Series(rows.index.astype(str), index=rows.index))
+    numbered = pd.Series([f"{dataset_id}:{i}" for i in range(len(rows))], index=rows.index, dtype=object)
+    event = _text(rows, "eventID")
+    event = event.mask(event == "", _text(rows, "occurrenceID"))
+    rows["eventID"] = event.mask(event == "", numbered)
+    first = rows.drop_duplicates("eventID")
     place = [c for c in ("x", "y", "decimalLongitude", "decimalLatitude") if c in rows]
-    first = rows.drop_duplicates("eventID").set_index("eventID")
-    numbers = rows[place].apply(pd.to_numeric, errors="coerce").to_numpy()
-    expected = first[place].apply(pd.to_numeric, errors="coerce").reindex(rows["eventID"]).to_numpy()
-    moved = ~((numbers == expected) | (np.isnan(numbers) & np.isnan(expected))).all(axis=1)
+    here = pd.DataFrame({c: _number(rows, c) for c in place}, index=rows.index)
+    there = here.loc[first.index].set_index(first["eventID"]).loc[rows["eventID"]]
+    moved = ~((here.to_numpy() == there.to_numpy()) | (here.isna().to_numpy() & there.isna().to_numpy())).all(axis=1)
+    found = from_tables(first, rows[~moved], sampling=sampling, dataset_id=dataset_id, backbone=backbone)
     reasons = pd.Series(np.where(moved, "eventID at two places", ""), index=rows.index)
-    found = from_tables(first.reset_index(), rows[~moved], sampling=sampling, dataset_id=dataset_id)
-    rejections = pd.concat([found.rejections, count_rejections(dataset_id, "occurrences", reasons, rows["eventID"])])
-    return OccurrenceSet(found.events, found.occurrences, tidy_rejections(rejections))
+    counted = count_rejections(dataset_id, "occurrences", reasons, rows["eventID"])
+    return OccurrenceSet(found.events, found.occurrences, tidy_rejections([found.rejections, counted]))
 
 
-def read_records(path: str | os.PathLike[str], *, dataset_id: str, backbone: Backbone | None = None, sampling: str = "presence-only") -> OccurrenceSet:
-    """A Darwin Core or GBIF-like table (.csv: commas; .tsv, .txt: tabs; UTF-8) with decimalLatitude and decimalLongitude -> OccurrenceSet.
+def read_records(
+    path: str | os.PathLike[str], *, dataset_id: str, sampling: str = "presence-only", backbone: Backbone | None = None
+) -> OccurrenceSet:
+    """A Darwin Core or GBIF-like table in UTF-8 (.csv: commas; otherwise tabs) with decimalLatitude and decimalLongitude -> OccurrenceSet.
 
-    With a `backbone`, names become accepted species and unresolved ones are refused with the backbone's reason; without one, authors and ranks
-    are stripped (``Picea abies (L.) H. Karst.`` -> ``Picea abies``). Raises OccurrenceError when the file is missing or is no such table.
+    Without a `backbone` names are taken as they stand: GBIF's `species` where the table has it, else scientificName. See `from_records`. Raises OccurrenceError when the file is missing or is no such table.
     """
     file = Path(path)
     if not file.is_file():
         raise OccurrenceError(f"{file} is not there; give a Darwin Core occurrence table")
+    comma = file.suffix.lower() == ".csv"
+    quoting = csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE  # GBIF's tab-separated downloads do not quote
     try:
-        rows = pd.read_csv(file, sep="," if file.suffix.lower() == ".csv" else "\t", dtype=str, keep_default_na=False, quoting=0 if file.suffix.lower() == ".csv" else 3)
+        rows = pd.read_csv(file, sep="," if comma else "\t", dtype=str, keep_default_na=False, quoting=quoting)  # type: ignore[call-overload]
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise OccurrenceError(f"{file} is no delimited UTF-8 table ({error}); export it as CSV or tab-separated text") from error
     _need(rows, ("scientificName", "decimalLatitude", "decimalLongitude"), file.name)
-    return from_records(*_named(rows, dataset_id, backbone), sampling=sampling)
+    if backbone is None and "species" in rows:
+        rows["verbatimScientificName"], rows["scientificName"] = rows["scientificName"], rows["species"]
+    return from_records(rows, dataset_id=dataset_id, sampling=sampling, backbone=backbone)
+
+
+def concat(sets: Iterable[OccurrenceSet]) -> OccurrenceSet:
+    """Several sets as one, in the order given; rejections are added up. Raises OccurrenceError when two share an eventID or none is given."""
+    parts = list(sets)
+    if not parts:
+        raise OccurrenceError("nothing to concatenate; give at least one occurrence set")
+    events = gpd.GeoDataFrame(pd.concat([p.events for p in parts], ignore_index=True), geometry="geometry", crs=GRID_CRS)
+    occurrences = pd.concat([p.occurrences for p in parts], ignore_index=True)
+    return OccurrenceSet(events, occurrences, tidy_rejections([p.rejections for p in parts]))
+
+
+def save(occurrence_set: OccurrenceSet, folder: str | os.PathLike[str]) -> Path:
+    """Commit events.parquet (GeoParquet), occurrences.parquet and rejections.parquet as one folder. Same set, same bytes."""
+    with write_beside(folder) as temporary:
+        temporary.mkdir()
+        occurrence_set.events[list(EVENT_COLUMNS)].to_parquet(temporary / "events.parquet", index=False, compression="zstd")
+        occurrence_set.occurrences[list(OCCURRENCE_COLUMNS)].to_parquet(temporary / "occurrences.parquet", index=False, compression="zstd")
+        occurrence_set.rejections[list(REJECTION_COLUMNS)].to_parquet(temporary / "rejections.parquet", index=False, compression="zstd")
+    return Path(folder)
+
+
+def load(folder: str | os.PathLike[str]) -> OccurrenceSet:
+    """Inverse of `save`. Raises OccurrenceError when a table is missing or is damaged."""
+    root = Path(folder)
+    try:
+        events = gpd.read_parquet(root / "events.parquet")
+        occurrences = pd.read_parquet(root / "occurrences.parquet")
+        rejections = pd.read_parquet(root / "rejections.parquet")
+    except (OSError, ValueError) as error:
+        raise OccurrenceError(f"{root} holds no readable occurrence set ({error}); write it with occurrences.save") from error
+    return OccurrenceSet(events, occurrences, rejections)
+
+
+def presence_matrix(occurrence_set: OccurrenceSet, species_list: SpeciesList, event_ids: Sequence[str]) -> sp.csr_matrix:
+    """Presences as CSR uint8 (event, species): rows in the order of `event_ids`, columns in the order of the list.
+
+    A zero is an absence only where the event's `sampling` is presence-absence. Species outside the list are not in it, by its meaning.
+    Raises OccurrenceError for an unknown or repeated event id.
+    """
+    row_of = {event: i for i, event in enumerate(event_ids)}
+    if len(row_of) != len(event_ids):
+        raise OccurrenceError("event_ids repeat an event; give each once")
+    unknown = set(row_of) - set(occurrence_set.events["eventID"])
+    if unknown:
+        raise OccurrenceError(
+            f"event {min(unknown)!r} is not in the set of {len(occurrence_set.events)} events; take ids from events.eventID"
+        )
+    column_of = {taxon.taxon_id: i for i, taxon in enumerate(species_list)}
+    present = occurrence_set.occurrences[occurrence_set.occurrences["occurrenceStatus"] == "present"]
+    rows, columns = present["eventID"].map(row_of), present["taxonID"].map(column_of)
+    inside = rows.notna() & columns.notna()
+    cells = (rows[inside].to_numpy(int), columns[inside].to_numpy(int))
+    return sp.csr_matrix((np.ones(len(cells[0]), np.uint8), cells), shape=(len(row_of), len(column_of)), dtype=np.uint8)
+
+
+def summary(occurrence_set: OccurrenceSet) -> pd.DataFrame:
+    """The books: one row a dataset and table: datasetID, table, read, used, rejected; read = used + rejected."""
+    dataset = dict(zip(occurrence_set.events["eventID"], occurrence_set.events["datasetID"]))
+    used = pd.concat(
+        {
+            "events": occurrence_set.events["datasetID"].value_counts(),
+            "occurrences": occurrence_set.occurrences["eventID"].map(dataset).value_counts(),
+        },
+        names=["table", "datasetID"],
+    )
+    rejected = occurrence_set.rejections.groupby(["table", "datasetID"])["count"].sum()
+    books = pd.DataFrame({"used": used, "rejected": rejected}).fillna(0).astype(int).reset_index()
+    books["read"] = books["used"] + books["rejected"]
+    return books.sort_values(["datasetID", "table"], ignore_index=True)[["datasetID", "table", "read", "used", "rejected"]]
+
+
+def coordinate_reasons(table: pd.DataFrame) -> pd.Series:
+    """Why a row's coordinates cannot be used (``missing coordinates``, ``coordinates out of range``), empty where they can."""
+    longitude, latitude = table["decimalLongitude"], table["decimalLatitude"]
+    wild = (longitude.abs() > 180) | (latitude.abs() > 90)
+    missing = ~np.isfinite(table["x"]) | ~np.isfinite(table["y"])
+    return pd.Series(np.select([wild, missing], ["coordinates out of range", "missing coordinates"], ""), index=table.index, dtype=object)
+
+
+def count_rejections(dataset_id: str, table: str, reasons: pd.Series, examples: pd.Series) -> pd.DataFrame:
+    """One row a reason (empty reasons are accepted rows): how many rows of `table`, and the first example in alphabetical order."""
+    frame = pd.DataFrame({"reason": reasons.astype(object), "example": examples.astype(object)})
+    frame = frame[frame["reason"] != ""]
+    grouped = (
+        frame.groupby("reason")["example"].agg(["size", "min"]).reset_index()
+        if len(frame)
+        else pd.DataFrame(columns=["reason", "size", "min"])
+    )
+    grouped = grouped.rename(columns={"size": "count", "min": "example"}).assign(datasetID=dataset_id, table=table)
+    return grouped[list(REJECTION_COLUMNS)]
+
+
+def tidy_rejections(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Add counts up by dataset, table and reason; sorted, so that equal books are equal tables."""
+    frames = [part for part in parts if len(part)]
+    if not frames:
+        return pd.DataFrame({c: pd.Series(dtype="int64" if c == "count" else str) for c in REJECTION_COLUMNS})
+    keys = ["datasetID", "table", "reason"]
+    added = pd.concat(frames).groupby(keys).agg(count=("count", "sum"), example=("example", "min")).reset_index()
+    return added.astype({c: "int64" if c == "count" else str for c in REJECTION_COLUMNS})[list(REJECTION_COLUMNS)]
+
+
+def to_grid(easting: npt.ArrayLike, northing: npt.ArrayLike, crs: str) -> tuple[npt.NDArray[np.float64], ...]:
+    """Coordinates of another CRS (easting or longitude first) -> x, y (EPSG:3035, metres) and longitude, latitude (degrees).
+
+    Coordinates that cannot be projected become NaN.
+    """
+    east, north = np.asarray(easting, float), np.asarray(northing, float)
+    moved = (*_transformer(crs, GRID_CRS).transform(east, north), *_transformer(crs, "EPSG:4326").transform(east, north))
+    return tuple(np.where(np.isfinite(values), values, np.nan) for values in moved)
+
+
+@lru_cache(maxsize=16)
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def _event_table(events: pd.DataFrame, sampling: str, dataset_id: str) -> pd.DataFrame:
+    table = pd.DataFrame({column: _text(events, column) for column in EVENT_TEXT}, index=events.index)
+    table = table.assign(**{column: _number(events, column) for column in EVENT_NUMBERS}, sampling=sampling, datasetID=dataset_id)
+    measured = table["sampleSizeValue"].notna()
+    table["sampleSizeUnit"] = table["sampleSizeUnit"].mask(measured & (table["sampleSizeUnit"] == ""), "square metre")
+    other = measured & (table["sampleSizeUnit"] != "square metre")
+    if other.any():
+        raise OccurrenceError(f"sampleSizeUnit is {table['sampleSizeUnit'][other].iloc[0]!r}; convert plot areas to 'square metre'")
+    if {"x", "y"} <= set(events.columns):
+        *_, longitude, latitude = to_grid(table["x"], table["y"], GRID_CRS)
+        table["decimalLongitude"] = table["decimalLongitude"].fillna(pd.Series(longitude, index=table.index))
+        table["decimalLatitude"] = table["decimalLatitude"].fillna(pd.Series(latitude, index=table.index))
+    elif {"decimalLongitude", "decimalLatitude"} <= set(events.columns):
+        table["x"], table["y"], *_ = to_grid(table["decimalLongitude"], table["decimalLatitude"], "EPSG:4326")
+    else:
+        raise OccurrenceError(
+            f"table has neither x, y nor decimalLongitude, decimalLatitude (it has {', '.join(map(str, events.columns))}); add one pair"
+        )
+    return table.reset_index(drop=True)
+
+
+def _occurrence_table(occurrences: pd.DataFrame, backbone: Backbone | None) -> tuple[pd.DataFrame, pd.Series]:
+    rows = pd.DataFrame({c: _text(occurrences, c) for c in OCCURRENCE_COLUMNS}, index=occurrences.index).reset_index(drop=True)
+    rows["verbatimScientificName"] = rows["verbatimScientificName"].mask(rows["verbatimScientificName"] == "", rows["scientificName"])
+    rows["occurrenceStatus"] = rows["occurrenceStatus"].str.lower().replace("", "present")
+    if backbone is not None:
+        names = backbone.resolve(rows["verbatimScientificName"])
+        rows["scientificName"], rows["taxonID"] = names["accepted"], names["taxon_id"]
+        refused = names["reason"].copy()
+    else:
+        rows["taxonID"] = rows["taxonID"].mask(rows["taxonID"] == "", rows["scientificName"].map(slug))
+        refused = pd.Series(
+            np.where((rows["scientificName"] == "") | (rows["taxonID"] == ""), "missing name", ""), index=rows.index, dtype=object
+        )
+    return rows, refused.mask((refused == "") & ~rows["occurrenceStatus"].isin(STATUS), "unknown occurrenceStatus")
+
+
+def _points(table: pd.DataFrame) -> gpd.GeoDataFrame:
+    kept = table.astype(dict.fromkeys(EVENT_TEXT, str)).reset_index(drop=True)
+    return gpd.GeoDataFrame(kept, geometry=gpd.points_from_xy(kept["x"], kept["y"]), crs=GRID_CRS)[list(EVENT_COLUMNS)]
+
+
+def _text(table: pd.DataFrame, column: str) -> pd.Series:
+    values = table[column] if column in table else pd.Series("", index=table.index)
+    return values.astype(object).where(values.notna(), "").map(lambda v: str(v).strip()).astype(object)
+
+
+def _number(table: pd.DataFrame, column: str) -> pd.Series:
+    values = table[column] if column in table else pd.Series(np.nan, index=table.index)
+    return pd.to_numeric(values, errors="coerce").astype(float)
+
+
+def _need(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise OccurrenceError(
+            f"{what} has no column {missing[0]!r} (it has {', '.join(map(str, table.columns))}); name it in Darwin Core terms"
+        )
+
+
+def _ids(values: pd.Series, what: str, *, unique: bool = False) -> None:
+    empty = values.isna() | (values.astype(object) == "")
+    if empty.any():
+        raise OccurrenceError(f"{what} column {values.name} is empty in row {int(np.flatnonzero(empty)[0])}; every row needs one")
+    if unique and values.duplicated().any():
+        raise OccurrenceError(f"{what} hold {values.name} {values[values.duplicated()].iloc[0]!r} twice; make it unique")
+
+
+def _within(events: pd.DataFrame, column: str, low: float, high: float, *, missing: bool = True) -> None:
+    values = events[column].to_numpy()
+    wrong = ~((values >= low) & (values <= high) & np.isfinite(values)) & ~(np.isnan(values) & missing)
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise OccurrenceError(
+            f"event {events['eventID'].iloc[i]} has {column} {values[i]}, wanted {low} to {high}{' or NaN' if missing else ''}; correct it"
+        )
+
+
+def _one_of(values: pd.Series, allowed: Sequence[str], what: str) -> None:
+    wrong = values[~values.isin(allowed)]
+    if len(wrong):
+        raise OccurrenceError(f"{what} holds {wrong.iloc[0]!r}; use one of {', '.join(allowed)}")

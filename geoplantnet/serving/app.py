@@ -100,7 +100,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        Mount("/ogc", OgcApi(mosaic, public_url).app()),
+        *OgcApi(mosaic, public_url).routes("/ogc"),
         Route("/healthz", health, methods=["GET"]),
         _page_route(),
     ]

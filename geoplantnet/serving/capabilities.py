@@ -135,10 +135,14 @@ class _Version130:
 
     def geographic(self, layer: ET.Element, bounds: Bounds) -> None:
         box = _add(layer, "EX_GeographicBoundingBox")
-        for name, value in zip(
-            ("westBoundLongitude", "southBoundLatitude", "eastBoundLongitude", "northBoundLatitude"), bounds, strict=True
+        west, south, east, north = bounds
+        for side, value in (
+            ("westBoundLongitude", west),
+            ("eastBoundLongitude", east),
+            ("southBoundLatitude", south),
+            ("northBoundLatitude", north),
         ):
-            _add(box, name, _number(value, _DEGREES))
+            _add(box, side, _number(value, _DEGREES))
 
     def _bounding_box(self, layer: ET.Element, crs: Crs, bounds: Bounds) -> None:
         west, south, east, north = bounds

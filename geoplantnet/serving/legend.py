@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -18,6 +19,25 @@ _TICKS = 5
 
 _WIDTH, _MARGIN, _RAMP_HEIGHT, _SWATCH = 280, 12, 18, 16
 _TEXT, _FAINT, _LINE, _PAPER = "#1a1a1a", "#555555", "#777777", "#ffffff"
+_SPELLED = str.maketrans(
+    {"–": "-", "—": "-", "−": "-", "≥": ">=", "≤": "<=", "×": "x", "·": ".", "→": "->", "°": " deg", "µ": "u", "μ": "u", "‰": " per mille"}
+    | {
+        "‘": "'",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "AE",
+        "œ": "oe",
+        "Œ": "OE",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "đ": "d",
+    }
+)
 _UNITLESS = ("", "1", "class")
 
 
@@ -42,7 +62,7 @@ def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
         if layer.classes
         else [{"value": low + (high - low) * i / (_TICKS - 1), "label": label} for i, label in enumerate(_tick_labels(low, high))],
         "classes": [{"value": c.value, "label": c.label, "color": c.color} for c in layer.classes],
-        "direction": layer.direction,
+        "direction": layer.direction if style == styles.DEFAULT else "",  # it may name the colours
         "attribution": layer.attribution,
         "styles": list(styles.styles_of(layer)),
     }
@@ -85,14 +105,23 @@ def _paint_ramp(canvas: ImageDraw.ImageDraw | None, y: int, legend: dict[str, An
             canvas.line([(x, y), (x, y + _RAMP_HEIGHT)], fill=between)
         canvas.rectangle([left, y, right, y + _RAMP_HEIGHT], outline=_LINE)
     y += _RAMP_HEIGHT
-    font = _font(12)
-    for i, tick in enumerate(legend["ticks"]):
-        middle = left + (right - left) * i / (len(legend["ticks"]) - 1)
-        width = font.getlength(tick["label"])
-        if canvas:
-            canvas.line([(round(middle), y), (round(middle), y + 4)], fill=_LINE)
-            canvas.text((min(max(middle - width / 2, left), right - width), y + 5), tick["label"], fill=_TEXT, font=font)
-    return y + 5 + 16
+    if canvas:
+        _paint_ticks(canvas, y, left, right, [tick["label"] for tick in legend["ticks"]])
+    return y + 21
+
+
+def _paint_ticks(canvas: ImageDraw.ImageDraw, y: int, left: int, right: int, labels: list[str]) -> None:
+    """Numbers below the ramp: the ends first, then the middle, then what still finds room."""
+    font, last = _font(12), len(labels) - 1
+    taken: list[tuple[float, float]] = []
+    for i in sorted(range(len(labels)), key=lambda i: (i not in (0, last), 2 * i != last)):
+        middle = left + (right - left) * i / last
+        canvas.line([(round(middle), y), (round(middle), y + 4)], fill=_LINE)
+        width = font.getlength(labels[i])
+        start = min(max(middle - width / 2, left), right - width)
+        if all(start > end + 6 or start + width < begin - 6 for begin, end in taken):
+            canvas.text((start, y + 5), labels[i], fill=_TEXT, font=font)
+            taken.append((start, start + width))
 
 
 def _paint_classes(canvas: ImageDraw.ImageDraw | None, y: int, classes: list[dict[str, Any]]) -> int:
@@ -106,7 +135,7 @@ def _paint_classes(canvas: ImageDraw.ImageDraw | None, y: int, classes: list[dic
 def _write(canvas: ImageDraw.ImageDraw | None, y: int, text: str, points: int, color: str, *, left: int = _MARGIN) -> int:
     """Text wrapped to the legend's width; returns where the next line starts."""
     font = _font(points)
-    for line in _wrap(text, font.getlength, _WIDTH - _MARGIN - left):
+    for line in _wrap(_plain(text), font.getlength, _WIDTH - _MARGIN - left):
         if canvas:
             canvas.text((left, y), line, fill=color, font=font)
         y += round(points * 1.35)
@@ -123,11 +152,17 @@ def _wrap(text: str, length: Callable[[str], float], width: float) -> list[str]:
     return lines
 
 
+def _plain(text: str) -> str:
+    """Text in the letters the bundled font has (ASCII): accents dropped, signs spelled, what is left shown as ``?``."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    return "".join(c if c.isascii() else "?" for c in decomposed if not unicodedata.combining(c))
+
+
 def _tick_labels(low: float, high: float) -> list[str]:
     """The shortest decimals that tell the ticks apart and lie within 1 % of a step of them, or 4 significant digits."""
     values = [low + (high - low) * i / (_TICKS - 1) for i in range(_TICKS)]
     step = (high - low) / (_TICKS - 1)
-    for decimals in range(7):
+    for decimals in range(6):
         labels = [f"{v:.{decimals}f}" for v in values]
         if all(abs(float(label) - v) <= step / 100 for label, v in zip(labels, values, strict=True)) and max(map(len, labels)) <= 9:
             return labels

@@ -96,22 +96,27 @@ class Mosaic:
     def sample(self, layer: Layer, crs: Crs, bbox: Bounds, width: int, height: int) -> np.ma.MaskedArray:
         """Values (not stored numbers) at the pixel centres of a map: float32 (height, width), rows north to south, masked = no data.
 
-        `bbox` is west, south, east, north in `crs`. Classes are taken from the nearest cell. Other layers are
-        interpolated bilinearly between the centres of cells that hold data; where the nearest cell holds none, there is
-        none. Raises RasterError when a published file cannot be read.
+        `bbox` is west, south, east, north in `crs`. A pixel shows its nearest cell, of the coarsest level whose cells are
+        no larger than a pixel; zoomed out, layers without classes are interpolated bilinearly between the centres of the
+        cells that hold data. Where the nearest cell holds none, there is none. Raises RasterError when a published file
+        cannot be read.
         """
-        out = np.ma.masked_all((height, width), np.float32)
-        lattice = self._lattice_for(layer, crs, bbox, width, height)
-        if lattice is None:
+        out = _nothing((height, width), np.float32)
+        pixel = self._pixel_on_ground(crs, bbox, width, height)
+        if pixel is None:
             return out
+        cell = self.lattice(layer).cell
+        level = max(0, math.floor(math.log2(pixel / cell) + 1e-6))
+        lattice = self.lattice(layer, min(level, self._coarsest(layer)))
+        smooth = not layer.classes and pixel > cell * (1 + 1e-6)
         for top in range(0, height, _STRIP):
             rows = slice(top, min(top + _STRIP, height))
             easting, northing = self._centres(crs, bbox, width, height, rows, tolerance=_EXACT * lattice.cell)
-            out[rows] = self._at(layer, lattice, easting, northing)
+            out[rows] = self._at(layer, lattice, easting, northing, smooth=smooth)
         return out
 
-    def _lattice_for(self, layer: Layer, crs: Crs, bbox: Bounds, width: int, height: int) -> Lattice | None:
-        """The coarsest level whose cells are no larger than the map's pixels, where the map meets the catalog; None where it does not."""
+    def _pixel_on_ground(self, crs: Crs, bbox: Bounds, width: int, height: int) -> float | None:
+        """The shorter side of a pixel (at least a quarter of the longer), metres of the grid, in the middle of what a map shows; None for nothing."""
         around = reproject_bounds(self.catalog.bounds, self.crs, crs.name)
         if around is None:
             return None
@@ -119,14 +124,12 @@ class Mosaic:
         if west >= east or south >= north:
             return None
         x, y = (west + east) / 2, (south + north) / 2
-        step_x, step_y = (bbox[2] - bbox[0]) / width, (bbox[3] - bbox[1]) / height
-        xs, ys = transformer(crs.name, self.crs).transform([x, x + step_x / 1e3, x], [y, y, y + step_y / 1e3])
-        pixel = 1e3 * min(math.hypot(xs[1] - xs[0], ys[1] - ys[0]), math.hypot(xs[2] - xs[0], ys[2] - ys[0]))
-        finest = self.lattice(layer)
-        if not math.isfinite(pixel) or pixel <= finest.cell:
-            return finest
-        level = math.floor(math.log2(pixel / finest.cell) + 1e-6)
-        return self.lattice(layer, min(level, math.ceil(math.log2(finest.cells))))
+        # a thousandth of a pixel: a pixel of a world map is too long to measure by its ends
+        step_x, step_y = (bbox[2] - bbox[0]) / width / 1e3, (bbox[3] - bbox[1]) / height / 1e3
+        xs, ys = transformer(crs.name, self.crs).transform([x, x + step_x, x], [y, y, y + step_y])
+        sides = [1e3 * math.hypot(xs[k] - xs[0], ys[k] - ys[0]) for k in (1, 2)]
+        pixel = max(min(sides), max(sides) / 4)  # of a needle only so much: its short side would ask for far more cells than pixels
+        return pixel if math.isfinite(pixel) and pixel > 0 else None
 
     def _centres(self, crs: Crs, bbox: Bounds, width: int, height: int, rows: slice, *, tolerance: float) -> tuple[FloatArray, FloatArray]:
         """Easting and northing (rows, width) of the pixel centres in the grid's CRS; infinite where there is none.
@@ -153,8 +156,8 @@ class Mosaic:
         easting, northing = to_grid.transform(*np.meshgrid(x, y))
         return easting, northing
 
-    def _at(self, layer: Layer, lattice: Lattice, easting: FloatArray, northing: FloatArray) -> np.ma.MaskedArray:
-        out = np.ma.masked_all(easting.shape, np.float32)
+    def _at(self, layer: Layer, lattice: Lattice, easting: FloatArray, northing: FloatArray, *, smooth: bool) -> np.ma.MaskedArray:
+        out = _nothing(easting.shape, np.float32)
         columns, rows = self._extent(lattice)
         column, row = lattice.column(easting), lattice.row(northing)
         inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
@@ -167,7 +170,7 @@ class Mosaic:
         cells = self._window(layer, lattice, slice(top, bottom), slice(left, right))
         column, row = column - left, row - top
         nearest = cells[row.astype(int), column.astype(int)]
-        values = np.ma.getdata(nearest).astype(np.float32) if layer.classes else _bilinear(cells, column, row)
+        values = _bilinear(cells, column, row) if smooth else np.ma.getdata(nearest).astype(np.float32)
         out[inside] = np.ma.array(values * layer.scale + layer.offset, mask=np.ma.getmaskarray(nearest), dtype=np.float32)
         return out
 
@@ -184,18 +187,18 @@ class Mosaic:
         cell = self._window(layer, lattice, slice(r, r + 1), slice(c, c + 1))
         return None if np.ma.getmaskarray(cell)[0, 0] else float(np.ma.getdata(cell)[0, 0]) * layer.scale + layer.offset
 
-    def cells(self, layer: Layer, bounds: Bounds) -> tuple[np.ma.MaskedArray, Affine]:
-        """Stored numbers of all full-resolution cells meeting `bounds` (grid CRS): (rows, columns), rows north to south, and their transform.
+    def cells(self, layer: Layer, bounds: Bounds, level: int = 0) -> tuple[np.ma.MaskedArray, Affine]:
+        """Stored numbers of all cells of a level meeting `bounds` (grid CRS): (rows, columns), rows north to south, and their transform.
 
         Empty when the bounds miss the catalog. Raises TooLarge above MAX_CELLS.
         """
-        lattice = self.lattice(layer)
+        lattice = self.lattice(layer, level)
         columns, rows = self._extent(lattice)
         west, south, east, north = bounds
         left, right = max(math.floor(lattice.column(west)), 0), min(math.ceil(lattice.column(east)), columns)
         top, bottom = max(math.floor(lattice.row(north)), 0), min(math.ceil(lattice.row(south)), rows)
         if left >= right or top >= bottom:
-            return np.ma.masked_all((0, 0), np.float32), Affine.identity()
+            return _nothing((0, 0), np.float32), Affine.identity()
         if (right - left) * (bottom - top) > MAX_CELLS:
             raise TooLarge(
                 f"{right - left} x {bottom - top} cells of {layer.id!r} are asked, at most {MAX_CELLS} fit one answer; ask for a smaller bbox"
@@ -214,6 +217,10 @@ class Mosaic:
             cells=max(1, math.ceil(self._cells_per_tile(layer) / 2**level)),
             level=level,
         )
+
+    def _coarsest(self, layer: Layer) -> int:
+        """The level at which a tile is one cell."""
+        return math.ceil(math.log2(self._cells_per_tile(layer)))
 
     def _cells_per_tile(self, layer: Layer) -> int:
         if layer.asset not in self._cells:
@@ -248,9 +255,9 @@ class Mosaic:
                 continue
             piece = self._piece(tile.assets[layer.asset], layer, lattice, slice(r0 - top, r1 - top), slice(c0 - left, c1 - left))
             if out is None:
-                out = np.ma.masked_all((rows.stop - rows.start, columns.stop - columns.start), piece.dtype)
+                out = _nothing((rows.stop - rows.start, columns.stop - columns.start), piece.dtype)
             out[r0 - rows.start : r1 - rows.start, c0 - columns.start : c1 - columns.start] = piece
-        return np.ma.masked_all((rows.stop - rows.start, columns.stop - columns.start), np.float32) if out is None else out
+        return _nothing((rows.stop - rows.start, columns.stop - columns.start), np.float32) if out is None else out
 
     def _piece(self, path: Path, layer: Layer, lattice: Lattice, rows: slice, columns: slice) -> np.ma.MaskedArray:
         with self._files.borrow(path) as file:
@@ -329,21 +336,23 @@ class _Files:
             surplus.close()
 
 
+def _nothing(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ma.MaskedArray:
+    return np.ma.array(np.zeros(shape, dtype), mask=True)
+
+
 def _bilinear(cells: np.ma.MaskedArray, column: FloatArray, row: FloatArray) -> npt.NDArray[np.float32]:
-    """Values (n,) between cell centres, from those of the four neighbours that hold data."""
-    data, valid = np.ma.getdata(cells), ~np.ma.getmaskarray(cells)
-    height, width = data.shape
-    x, y = column - 0.5, row - 0.5
-    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
-    fx, fy = x - x0, y - y0
-    total, weight = np.zeros(column.shape), np.zeros(column.shape)
-    for dx, wx in ((0, 1 - fx), (1, fx)):
-        for dy, wy in ((0, 1 - fy), (1, fy)):
-            r, c = np.clip(y0 + dy, 0, height - 1), np.clip(x0 + dx, 0, width - 1)
-            w = wx * wy * valid[r, c]
-            weight += w
-            total += np.where(w > 0, w * data[r, c], 0)
-    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0).astype(np.float32)
+    """Values (n,) between cell centres, from those of the four neighbours that hold data; 0 where none does."""
+    valid = np.pad(~np.ma.getmaskarray(cells), 1)  # a margin without data, so that every place has four neighbours
+    data = np.pad(np.ma.filled(cells, 0).astype(np.float32), 1)
+    left, top = np.floor(column - 0.5), np.floor(row - 0.5)
+    fx, fy = (column - 0.5 - left).astype(np.float32), (row - 0.5 - top).astype(np.float32)
+    corner = (top.astype(int) + 1) * data.shape[1] + left.astype(int) + 1
+    total, weight = np.zeros(column.shape, np.float32), np.zeros(column.shape, np.float32)
+    for step, w in ((0, (1 - fx) * (1 - fy)), (1, fx * (1 - fy)), (data.shape[1], (1 - fx) * fy), (data.shape[1] + 1, fx * fy)):
+        w = w * valid.take(corner + step)
+        weight += w
+        total += w * data.take(corner + step)
+    return np.divide(total, weight, out=total, where=weight > 0)
 
 
 def _nodes(at: FloatArray, step: int) -> FloatArray:

@@ -1,8 +1,8 @@
 """OGC API Features, Records and Coverages over the catalog: pygeoapi's core behind a narrow door.
 
 pygeoapi answers; this module decides what reaches it. Its own web application reads configuration at import, has
-routes that write, run processes and fetch URLs, and fails on some malformed parameters. So the few routes that read are
-mounted here, parameters are checked before (unknown ones are refused, as OGC API asks), and links to what is not
+routes that write, run processes and fetch URLs, and fails on some malformed parameters. So only the few routes that
+read are here, parameters are checked before (unknown ones are refused, as OGC API asks), and links to what is not
 served are taken out of the answers. HTML pages are the JSON answers drawn plainly: they need no other host.
 
     tiles                  features: the meta-tiles
@@ -29,7 +29,7 @@ from pygeoapi.openapi import get_oas
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from geoplantnet import __version__
 from geoplantnet.catalog import Catalog, Layer, PublishedTile
@@ -40,7 +40,6 @@ from geoplantnet.serving.exceptions import InvalidParameter, fault_of, shown
 from geoplantnet.serving.mosaic import Mosaic
 from geoplantnet.serving.providers import GEOTIFF, FeatureTable
 
-SPECIES_FAMILY = "Species"
 SPECIES_PREFIX = "species."
 
 _MAX_ITEMS = 1000
@@ -48,7 +47,7 @@ _NOT_SERVED = re.compile(r"/(processes|jobs|TileMatrixSets|stac)\b|[?&]f=(jsonld
 _PLUGINS = "geoplantnet.serving.providers"
 
 _COMMON = {"f": r"json|html", "lang": r"[A-Za-z-]{1,20}"}
-_BOX = {"bbox": r"[0-9eE+.,-]{7,200}", "bbox-crs": r"\S{1,100}"}
+_BOX = {"bbox": r"[0-9A-Za-z+.,-]{1,200}", "bbox-crs": r"\S{1,100}"}
 _CHECKS: dict[str, dict[str, str]] = {
     "document": _COMMON,
     "items": _COMMON
@@ -79,7 +78,7 @@ ApiFunction = Callable[..., tuple[dict[str, str], int, Any]]
 
 
 class OgcApi:
-    """The OGC API over one catalog. `routes` are to be mounted."""
+    """The OGC API over one catalog."""
 
     def __init__(self, mosaic: Mosaic, public_url: Callable[[Request], str]) -> None:
         """`public_url` tells, from a request, the URL the whole server is reached by (without a slash at the end)."""
@@ -89,23 +88,23 @@ class OgcApi:
         self._conforms: Any = None
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
 
-    def app(self) -> Router:
-        """The routes, to be mounted."""
-        collection = "/collections/{collection}"
-        return Router(
-            [
-                self._route("/", core.landing_page),
-                self._route("/conformance", self._conformance),
-                self._route("/openapi", core.openapi_),
-                self._route("/collections", core.describe_collections),
-                self._route(collection, core.describe_collections),
-                self._route(f"{collection}/schema", core.get_collection_schema),
-                self._route(f"{collection}/queryables", itemtypes.get_collection_queryables),
-                self._route(f"{collection}/items", itemtypes.get_collection_items, "items"),
-                self._route(f"{collection}/items/{{item}}", itemtypes.get_collection_item, "item"),
-                self._route(f"{collection}/coverage", coverages.get_collection_coverage, "coverage"),
-            ]
-        )
+    def routes(self, prefix: str) -> list[Route]:
+        """The routes below `prefix`, such as ``/ogc``."""
+        collections = f"{prefix}/collections"
+        collection = f"{collections}/{{collection}}"
+        return [
+            self._route(prefix, core.landing_page),
+            self._route(f"{prefix}/", core.landing_page),
+            self._route(f"{prefix}/conformance", self._conformance),
+            self._route(f"{prefix}/openapi", core.openapi_),
+            self._route(collections, core.describe_collections),
+            self._route(collection, core.describe_collections),
+            self._route(f"{collection}/schema", core.get_collection_schema),
+            self._route(f"{collection}/queryables", itemtypes.get_collection_queryables),
+            self._route(f"{collection}/items", itemtypes.get_collection_items, "items"),
+            self._route(f"{collection}/items/{{item}}", itemtypes.get_collection_item, "item"),
+            self._route(f"{collection}/coverage", coverages.get_collection_coverage, "coverage"),
+        ]
 
     def _route(self, path: str, function: ApiFunction, kind: str = "document") -> Route:
         async def endpoint(request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
 from geoplantnet.serving.mosaic import MAX_CELLS
 
 GEOTIFF = {"name": "GTiff", "mimetype": "image/tiff; application=geotiff"}
-MAX_JSON_CELLS = 1_000_000
-"""Cells one CoverageJSON may hold: its numbers are text."""
+MAX_JSON_CELLS = 250_000
+"""Cells one CoverageJSON may hold (a tile of one layer): its numbers are text."""
 
 _AXES = ("x", "y")
 _SUBSET_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
@@ -140,13 +141,17 @@ class Coverage(BaseProvider):
     ) -> Any:
         """Cells meeting a box, as CoverageJSON (values) or GeoTIFF (stored numbers with scale, offset, unit and nodata).
 
-        `properties` choose among several layers, and must where there are several. Raises InvalidParameter and TooLarge.
+        `properties` choose among several layers, and must where there are several. Without a box, the whole coverage at
+        the finest level that fits one answer: what the axes say. Raises InvalidParameter and TooLarge.
         """
         layers = self._chosen(properties)
         bounds = self._bounds(subsets or {}, bbox, bbox_crs)
-        limit = MAX_JSON_CELLS if format_ == "json" else MAX_CELLS
-        self._check_size(next(iter(layers.values())), bounds, limit // len(layers))
-        read = {name: self.data.cells(layer, bounds) for name, layer in layers.items()}
+        first, limit = next(iter(layers.values())), (MAX_JSON_CELLS if format_ == "json" else MAX_CELLS) // len(layers)
+        level = 0 if subsets or bbox else next(level for level in count() if self._size(first, bounds, level) <= limit)
+        if self._size(first, bounds, level) > limit:
+            asked = f"about {self._size(first, bounds, level):.0f} cells are asked, at most {limit} fit one answer in this format"
+            raise TooLarge(f"{asked}; give a smaller bbox, or f={GEOTIFF['name']}")
+        read = {name: self.data.cells(layer, bounds, level) for name, layer in layers.items()}
         if any(cells.size == 0 for cells, _ in read.values()):
             raise InvalidParameter("the box asked meets no cell of the coverage; the collection's extent says where it lies")
         transform = next(iter(read.values()))[1]
@@ -180,14 +185,11 @@ class Coverage(BaseProvider):
             raise InvalidParameter(f"bbox has no image in {self.data.crs}; ask for one inside the collection's extent")
         return box
 
-    def _check_size(self, layer: Layer, bounds: Bounds, limit: int) -> None:
+    def _size(self, layer: Layer, bounds: Bounds, level: int) -> float:
+        """Cells of a level in a box, about."""
         west, south, east, north = self.data.catalog.bounds
         width, height = max(min(bounds[2], east) - max(bounds[0], west), 0), max(min(bounds[3], north) - max(bounds[1], south), 0)
-        cells = width * height / self.data.lattice(layer).cell ** 2
-        if cells > limit:
-            raise TooLarge(
-                f"about {cells:.0f} cells are asked, at most {limit} fit one answer in this format; give a smaller bbox, or f={GEOTIFF['name']}"
-            )
+        return width * height / self.data.lattice(layer, level).cell ** 2
 
 
 def _interval(axis: str, values: Sequence[Any]) -> tuple[float, float]:
@@ -201,8 +203,8 @@ def _interval(axis: str, values: Sequence[Any]) -> tuple[float, float]:
 def _coverage_json(layers: Mapping[str, Layer], arrays: Mapping[str, np.ma.MaskedArray], transform: Affine, crs: str) -> dict[str, Any]:
     """CoverageJSON 1.0: axes are coordinates of cell centres, rows north to south."""
     rows, columns = next(iter(arrays.values())).shape
-    west, north = transform * (0.5, 0.5)
-    east, south = transform * (columns - 0.5, rows - 0.5)
+    west, north = transform.c + transform.a / 2, transform.f + transform.e / 2
+    east, south = west + (columns - 1) * transform.a, north + (rows - 1) * transform.e
     known = CRSS[crs]
     return {
         "type": "Coverage",

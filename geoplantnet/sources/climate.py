@@ -16,7 +16,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from geoplantnet.errors import RasterError, UsageError
-from geoplantnet.grid.raster import FloatArray, interpolate, read_onto, read_whole, sample_at
+from geoplantnet.grid.raster import FloatArray, interpolate, pixels_of, read_onto, read_whole, sample_at
 from geoplantnet.sources.raster import NOWHERE, as_array, cells_of, check_plausible, measured, provenance
 from geoplantnet.sources.terrain import TerrainSource
 
@@ -34,6 +34,14 @@ valley inversions of winter. E-OBS over the Alps, by regression on its own eleva
 quarter, 4.8 for the coldest.
 """
 
+ERA5_LAPSE_RATES = (0.00668, 0.00631, 0.00623, 0.00623, 0.00610, 0.00559, 0.00549, 0.00544, 0.00537, 0.00542, 0.00603, 0.00656)
+"""Fall of ERA5's own monthly mean temperature (2000-2025) with its stand-in orography over the Alps, January to December, K per metre.
+
+Fitted by us on the 297 pixels of 5.5-14 E, 45.5-48 N, beside a quadratic trend in longitude and latitude. ERA5 is too cold over high ground
+in winter; taking its own dependence on elevation out, and Rolland's in, halves the error against E-OBS (over the Alps, root mean square:
+year 1.0 -> 0.6 C, warmest quarter 1.8 -> 1.0 C, coldest 1.8 -> 1.3 C).
+"""
+
 _TEMPERATURE = (-50.0, 45.0)  # monthly means, degrees C: no kelvin
 _PRECIPITATION = (0.0, 1500.0)  # monthly sums, mm
 _ANNUAL_PRECIPITATION = 20.0  # mm a year: a whole climatology below it is in metres
@@ -43,11 +51,11 @@ _ANNUAL_PRECIPITATION = 20.0  # mm a year: a whole climatology below it is in me
 class LapseRateClimate:
     """Monthly climatology (such as ERA5 at 0.25 degrees) brought to cells by monthly lapse rates.
 
-    Temperature is reduced to sea level from the coarse orography, interpolated bilinearly between the centres of the coarse
-    pixels, and brought up again to the elevation of the cell: the DEM's, or a point's own measured one, or, where neither
-    exists, that of the reference DEM, bilinear. The climatology carries no orography of its own: the mean of
-    `reference_elevation` over each coarse pixel stands in for it, and where it is unknown (the sea) there is no climate.
-    Precipitation is interpolated bilinearly and not corrected for elevation.
+    Temperature is reduced to sea level by the climatology's own lapse rates (`reduction_rates`), interpolated by a B-spline between the
+    coarse pixels (no creases; it smooths the noise of the stand-in orography), and brought up to the cell by the rates observed in the
+    mountains (`lapse_rates`). The elevation is the DEM's, or a point's own measured one, or, where neither exists, that of the reference
+    DEM. The climatology carries no orography of its own: the mean of `reference_elevation` over each coarse pixel stands in for it, and
+    where it is unknown (the sea) there is no climate. Precipitation is interpolated alike and not corrected for elevation.
 
     Bands: `bio1` annual mean temperature, degrees C; `bio5m` and `bio6m` mean temperature of the warmest and the coldest
     month; `gdd5` growing degree days above 5 degrees C from the monthly means, K d; `bio12` annual precipitation, mm;
@@ -63,7 +71,9 @@ class LapseRateClimate:
     """Coarse DEM, metres, in its first band."""
     terrain: TerrainSource | None = None
     lapse_rates: tuple[float, ...] = ALPINE_LAPSE_RATES
-    """K per metre, January to December, positive."""
+    """Fall of temperature with elevation in the mountains, K per metre, January to December."""
+    reduction_rates: tuple[float, ...] = ERA5_LAPSE_RATES
+    """Fall of the climatology's own temperature with its elevation, K per metre, January to December."""
     crs: str = "EPSG:3035"
     """CRS of the points given to `at`: the grid's."""
     cell_size: float = 50.0
@@ -73,8 +83,9 @@ class LapseRateClimate:
     driver: str = "GTiff"
 
     def __post_init__(self) -> None:
-        if len(self.lapse_rates) != 12:
-            raise UsageError(f"lapse_rates need twelve values, January to December, got {len(self.lapse_rates)}")
+        for name in ("lapse_rates", "reduction_rates"):
+            if len(getattr(self, name)) != 12:
+                raise UsageError(f"{name} need twelve values, January to December, got {len(getattr(self, name))}")
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -84,7 +95,7 @@ class LapseRateClimate:
         """float32 (band, y, x). Raises RasterError, CrsError."""
         y, x = (geobox.coordinates[d].values for d in geobox.dimensions)
         xs, ys = np.meshgrid(x, y)
-        elevation = read_onto(self.reference_elevation, geobox, bands=[1], driver=self.driver)[0]
+        elevation = read_onto(self.reference_elevation, geobox, bands=[1], resampling="cubic", driver=self.driver)[0]
         if self.terrain is not None:
             fine = self.terrain.elevation(geobox)
             elevation = np.where(np.isfinite(fine), fine, elevation)
@@ -107,16 +118,14 @@ class LapseRateClimate:
     def _elevation_at(self, points: pd.DataFrame, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> FloatArray:
         """Measured, else the fine DEM's, else the reference's at the cell's centre (`x`, `y`): metres, (n,)."""
         elevation = measured(points, "elevation") if self.terrain is None else self.terrain.elevation_at(points)
-        coarse = sample_at(self.reference_elevation, x, y, self.crs, bands=[1], driver=self.driver)[:, 0]
+        coarse = sample_at(self.reference_elevation, x, y, self.crs, bands=[1], method="cubic", driver=self.driver)[:, 0]
         return np.where(np.isfinite(elevation), elevation, coarse).astype(np.float32)
 
     def _bioclim(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], crs: CRS, elevation: FloatArray) -> FloatArray:
         """Positions (n,) in `crs` and their elevation (n,), metres -> float32 (band, n)."""
         files = (self.temperature, self.precipitation, self.reference_elevation)
-        coarse, box = _at_sea_level(*(os.fspath(f) for f in files), self.lapse_rates, self.driver, *(_version(f) for f in files))
-        assert box.crs is not None
-        columns, rows = ~box.affine * tuple(np.asarray(v) for v in crs.transformer_to_crs(box.crs)(x, y))
-        monthly = interpolate(coarse, columns, rows)
+        coarse, box = _at_sea_level(*(os.fspath(f) for f in files), self.reduction_rates, self.driver, *(_version(f) for f in files))
+        monthly = interpolate(coarse, *pixels_of(box, x, y, crs), "cubic_spline")
         temperature = monthly[:12] - np.array(self.lapse_rates)[:, None] * elevation
         precipitation = np.where(np.isfinite(elevation), monthly[12:], np.nan)
         bands = (

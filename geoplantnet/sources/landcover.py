@@ -63,13 +63,13 @@ _SCORE = (0.0, 10.0)  # pressure scores of the human footprint (Venter et al. 20
 class LandCoverSource:
     """Fractions 0..1 of each cell under forest, shrub, grassland, cropland, built, bare, glacier, water, wetland; they sum to 1.
 
-    The land system of each coarse pixel is turned into typical fractions (`FRACTIONS`) and these are interpolated bilinearly: no
+    The land system of each coarse pixel is turned into typical fractions (`FRACTIONS`) and these are smoothed by a B-spline: no
     staircase of coarse pixels. Where a Sentinel-2 scene has usable pixels, they say how much of a cell is water, barren, dark forest or
     other green, and the land system only how to name it (a dasymetric refinement):
 
-    - water: scene class 6;
+    - water: scene class 6, or dark (near infrared <= 0.15) and brighter in green (NDWI > 0, McFeeters 1996);
     - barren (scene class 5, or NDVI < 0.3): shared among built, bare and glacier as in the land system;
-    - dark forest (NDVI >= 0.6, near infrared <= 0.30, red <= 0.05: conifers): forest;
+    - dark forest (NDVI >= 0.6, near infrared <= 0.25, red <= 0.05: conifers): forest;
     - other green: shared as the land system shares forest, shrub, grassland, cropland and wetland, with what the dark
       pixels already show taken off its forest;
     - snow (scene class 11) hides what is below it and counts as not seen.
@@ -85,7 +85,7 @@ class LandCoverSource:
     lights: str | os.PathLike[str] | None = None
     built: str | os.PathLike[str] | None = None
     sentinel2: Sentinel2Scene | None = None
-    """Needs the bands B04 and B08."""
+    """Needs the bands B03, B04 and B08."""
     crs: str = "EPSG:3035"
     """CRS of the points given to `at`: the grid's."""
     cell_size: float = 50.0
@@ -114,7 +114,9 @@ class LandCoverSource:
         return {name: path for name, path in (("night_lights", self.lights), ("built_up", self.built)) if path is not None}
 
     def _layers(self, geobox: GeoBox) -> FloatArray:
-        fractions = read_onto(self.landsystem, geobox, bands=[1], driver=self.driver, prepare=self._to_fractions())
+        fractions = read_onto(
+            self.landsystem, geobox, bands=[1], resampling="cubic_spline", driver=self.driver, prepare=self._to_fractions()
+        )
         if self.sentinel2 is not None:
             fractions = _refine(fractions, self.sentinel2, geobox)
         layers = [fractions]
@@ -131,7 +133,7 @@ class LandCoverSource:
         def fractions(codes: FloatArray) -> FloatArray:
             known = np.isfinite(codes[0]) & (codes[0] != 0)
             index = np.where(known, codes[0], 0).astype(np.intp)
-            strange = sorted(set(np.unique(index)) - {0} - set(table))
+            strange = sorted(set(np.unique(index).tolist()) - {0} - set(table))
             if strange:
                 raise RasterError(
                     f"{self.landsystem} holds class codes {strange} that {self.classes} does not name; use the table of this raster"
@@ -165,23 +167,23 @@ def _refine(prior: FloatArray, scene: Sentinel2Scene, geobox: GeoBox) -> FloatAr
     scl = scene.scl(fine)
     if not np.isfinite(scl).any():
         return prior
-    red, infrared = replace(scene, bands=("B04", "B08")).read(fine).values
+    green, red, infrared = replace(scene, bands=("B03", "B04", "B08")).read(fine).values
     with np.errstate(invalid="ignore", divide="ignore"):
         ndvi = (infrared - red) / (infrared + red)
     seen = np.isfinite(ndvi) & (scl != 11)
-    water = seen & (scl == 6)
+    water = seen & ((scl == 6) | ((green > infrared) & (infrared <= 0.15)))
     barren = seen & ~water & ((scl == 5) | (ndvi < 0.3))
-    dark = seen & ~water & ~barren & (ndvi >= 0.6) & (infrared <= 0.30) & (red <= 0.05)
-    green = seen & ~water & ~barren & ~dark
-    parts = block_mean(np.stack([seen, water, barren, dark, green]).astype(np.float32), height, width)
+    dark = seen & ~water & ~barren & (ndvi >= 0.6) & (infrared <= 0.25) & (red <= 0.05)
+    other = seen & ~water & ~barren & ~dark
+    parts = block_mean(np.stack([seen, water, barren, dark, other]).astype(np.float32), height, width)
     visible = parts[0]
-    wet, bare, conifer, other = parts[1:] / np.where(visible > 0, visible, np.nan)
+    wet, bare, conifer, rest = parts[1:] / np.where(visible > 0, visible, np.nan)
 
     p = dict(zip(COVERS, prior.astype(np.float64)))
     share = _shares([p[c] for c in _BARREN], otherwise=_BARREN.index("bare"))
     refined = {cover: bare * s for cover, s in zip(_BARREN, share)}
     weights = [np.maximum(p["forest"] - conifer, 0.0), *(p[c] for c in _OPEN[1:])]
-    refined |= {cover: other * s for cover, s in zip(_OPEN, _shares(weights, otherwise=_OPEN.index("grassland")))}
+    refined |= {cover: rest * s for cover, s in zip(_OPEN, _shares(weights, otherwise=_OPEN.index("grassland")))}
     refined["forest"] = refined["forest"] + conifer
     refined["water"] = wet
     new = np.stack([refined[c] for c in COVERS])

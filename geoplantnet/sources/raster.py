@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ NOWHERE = np.iinfo(np.int64).min
 _BLOCK_CELLS = 128  # cells a side of the blocks in which scattered points are read
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RasterSource:
     """A local raster of any CRS and resolution. Values are stored * scale + offset, float32, NaN where unknown."""
 
     path: str | os.PathLike[str]
     bands: tuple[str, ...]
     """Names for the raster's bands `indexes`, in that order."""
+    _: KW_ONLY
     indexes: tuple[int, ...] | None = None
     """1-based bands of the file; default the first, second, ..."""
     scale: float = 1.0

@@ -3,7 +3,7 @@
 Three tables give the answer, in this order:
 
 1. our own `data/synonyms_swiss_plots.csv` (shipped): Swiss names of the 1930s to 1990s, Latin spelling variants, aggregates, species the
-   reference lacks, and genera that are no vascular plants. `source` says where the equivalence can be looked up.
+   reference lacks, and genera that are no vascular plants. Written for this project; `source` says where an equivalence can be looked up.
 2. the species reference (a user's file): a name of the Pl@ntNet list is accepted; a name of another list is accepted unless the synonym
    table links it to exactly one name of the Pl@ntNet list, so that one species does not stand under two names.
 3. GermanSL's synonyms (a user's file), reduced to species. Misapplied names (author "auct.") are left out: they name another plant.
@@ -17,6 +17,7 @@ import csv
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -51,7 +52,7 @@ _AGGREGATE = {"agg", "aggr", "ag", "sl", "slat", "ss", "sstr", "sensu", "lato", 
 _INFRASPECIFIC = {"subsp", "ssp", "var", "f", "fo", "convar", "cv", "subvar"}
 _UNDETERMINED = {"sp", "spp", "spec", "species", "indet"}
 _DOUBT = {"cf", "aff"}
-_GLUED_RANK = re.compile(r"ssp[a-z]|subsp[a-z]")
+_GLUED_RANK = re.compile(r"ssp[a-z]")
 _EPITHET = re.compile(r"[a-z][a-z\-]+")
 _GENUS = re.compile(r"[A-Z][a-z\-]+")
 _SPECIES = re.compile(r"[A-Z][a-z\-]+ (x )?[a-z\-]+")
@@ -93,7 +94,7 @@ def parse_name(verbatim: object) -> ParsedName:
     Handles ``K.Athyrium.filix.femina.``, ``Convallaria_majalis_``, ``Pinus mugo subsp. uncinata (DC.) Domin``, ``Quercus_spec.``,
     ``Populus_alba_._nigra``. Never raises: what names no species carries a `reason`.
     """
-    text = "" if verbatim is None or verbatim != verbatim else str(verbatim).strip()
+    text = "" if _blank(verbatim) else str(verbatim).strip()
     match = _LAYER.match(text)
     layer = _LAYERS[match[1]] if match else ""
 
@@ -109,7 +110,7 @@ def parse_name(verbatim: object) -> ParsedName:
     if not _GENUS.fullmatch(genus):
         return parsed(reason="not a scientific name")
     epithets: list[str] = []
-    hybrid = aggregate = pooled = False
+    hybrid = aggregate = False
     for position, word in enumerate(words[1:], start=1):
         following = words[position + 1] if position + 1 < len(words) else ""
         if word == "x":
@@ -117,8 +118,7 @@ def parse_name(verbatim: object) -> ParsedName:
             if epithets and _EPITHET.fullmatch(following):  # two parents, no species
                 return parsed(genus=genus, hybrid=True, reason="hybrid without a name")
         elif word == "/":
-            pooled = bool(epithets) and bool(_EPITHET.fullmatch(following)) and following not in _AGGREGATE | _UNDETERMINED
-            if pooled:
+            if epithets and _EPITHET.fullmatch(following) and following not in _AGGREGATE | _UNDETERMINED:
                 return parsed(genus=genus, reason="several species pooled")
         elif word in _DOUBT:
             return parsed(genus=genus, reason="uncertain identification")
@@ -213,12 +213,14 @@ class Backbone:
         )
         self._links = _links(synonyms)
         self._bridge = _bridge(self._links, main, set(names))
+        main_spellings = Counter(spelling_key(name) for name in main)
         self._accepted: dict[str, _Answer] = {}
         for name in names:
             row, genus_row = self._own.get(name), self._own.get(name.split()[0])
             moved = name in self._bridge or (row is not None and row.kind in _LEADS)  # our own table may move an accepted name to another
+            variant = name not in main and main_spellings[spelling_key(name)] == 1  # one species in two spellings: the main list's stays
             other = genus_row is not None and genus_row.kind in ("bryophyte", "lichen")
-            if _SPECIES.fullmatch(name) and not moved and not other:
+            if _SPECIES.fullmatch(name) and not (moved or variant or other):
                 self._accepted[name] = _Answer(name, "accepted", "species reference")
         self._accepted.update({name: _Answer(name, "accepted", row.source) for name, row in self._own.items() if row.kind == "accepted"})
         self._by_spelling = self._index_spelling()
@@ -238,7 +240,7 @@ class Backbone:
         memory: dict[object, tuple[str, ...]] = {}
         rows = []
         for name in names:
-            key = "" if name is None or name != name else name
+            key = "" if _blank(name) else name
             if key not in memory:
                 memory[key] = self._row(key, width)
             rows.append(memory[key])
@@ -269,6 +271,8 @@ class Backbone:
         own = self._own.get(" ".join((parsed.genus, *parsed.epithets)), whole) or whole
         if own is not None and own.kind in ("bryophyte", "lichen", "indeterminate"):
             return *unresolved, own.source, own.kind
+        if parsed.layer in ("moss", "lichen"):
+            return *unresolved, "", "bryophyte" if parsed.layer == "moss" else "lichen"
         if parsed.reason == "genus only" and whole is not None and whole.accepted in self._accepted:
             answer: _Answer | None = _Answer(whole.accepted, whole.kind, whole.source)
         elif parsed.reason:
@@ -392,6 +396,10 @@ def _ascii(text: str) -> str:
 def _column(table: pd.DataFrame, column: str) -> dict[str, str]:
     known = table.dropna(subset=[column]) if column in table else table.iloc[:0].assign(**{column: ""})
     return {str(name): str(value) for name, value in zip(known["species"], known[column])}
+
+
+def _blank(value: object) -> bool:
+    return value is None or value is pd.NA or value != value
 
 
 def _need(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:

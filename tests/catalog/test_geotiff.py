@@ -153,28 +153,27 @@ def test_two_processes_write_the_same_bytes(tmp_path):
 
 _WRITE_ON_A_FULL_DISK = """
 import resource, signal, sys, numpy as np
-from pathlib import Path
 from odc.geo.geobox import GeoBox
 from geoplantnet.catalog.geotiff import write_cog
 from geoplantnet.errors import StorageError
 box = GeoBox.from_bbox((4_000_000, 2_575_000, 4_015_000, 2_590_000), crs="EPSG:3035", resolution=50, tight=True)
 noise = np.random.default_rng(7).integers(0, 255, (2, 300, 300)).astype("uint8")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-try:
-    write_cog(sys.argv[1], noise, box, band_names=["a", "b"], nodata=255)
-except StorageError as error:
-    print(error.kind)
+for room in (0, 1000, 60_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    try:
+        write_cog(sys.argv[1], noise, box, band_names=["a", "b"], nodata=255)
+    except StorageError as error:
+        print(error.kind)
 """
 
 
-@pytest.mark.parametrize("room", [0, 1000, 60_000])
-def test_a_store_without_room_keeps_the_old_file_and_says_so(tmp_path, room):
+def test_a_store_without_room_keeps_the_old_file_and_says_so(tmp_path):
     """A write that does not fit ends in a StorageError, leaves what stood there, and no litter."""
     path = tmp_path / "x.tif"
     path.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", _WRITE_ON_A_FULL_DISK, str(path), str(room)], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "StorageError"
+    done = subprocess.run([sys.executable, "-c", _WRITE_ON_A_FULL_DISK, str(path)], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["StorageError"] * 3
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x.tif", b"old")]
 
 

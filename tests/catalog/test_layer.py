@@ -16,7 +16,9 @@ from geoplantnet.errors import InputError
 PLAIN = {"id": "a", "title": "", "description": "", "family": "Species", "asset": "x"}
 numbers = st.floats(-1e9, 1e9)
 classes = st.lists(
-    st.builds(LegendClass, value=st.integers(0, 255), label=st.text(max_size=5), color=st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)), unique_by=lambda c: c.value, max_size=3
+    st.builds(LegendClass, value=st.integers(0, 255), label=st.text(max_size=5), color=st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)),
+    unique_by=lambda c: c.value,
+    max_size=3,
 ).map(tuple)
 layers = st.builds(
     Layer,
@@ -40,7 +42,7 @@ layers = st.builds(
 
 @given(layers)
 def test_a_layer_survives_json(layer):
-    """dict -> JSON text -> dict -> Layer gives an equal layer, of any text and numbers."""
+    """Dict -> JSON text -> dict -> Layer gives an equal layer, of any text and numbers."""
     assert Layer.from_dict(json.loads(json.dumps(layer.to_dict(), allow_nan=False))) == layer
 
 
@@ -83,7 +85,17 @@ def test_layers_that_no_map_could_show_are_refused(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"colour": "red"}, {"nodata": "none"}, {"range": [0]}, {"range": None}, {"classes": [{"value": 1}]}, {"band": "1"}, {"scale": "x"}, {"title": None}]
+    "change",
+    [
+        {"colour": "red"},
+        {"nodata": "none"},
+        {"range": [0]},
+        {"range": None},
+        {"classes": [{"value": 1}]},
+        {"band": "1"},
+        {"scale": "x"},
+        {"title": None},
+    ],
 )
 def test_published_layers_that_cannot_be_read_are_refused(change):
     """Unknown, mistyped and incomplete fields raise InputError, not another exception."""

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
 import uvicorn
-from starlette.testclient import TestClient
 
 from geoplantnet.catalog import COG, Catalog, Layer, LegendClass, Product, open_catalog, write_catalog, write_cog, write_item
 from geoplantnet.grid import MetaTile, TileGrid
@@ -92,6 +92,23 @@ def habitat(east: npt.NDArray[np.float64], north: npt.NDArray[np.float64]) -> np
     return classes
 
 
+class World:
+    """What the published maps hold: for tests to compare with."""
+
+    west, south, east, north = WEST, SOUTH, EAST, NORTH
+    tiles = TILES
+    notice = NOTICE
+    richness = staticmethod(richness)
+    habitat = staticmethod(habitat)
+
+    @staticmethod
+    def holds(east: npt.ArrayLike, north: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether a tile holds a point."""
+        x, y = np.asarray(east), np.asarray(north)
+        inside = (x >= WEST) & (x < EAST) & (y > SOUTH) & (y <= NORTH)
+        return inside & ~((x >= WEST + 25_000) & (y <= SOUTH + 25_000))
+
+
 def publish(root: Path) -> Path:
     """Write the catalog."""
     grid = TileGrid()
@@ -125,6 +142,11 @@ def _publish_tile(root: Path, tile: MetaTile) -> Path:
 
 
 @pytest.fixture(scope="session")
+def world() -> type[World]:
+    return World
+
+
+@pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return publish(tmp_path_factory.mktemp("store"))
 
@@ -142,13 +164,6 @@ def mosaic(catalog: Catalog) -> Iterator[Mosaic]:
 
 
 @pytest.fixture(scope="session")
-def client(store: Path) -> Iterator[TestClient]:
-    """The application without a network."""
-    with TestClient(create_app(store), raise_server_exceptions=False) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
 def server(store: Path) -> Iterator[str]:
     """The URL of the application answering on a free port of this machine."""
     running = uvicorn.Server(uvicorn.Config(create_app(store), host="127.0.0.1", port=0, log_level="warning"))
@@ -161,3 +176,10 @@ def server(store: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     running.should_exit = True
     thread.join(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def client(server: str) -> Iterator[httpx.Client]:
+    """A client of the running application."""
+    with httpx.Client(base_url=server, timeout=30) as client:
+        yield client

@@ -8,6 +8,7 @@ field, drawn from the seed, makes one side of the mountains wetter than the othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,10 @@ class Setting:
     """Smooth regional factor of precipitation."""
     basin: Field
     """0 on slopes and ridges, 1 on valley floors where cold air gathers in winter."""
+
+    def taken(self, take: Callable[[Field], Field]) -> Setting:
+        """The setting of the places that `take` picks from a layer."""
+        return Setting(take(self.elevation), take(self.warmth), take(self.wetness), take(self.basin))
 
     def temperature(self, month: int) -> Field:
         """Monthly mean temperature (degrees Celsius); `month` 0 is January."""

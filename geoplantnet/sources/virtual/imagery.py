@@ -6,11 +6,13 @@ Reflectances are of the order of spectral libraries for the surface types; they 
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.sources.virtual import noise
-from geoplantnet.sources.virtual.land_cover import CLASSES, GROUND_CLASSES
+from geoplantnet.sources.virtual.land_cover import CLASSES
 from geoplantnet.sources.virtual.landscape import CELL, EQUILIBRIUM_LINE, LAKE, PIXEL, ROAD, WATER, Layers
 from geoplantnet.sources.virtual.noise import Field, Pixels
 
@@ -20,7 +22,7 @@ SEASONS = ("winter", "spring", "summer", "autumn")
 
 _SURFACES: dict[str, tuple[float, float, float, float, float, float]] = {
     # blue, green, red, near infrared reflectance; grain: spread of single pixels; swell: spread over some 60 m
-    "glacier": (0.70, 0.71, 0.69, 0.60, 0.03, 0.06),
+    "glacier": (0.62, 0.63, 0.61, 0.53, 0.03, 0.06),
     "rock": (0.095, 0.108, 0.118, 0.160, 0.16, 0.20),
     "scree": (0.120, 0.138, 0.150, 0.200, 0.10, 0.12),
     "alpine_meadow": (0.040, 0.074, 0.062, 0.300, 0.09, 0.13),
@@ -53,16 +55,56 @@ _STRIP = 96
 
 _LANDSAT: dict[str, tuple[tuple[float, ...], ...]] = {
     # class: winter, spring, summer, autumn; each blue, green, red, nir, swir1, swir2, without snow
-    "glacier": ((0.78, 0.78, 0.76, 0.66, 0.10, 0.08), (0.76, 0.76, 0.74, 0.64, 0.10, 0.08), (0.55, 0.56, 0.54, 0.44, 0.07, 0.05), (0.60, 0.61, 0.59, 0.50, 0.08, 0.06)),
+    "glacier": (
+        (0.78, 0.78, 0.76, 0.66, 0.10, 0.08),
+        (0.76, 0.76, 0.74, 0.64, 0.10, 0.08),
+        (0.55, 0.56, 0.54, 0.44, 0.07, 0.05),
+        (0.60, 0.61, 0.59, 0.50, 0.08, 0.06),
+    ),
     "rock": ((0.10, 0.11, 0.12, 0.16, 0.20, 0.18),) * 4,
     "scree": ((0.12, 0.14, 0.15, 0.20, 0.24, 0.21),) * 4,
-    "alpine_meadow": ((0.06, 0.08, 0.09, 0.18, 0.25, 0.18), (0.055, 0.075, 0.085, 0.20, 0.25, 0.17), (0.04, 0.075, 0.06, 0.31, 0.21, 0.11), (0.05, 0.075, 0.08, 0.22, 0.25, 0.16)),
-    "shrub": ((0.035, 0.05, 0.05, 0.20, 0.17, 0.10), (0.03, 0.05, 0.045, 0.24, 0.17, 0.09), (0.025, 0.05, 0.036, 0.30, 0.16, 0.08), (0.03, 0.05, 0.045, 0.24, 0.17, 0.09)),
-    "conifer_forest": ((0.018, 0.028, 0.022, 0.16, 0.08, 0.04), (0.018, 0.030, 0.022, 0.19, 0.09, 0.04), (0.017, 0.030, 0.021, 0.20, 0.09, 0.04), (0.018, 0.029, 0.022, 0.18, 0.09, 0.04)),
-    "broadleaf_forest": ((0.04, 0.055, 0.065, 0.17, 0.20, 0.12), (0.028, 0.055, 0.040, 0.33, 0.17, 0.08), (0.021, 0.046, 0.027, 0.39, 0.17, 0.07), (0.035, 0.060, 0.065, 0.28, 0.20, 0.10)),
-    "meadow": ((0.055, 0.075, 0.08, 0.21, 0.25, 0.16), (0.035, 0.075, 0.045, 0.40, 0.21, 0.10), (0.040, 0.078, 0.055, 0.36, 0.22, 0.11), (0.042, 0.075, 0.062, 0.30, 0.23, 0.13)),
-    "cropland": ((0.07, 0.09, 0.11, 0.20, 0.27, 0.21), (0.06, 0.09, 0.08, 0.30, 0.25, 0.17), (0.05, 0.09, 0.075, 0.38, 0.23, 0.14), (0.075, 0.10, 0.12, 0.24, 0.29, 0.22)),
-    "village": ((0.085, 0.095, 0.10, 0.17, 0.18, 0.15), (0.085, 0.10, 0.10, 0.20, 0.18, 0.14), (0.085, 0.10, 0.10, 0.22, 0.18, 0.14), (0.085, 0.10, 0.10, 0.19, 0.18, 0.14)),
+    "alpine_meadow": (
+        (0.06, 0.08, 0.09, 0.18, 0.25, 0.18),
+        (0.055, 0.075, 0.085, 0.20, 0.25, 0.17),
+        (0.04, 0.075, 0.06, 0.31, 0.21, 0.11),
+        (0.05, 0.075, 0.08, 0.22, 0.25, 0.16),
+    ),
+    "shrub": (
+        (0.035, 0.05, 0.05, 0.20, 0.17, 0.10),
+        (0.03, 0.05, 0.045, 0.24, 0.17, 0.09),
+        (0.025, 0.05, 0.036, 0.30, 0.16, 0.08),
+        (0.03, 0.05, 0.045, 0.24, 0.17, 0.09),
+    ),
+    "conifer_forest": (
+        (0.018, 0.028, 0.022, 0.16, 0.08, 0.04),
+        (0.018, 0.030, 0.022, 0.19, 0.09, 0.04),
+        (0.017, 0.030, 0.021, 0.20, 0.09, 0.04),
+        (0.018, 0.029, 0.022, 0.18, 0.09, 0.04),
+    ),
+    "broadleaf_forest": (
+        (0.04, 0.055, 0.065, 0.17, 0.20, 0.12),
+        (0.028, 0.055, 0.040, 0.33, 0.17, 0.08),
+        (0.021, 0.046, 0.027, 0.39, 0.17, 0.07),
+        (0.035, 0.060, 0.065, 0.28, 0.20, 0.10),
+    ),
+    "meadow": (
+        (0.055, 0.075, 0.08, 0.21, 0.25, 0.16),
+        (0.035, 0.075, 0.045, 0.40, 0.21, 0.10),
+        (0.040, 0.078, 0.055, 0.36, 0.22, 0.11),
+        (0.042, 0.075, 0.062, 0.30, 0.23, 0.13),
+    ),
+    "cropland": (
+        (0.07, 0.09, 0.11, 0.20, 0.27, 0.21),
+        (0.06, 0.09, 0.08, 0.30, 0.25, 0.17),
+        (0.05, 0.09, 0.075, 0.38, 0.23, 0.14),
+        (0.075, 0.10, 0.12, 0.24, 0.29, 0.22),
+    ),
+    "village": (
+        (0.085, 0.095, 0.10, 0.17, 0.18, 0.15),
+        (0.085, 0.10, 0.10, 0.20, 0.18, 0.14),
+        (0.085, 0.10, 0.10, 0.22, 0.18, 0.14),
+        (0.085, 0.10, 0.10, 0.19, 0.18, 0.14),
+    ),
     "water": ((0.04, 0.05, 0.03, 0.015, 0.005, 0.003),) * 4,
 }
 _LANDSAT_SPECTRA = np.array([_LANDSAT[name] for name in CLASSES], np.float32)
@@ -100,8 +142,12 @@ def _sentinel2(layers: Layers, pixels: Pixels, seed: int) -> Field:
     surface[(lines & WATER) > 0] = _CODE["river"]
     surface[(lines & LAKE) > 0] = _CODE["lake"]
 
-    light = np.float32(0.28) + np.float32(0.97) * at(layers.illumination)
-    light *= 1 + _GRAIN[surface] * (grain - np.float32(0.5)) * np.float32(2) + _SWELL[surface] * (np.float32(0.6) * swell + np.float32(0.5) * clumps)
+    light = np.float32(0.22) + np.float32(1.12) * at(layers.illumination)
+    light *= (
+        1
+        + _GRAIN[surface] * (grain - np.float32(0.5)) * np.float32(2)
+        + _SWELL[surface] * (np.float32(0.6) * swell + np.float32(0.5) * clumps)
+    )
     light[~noise.nearest(layers.known, layers.origin, CELL, pixels) | (at(layers.cloud) > 1)] = np.nan
     out = np.empty((4, *pixels.shape), np.float32)
     for band in range(4):
@@ -112,14 +158,14 @@ def _sentinel2(layers: Layers, pixels: Pixels, seed: int) -> Field:
 def _ground(layers: Layers, pixels: Pixels, deviate: Field) -> npt.NDArray[np.uint8]:
     """Ground class of each pixel: a roll of the dice on the interpolated shares, smooth over some 30 m."""
     t = np.clip(deviate * np.float32(1 / 4.6) + np.float32(0.5), 0, 1)
-    roll = t * t * (3 - 2 * t)
+    roll = np.minimum(t * t * (3 - 2 * t), np.float32(0.995))
     surface = np.zeros(pixels.shape, np.uint8)
     reached = np.zeros(pixels.shape, np.float32)
     for share in layers.ground[:-1]:
         part = noise.interpolate(share, layers.origin, CELL, pixels)
         reached += part
         surface += roll >= reached
-    return np.minimum(surface, np.uint8(len(GROUND_CLASSES) - 1))
+    return surface
 
 
 def _add_detail(surface: npt.NDArray[np.uint8], layers: Layers, pixels: Pixels, clumps: Field, grain: Field, seed: int, at) -> None:  # type: ignore[no-untyped-def]
@@ -138,7 +184,9 @@ def _add_detail(surface: npt.NDArray[np.uint8], layers: Layers, pixels: Pixels, 
         surface[alpine & (chance < np.float32(0.55) * (1 - at(layers.intensity)))] = _CODE["stony_meadow"]
     icy = surface == _CODE["glacier"]
     if icy.any():
-        surface[icy & (at(layers.terrain["elevation"]) + np.float32(90) * noise.smooth(pixels, 300, seed + 9) < np.float32(EQUILIBRIUM_LINE))] = _CODE["ice"]
+        surface[
+            icy & (at(layers.terrain["elevation"]) + np.float32(90) * noise.smooth(pixels, 300, seed + 9) < np.float32(EQUILIBRIUM_LINE))
+        ] = _CODE["ice"]
     built = surface == _CODE["village"]
     if built.any():
         house = noise.uniform((pixels.cols * 2 + pixels.rows) // 4, (pixels.rows * 2 - pixels.cols) // 4, seed + 5)
@@ -160,27 +208,31 @@ def _parcels(pixels: Pixels, seed: int) -> tuple[Field, npt.NDArray[np.bool_]]:
     turn = noise.smooth(pixels, 900, seed + 7) * np.float32(60)
     u = (x * np.float32(0.8) + y * np.float32(0.6) + bend) * np.float32(1 / 110)
     v = (y * np.float32(0.8) - x * np.float32(0.6) + turn) * np.float32(1 / 70)
-    i, j = np.floor(u), np.floor(v)
-    edge = (u - i < 0.09) | (v - j < 0.14)
-    return noise.uniform(i.astype(np.int64), j.astype(np.int64), seed + 8), edge
+    j = np.floor(v)
+    row = j.astype(np.int64)
+    stretch = noise.uniform(row, np.zeros_like(row), seed + 10)
+    u = u * (np.float32(0.5) + stretch) + stretch * np.float32(7)
+    i = np.floor(u)
+    edge = (u - i < 0.08) | (v - j < 0.14)
+    return noise.uniform(i.astype(np.int64), row, seed + 8), edge
 
 
 def landsat(layers: Layers, pixels: Pixels, seed: int, season: int, quarter: int) -> Field:
-    """Reflectance of LANDSAT_BANDS on 50 m pixels in one quarter: (6, y, x); NaN in clouds, polar shade and voids.
+    """Reflectance of LANDSAT_BANDS on 50 m pixels inside the extent in one quarter: (6, ...); NaN in clouds, polar shade and voids.
 
     `season` indexes SEASONS; `quarter` counts from the first and decides where clouds lay.
     """
-    window = _window(layers, pixels)
-    cover = layers.land_cover(window)
-    openness, intensity, carbonate = (layer[window] for layer in (layers.openness, layers.intensity, layers.carbonate))
+    cells = layers.cells(pixels)
+    cover = layers.land_cover(pixels)
+    openness, intensity, carbonate = (layer[cells] for layer in (layers.openness, layers.intensity, layers.carbonate))
     spectra = _LANDSAT_SPECTRA[:, season]
     forest = cover[CLASSES.index("conifer_forest")] + cover[CLASSES.index("broadleaf_forest")]
     stone = cover[CLASSES.index("rock")] + cover[CLASSES.index("scree")]
-    elevation = layers.terrain["elevation"][window]
+    elevation = layers.terrain["elevation"][cells]
     departure = noise.smooth(pixels, 4_000, seed + 31 + quarter) * np.float32(120)
     t = np.clip((elevation - _SNOW_LINE[season] - departure) * np.float32(1 / 500) + np.float32(0.5), 0, 1)
     snow = t * t * (3 - 2 * t) * (1 - np.float32(0.7) * forest) * (1 - cover[-1])
-    light = np.float32(0.3) + np.float32(0.95) * layers.illumination[window]
+    light = np.float32(0.25) + np.float32(1.08) * layers.illumination[cells]
     light *= 1 + np.float32(0.03) * (noise.white(pixels, seed + 61 + quarter) - np.float32(0.5))
     out = np.empty((6, *pixels.shape), np.float32)
     for band in range(6):
@@ -193,17 +245,5 @@ def landsat(layers: Layers, pixels: Pixels, seed: int, season: int, quarter: int
         value += snow * (_SNOW[band] - value)
         out[band] = np.clip(value * light, 0.001, 1.0)
     cloud = noise.fractal(pixels, 6_000, seed + 91 + quarter, octaves=4)
-    out[:, cloud > np.float32(_quantile_of_normal(1 - _CLOUDED[season]))] = np.nan
+    out[:, cloud > np.float32(NormalDist().inv_cdf(1 - _CLOUDED[season]))] = np.nan
     return out
-
-
-def _quantile_of_normal(p: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(p)
-
-
-def _window(layers: Layers, pixels: Pixels) -> tuple[slice, slice]:
-    """The cells of a 50 m grid inside the layers as slices. The grid must lie inside."""
-    top, left = int(pixels.rows[0, 0]) - layers.origin[1], int(pixels.cols[0, 0]) - layers.origin[0]
-    return slice(top, top + pixels.shape[0]), slice(left, left + pixels.shape[1])

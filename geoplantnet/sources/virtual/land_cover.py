@@ -7,7 +7,18 @@ import numpy.typing as npt
 
 from geoplantnet.sources.virtual.noise import Field
 
-GROUND_CLASSES = ("glacier", "rock", "scree", "alpine_meadow", "shrub", "conifer_forest", "broadleaf_forest", "meadow", "cropland", "village")
+GROUND_CLASSES = (
+    "glacier",
+    "rock",
+    "scree",
+    "alpine_meadow",
+    "shrub",
+    "conifer_forest",
+    "broadleaf_forest",
+    "meadow",
+    "cropland",
+    "village",
+)
 """Classes of the dry part of a cell, in the order of the stack."""
 CLASSES = (*GROUND_CLASSES, "water")
 """All land-cover classes; their shares of a cell add up to 1."""
@@ -41,7 +52,7 @@ def ground_cover(
     local = summer + (heat - np.float32(0.78)) * np.float32(5) + np.float32(0.5) * first
     grows = _sigmoid((local - 9.4) / 0.35)
     gentle = np.exp(-np.square(slope / 15))
-    cliff = np.maximum(0, (slope - 36) / 4)
+    cliff = np.maximum(0, (slope - 39) / 4)
     cold = np.maximum(0, 5.2 - local)
     stony = np.maximum(0, 7.5 - local) * 0.35
     scores = {

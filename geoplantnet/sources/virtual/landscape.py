@@ -43,6 +43,7 @@ _DISC = np.hypot(*np.mgrid[-3:4, -3:4]) < 3.3
 _LOCK = threading.Lock()
 
 Bounds = tuple[int, int, int, int]
+Index = tuple[slice, slice] | tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +58,20 @@ class VirtualLandscape:
     seed: int
     """Everything that is not relief of a real model follows from it."""
     dem: str | None = None
-    """Elevation model: a GeoTIFF's path, or None where `relief` makes a fractal one."""
+    """Elevation model: a GeoTIFF's absolute path, ``packaged`` for the one shipped here, None for fractal relief."""
     relief: float = 3_000.0
     """Height range of fractal mountains, metres; unused with a `dem`."""
 
     def __post_init__(self) -> None:
         west, south, east, north = self.bounds
         if not (west < east and south < north) or any(b != int(b) for b in self.bounds):
-            raise UsageError(f"landscape bounds {self.bounds} are not west, south, east, north in whole metres with west < east and south < north")
+            raise UsageError(
+                f"landscape bounds {self.bounds} are not west, south, east, north in whole metres with west < east and south < north"
+            )
         if max(east - west, north - south) > 200_000:
-            raise UsageError(f"landscape bounds {self.bounds} are wider than 200 km; all cells live in memory, so simulate a smaller region")
+            raise UsageError(
+                f"landscape bounds {self.bounds} are wider than 200 km; all cells live in memory, so simulate a smaller region"
+            )
         if self.seed < 0:
             raise UsageError(f"seed must be a whole number of 0 or more, got {self.seed}")
         if not 0 < self.relief <= 8_000:
@@ -110,10 +115,18 @@ class VirtualLandscape:
         with _LOCK:
             return _layers(self)
 
+    def stream(self, purpose: int) -> int:
+        """A seed of its own for one kind of noise or draw; the layers themselves use `purpose` 0."""
+        return self.seed * 7919 + 1_000 * purpose
+
     @property
     def provenance(self) -> list[dict[str, str]]:
         """What the landscape is made of, for a product's record."""
-        made = {"href": f"virtual:landscape?seed={self.seed}", "title": "Virtual landscape (simulated; not an observation)", "licence": "CC0-1.0"}
+        made = {
+            "href": f"virtual:landscape?seed={self.seed}",
+            "title": "Virtual landscape (simulated; not an observation)",
+            "licence": "CC0-1.0",
+        }
         if self.dem is None:
             return [{**made, "href": f"{made['href']}&relief={self.relief:g}"}]
         if self.dem == "packaged":
@@ -138,7 +151,8 @@ class Layers:
     known: npt.NDArray[np.bool_]
     """Where there is relief, and so data."""
     terrain: dict[str, Field]
-    """elevation (m), slope (degrees), aspect (degrees from north), northness, eastness (-1..1), tpi (m), twi, heat_load."""
+    """elevation (m), slope (degrees), aspect (degrees from north), northness, eastness (-1..1), tpi (m), twi,
+    heat_load, latitude (degrees)."""
     bioclim: dict[str, Field]
     """bio1, bio5, bio6 (degrees Celsius), bio12, bio18 (mm), gdd5 (K d), tas01, tas07 (degrees Celsius)."""
     climate: Setting
@@ -160,17 +174,28 @@ class Layers:
     """Cloudiness of the Sentinel-2 mosaic; above 1 is a gap."""
     illumination: Field
     """Cosine of the sun's incidence at the imagery's date."""
+    villages: tuple[settlements.Village, ...]
     village_distance: Field
-    """Metres to the nearest village's centre."""
+    """Metres to the nearest village's centre; 50 km where there is none."""
+    river_distance: Field
+    """Metres to the nearest river."""
     road_distance: Field
     """Metres to the nearest road."""
     path_distance: Field
     """Metres to the nearest road or footpath."""
 
-    def land_cover(self, window: tuple[slice, slice] = (slice(None), slice(None))) -> Field:
-        """Shares of `land_cover.CLASSES`: (class, y, x), adding up to 1, NaN where unknown."""
-        water = self.water[window]
-        return np.concatenate([self.ground[(slice(None), *window)] * (1 - water), water[None]])
+    def cells(self, pixels: Pixels) -> Index:
+        """Index of 50 m `pixels` inside the extent into the last two axes of a layer."""
+        rows, cols = pixels.rows - self.origin[1], pixels.cols - self.origin[0]
+        if pixels.is_grid:
+            return slice(int(rows[0, 0]), int(rows[-1, 0]) + 1), slice(int(cols[0, 0]), int(cols[0, -1]) + 1)
+        return rows, cols
+
+    def land_cover(self, pixels: Pixels) -> Field:
+        """Shares of `land_cover.CLASSES` in 50 m `pixels` inside the extent: (class, ...), adding up to 1, NaN where unknown."""
+        rows, cols = self.cells(pixels)
+        water = self.water[rows, cols]
+        return np.concatenate([self.ground[:, rows, cols] * (1 - water), water[None]])
 
 
 def _whole(bounds: Bounds) -> Bounds:
@@ -183,7 +208,7 @@ def _whole(bounds: Bounds) -> Bounds:
 @lru_cache(maxsize=4)
 def _layers(landscape: VirtualLandscape) -> Layers:
     west, south, east, north = extent = landscape.extent
-    seed = landscape.seed * 7919
+    seed = landscape.stream(0)
     width, height = (east - west) // CELL, (north - south) // CELL
     cells = Pixels.grid(CELL, west // CELL, -north // CELL, width, height)
 
@@ -210,10 +235,12 @@ def _layers(landscape: VirtualLandscape) -> Layers:
     catchment = graph.route(np.full(coarse.shape, float(_COARSE))) + _COARSE / 2
     twi = relief.wetness(np.exp(noise.interpolate(np.log(catchment).astype(np.float32), _corner(cells, _COARSE), _COARSE, cells)), slope)
 
-    wet_lines = _draw([line.buffer(5 + 2.2 * area**0.35) for line, area in courses], extent, PIXEL)
+    wet_lines = _draw([line.buffer(5 + 2.2 * area**0.35, quad_segs=2) for line, area in courses], extent, PIXEL)
     wet_lines &= _finer(ice < 0.5)
-    river_distance = _distance(wet_lines.reshape(height, 5, width, 5).any(axis=(1, 3)), CELL)
-    chance = noise.white(Pixels.grid(_COARSE, west // _COARSE, -north // _COARSE, width * CELL // _COARSE, height * CELL // _COARSE), seed + 3)
+    river_distance = _distance(np.asarray(wet_lines.reshape(height, 5, width, 5).any(axis=(1, 3))), CELL)
+    chance = noise.white(
+        Pixels.grid(_COARSE, west // _COARSE, -north // _COARSE, width * CELL // _COARSE, height * CELL // _COARSE), seed + 3
+    )
     network = settlements.settle(
         coarse,
         coarse_slope,
@@ -224,7 +251,7 @@ def _layers(landscape: VirtualLandscape) -> Layers:
         cell=_COARSE,
         origin=origin,
     )
-    x, y = (cells.cols + 0.5) * CELL, -(cells.rows + 0.5) * CELL
+    x, y = (cells.cols.astype(np.float64) + 0.5) * CELL, -(cells.rows.astype(np.float64) + 0.5) * CELL
     village_distance = _village_distance(x, y, network.villages)
     patches = tuple(noise.fractal(cells, wave, seed + 4 + k, octaves=4, gain=0.6) for k, wave in enumerate((3_200, 1_600, 1_600)))
     built = land_cover.built_up(x, y, network.villages, slope, patches[1])
@@ -242,7 +269,11 @@ def _layers(landscape: VirtualLandscape) -> Layers:
     )
     still = _draw_lakes(lake & (ice < 0.5), cells)
     wet = wet_lines | still
-    lines = wet * np.uint8(WATER) | still * np.uint8(LAKE) | _draw([line.buffer(6) for line in network.roads], extent, PIXEL) * np.uint8(ROAD)
+    lines = (
+        wet * np.uint8(WATER)
+        | still * np.uint8(LAKE)
+        | _draw([line.buffer(6, quad_segs=2) for line in network.roads], extent, PIXEL) * np.uint8(ROAD)
+    )
     on_road = _draw(list(network.roads), extent, CELL)
     road_distance = _distance(on_road, CELL)
     path_distance = _distance(on_road | _draw(list(network.paths), extent, CELL), CELL)
@@ -255,7 +286,7 @@ def _layers(landscape: VirtualLandscape) -> Layers:
         layer[..., void] = np.nan
         return layer
 
-    s = np.sin(np.radians(slope))
+    northness, eastness = relief.exposure(slope, aspect)
     return Layers(
         origin=(west // CELL, -north // CELL),
         known=known,
@@ -263,11 +294,12 @@ def _layers(landscape: VirtualLandscape) -> Layers:
             "elevation": seen(elevation),
             "slope": seen(slope),
             "aspect": seen(aspect),
-            "northness": seen(np.cos(np.radians(aspect)) * s),
-            "eastness": seen(np.sin(np.radians(aspect)) * s),
+            "northness": seen(northness),
+            "eastness": seen(eastness),
             "tpi": seen(position),
             "twi": seen(twi),
             "heat_load": seen(heat),
+            "latitude": seen(latitude),
         },
         bioclim={name: seen(layer) for name, layer in normals.items()},
         climate=Setting(*(_block_mean(seen(layer), 1000 // CELL) for layer in (elevation, warmth, wetness, basin))),
@@ -276,11 +308,15 @@ def _layers(landscape: VirtualLandscape) -> Layers:
         water=seen(wet.reshape(height, 5, width, 5).mean(axis=(1, 3))),
         lines=lines,
         openness=seen(_sigmoid(np.float32(1.5) * noise.fractal(cells, 900, seed + 5, octaves=3) - np.float32(0.4))),
-        intensity=seen(_sigmoid(np.float32(1.2) * noise.fractal(cells, 1_400, seed + 6, octaves=3) + 2 * np.exp(-village_distance / 1_200) - 0.8)),
+        intensity=seen(
+            _sigmoid(np.float32(1.2) * noise.fractal(cells, 1_400, seed + 6, octaves=3) + 2 * np.exp(-village_distance / 1_200) - 0.8)
+        ),
         carbonate=seen(_sigmoid(np.float32(2.2) * noise.fractal(cells, 12_000, seed + 7, octaves=5))),
         cloud=seen(cloud / np.quantile(cloud[known], 0.985)),
-        illumination=seen(relief.illumination(slope, aspect, azimuth=155, height=48)),
+        illumination=seen(relief.illumination(slope, aspect, azimuth=155, height=42)),
+        villages=network.villages,
         village_distance=seen(village_distance),
+        river_distance=seen(river_distance),
         road_distance=seen(road_distance),
         path_distance=seen(path_distance),
     )
@@ -288,7 +324,7 @@ def _layers(landscape: VirtualLandscape) -> Layers:
 
 def _elevation(landscape: VirtualLandscape, cells: Pixels) -> Field:
     if landscape.dem is None:
-        return relief.fractal_relief(cells, landscape.relief, landscape.seed * 7919)
+        return relief.fractal_relief(cells, landscape.relief, landscape.stream(0))
     path = relief.PACKAGED_DEM if landscape.dem == "packaged" else Path(landscape.dem)
     return relief.read_dem(path, landscape.extent, CELL)
 
@@ -310,9 +346,13 @@ def _windward(cells: Pixels, landscape: VirtualLandscape) -> Field:
 
 def _glacier_share(flux: npt.NDArray[np.float64], cells: Pixels, slope: Field, seed: int) -> Field:
     """Share of ice: where enough of it flows, on ground that can hold it."""
-    log = np.log10(np.maximum(ndimage.grey_closing(flux, footprint=_DISC), 1)).astype(np.float32)
-    log = noise.interpolate(log, _corner(cells, _COARSE), _COARSE, cells) + np.float32(0.12) * noise.fractal(cells, 800, seed + 9, octaves=3)
-    return _sigmoid((log - np.float32(2.75)) / np.float32(0.1)) * _sigmoid((np.float32(40) - slope) / np.float32(2))
+    log = np.log10(np.maximum(ndimage.grey_closing(flux, footprint=_DISC), 1))
+    log = ndimage.gaussian_filter(log, 0.8, mode="nearest").astype(np.float32)
+    log = noise.interpolate(log, _corner(cells, _COARSE), _COARSE, cells) + np.float32(0.12) * noise.fractal(
+        cells, 800, seed + 9, octaves=3
+    )
+    share = _sigmoid((log - np.float32(2.75)) / np.float32(0.1)) * _sigmoid((np.float32(40) - slope) / np.float32(2))
+    return np.clip((share - np.float32(0.1)) / np.float32(0.75), 0, 1)
 
 
 def _corner(cells: Pixels, step: int) -> tuple[int, int]:
@@ -336,7 +376,9 @@ def _draw(shapes: list, extent: Bounds, size: int) -> npt.NDArray[np.bool_]:
     shape = ((north - south) // size, (east - west) // size)
     if not shapes:
         return np.zeros(shape, bool)
-    return rasterize(shapes, out_shape=shape, transform=Affine(size, 0, west, 0, -size, north), all_touched=size > PIXEL, dtype="uint8").astype(bool)
+    return rasterize(
+        shapes, out_shape=shape, transform=Affine(size, 0, west, 0, -size, north), all_touched=size > PIXEL, dtype="uint8"
+    ).astype(bool)
 
 
 def _finer(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -351,9 +393,12 @@ def _draw_lakes(lake: npt.NDArray[np.bool_], cells: Pixels) -> npt.NDArray[np.bo
     if not lake.any():
         return np.zeros((height * k, width * k), bool)
     corner = _corner(cells, CELL)
-    share = lake.astype(np.float32)
+    share = ndimage.gaussian_filter(lake.astype(np.float32), 1.8)
     strips = [
-        noise.interpolate(share, corner, CELL, Pixels.grid(PIXEL, corner[0] * k, (corner[1] + top) * k, width * k, min(50, height - top) * k)) > 0.5
+        noise.interpolate(
+            share, corner, CELL, Pixels.grid(PIXEL, corner[0] * k, (corner[1] + top) * k, width * k, min(50, height - top) * k)
+        )
+        > 0.5
         for top in range(0, height, 50)
     ]
     return np.concatenate(strips)

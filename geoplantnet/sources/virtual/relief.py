@@ -63,20 +63,26 @@ def read_dem(path: Path, extent: tuple[int, int, int, int], cell: int) -> Field:
 
 
 def fractal_relief(pixels: Pixels, relief: float, seed: int) -> Field:
-    """Elevation (m) of fractal mountains: 500 m in the valleys, `relief` metres up to the highest peaks.
+    """Elevation (m) of fractal mountains: 500 m in the valleys, about `relief` metres more on the highest peaks.
 
-    Ridged multifractal noise (Musgrave et al. 1989, SIGGRAPH 23:41) on long waves; the lowest 3 % are levelled: lakes.
+    Ridged waves make chains, spurs and gullies, each wave the stronger the higher the ground, as in the multifractals of
+    Musgrave, Kolb & Mace (1989, SIGGRAPH 23:41). The lowest 3 % are levelled: lakes.
     """
-    base = noise.fractal(pixels, 16_000, seed + 11, octaves=2)
-    ridges, amplitude, weight = np.zeros(pixels.shape, np.float32), np.float32(1), np.float32(1)
-    for octave in range(6):
-        ridge = np.square(np.float32(1) - np.minimum(np.abs(noise.smooth(pixels, 8_000 >> octave, seed + 31 + octave)) / np.float32(1.8), 1))
-        ridges += amplitude * ridge * weight
-        weight = np.clip(ridge * np.float32(1.4), 0, 1)
-        amplitude *= np.float32(0.5)
-    shape = np.clip(ridges / np.float32(1.9) * np.float32(0.75) + base * np.float32(0.13) + np.float32(0.02), 0, 1)
-    shape = np.maximum(shape, np.quantile(shape, 0.03)).astype(np.float32)
-    return np.float32(500) + np.float32(relief) * shape
+    chains = _ridges(pixels, 12_000, seed + 31)
+    height = np.float32(0.5) * chains + np.float32(0.08) * noise.smooth(pixels, 20_000, seed + 33)
+    for wavelength, part in ((4_800, 0.46), (2_000, 0.15), (900, 0.06)):
+        height += (
+            np.float32(part) * (_ridges(pixels, wavelength, seed + wavelength) - np.float32(0.3)) * np.clip(chains + np.float32(0.1), 0, 1)
+        )
+    height += np.float32(0.02) * noise.fractal(pixels, 700, seed + 34, octaves=3) * chains
+    floor = np.quantile(height, 0.03)
+    return (500 + np.float32(relief) * np.clip(height - floor, 0, 1.1)).astype(np.float32)
+
+
+def _ridges(pixels: Pixels, wavelength: int, seed: int) -> Field:
+    """A field of crests (1) and troughs (towards 0): noise folded about zero."""
+    fold = np.abs(noise.smooth(pixels, wavelength, seed) + np.float32(0.18) * noise.smooth(pixels, wavelength // 4, seed + 7))
+    return np.square(1 - np.minimum(fold / np.float32(2), 1)).astype(np.float32)
 
 
 def fill_voids(layer: Field) -> tuple[Field, npt.NDArray[np.bool_]]:
@@ -97,6 +103,12 @@ def slope_aspect(elevation: Field, cell: int) -> tuple[Field, Field]:
     slope = np.degrees(np.arctan(np.hypot(east, south)))
     aspect = np.degrees(np.arctan2(-east, south)) % 360
     return slope.astype(np.float32), aspect.astype(np.float32)
+
+
+def exposure(slope: Field, aspect: Field) -> tuple[Field, Field]:
+    """Northness and eastness (-1..1): cosine and sine of the aspect, each times the sine of the slope (degrees)."""
+    steep = np.sin(np.radians(slope))
+    return (np.cos(np.radians(aspect)) * steep).astype(np.float32), (np.sin(np.radians(aspect)) * steep).astype(np.float32)
 
 
 def topographic_position(elevation: Field, cell: int, radius: int) -> Field:

@@ -52,7 +52,9 @@ def settle(
     `chance` is uniform (0, 1) noise that breaks ties; `origin` is the north-west corner of the lattice, metres.
     """
     known = np.isfinite(elevation)
-    score = np.exp(-np.square(slope / 7)) / (1 + np.exp(4.2 - warmth)) * np.exp(-np.square((river_distance - 350) / 700)) * (0.5 + 0.5 * chance)
+    score = (
+        np.exp(-np.square(slope / 7)) / (1 + np.exp(4.2 - warmth)) * np.exp(-np.square((river_distance - 350) / 700)) * (0.5 + 0.5 * chance)
+    )
     score = np.where(known & ~closed & (river_distance > 100), score, 0.0)
     sites = _spaced(score, least=0.18, spacing=1_700 / cell)
     if not sites:
@@ -66,7 +68,11 @@ def settle(
     graph = _walking(elevation, closed, chance, cell)
     cost, before, nearest = dijkstra(graph, indices=sites, return_predecessors=True, min_only=True)
     lines = [_line(path, place) for path in _links(graph, cost, before, nearest)]
-    huts = _spaced(np.where(known & ~closed & (slope < 32) & (elevation < 3_200) & np.isfinite(cost).reshape(elevation.shape), chance, 0.0), least=0.6, spacing=2_600 / cell)
+    huts = _spaced(
+        np.where(known & ~closed & (slope < 32) & (elevation < 3_200) & np.isfinite(cost).reshape(elevation.shape), chance, 0.0),
+        least=0.6,
+        spacing=2_600 / cell,
+    )
     paths = [_line(_back(hut, before), place) for hut in huts]
     return Network(villages, tuple(line for line in lines if line is not None), tuple(line for line in paths if line is not None))
 
@@ -94,7 +100,8 @@ def _spaced(score: npt.NDArray[np.float64], *, least: float, spacing: float) -> 
 
 def _walking(elevation: npt.NDArray[np.float64], closed: npt.NDArray[np.bool_], chance: Field, cell: int) -> csr_array:
     """Cost (metres of flat ground) of going between neighbouring cells; grades above 8 % grow dear, water and ice dearer;
-    `chance` keeps straight lines away."""
+    `chance` keeps straight lines away.
+    """
     height, width = elevation.shape
     number = np.arange(height * width).reshape(height, width)
     starts, ends, costs = [], [], []
@@ -113,7 +120,9 @@ def _walking(elevation: npt.NDArray[np.float64], closed: npt.NDArray[np.bool_], 
     return csr_array(coo_array((np.concatenate([cost, cost]), (rows, cols)), shape=(height * width, height * width)))
 
 
-def _links(graph: csr_array, cost: npt.NDArray[np.float64], before: npt.NDArray[np.int32], nearest: npt.NDArray[np.int32]) -> list[list[int]]:
+def _links(
+    graph: csr_array, cost: npt.NDArray[np.float64], before: npt.NDArray[np.int32], nearest: npt.NDArray[np.int32]
+) -> list[list[int]]:
     """The cheapest paths that join all villages: a spanning tree over the borders between their catchments."""
     edges = coo_array(graph)
     rows, cols = edges.coords

@@ -29,19 +29,16 @@ class Drainage:
     """Known cells from the outlets upward: every cell comes after the one it drains to."""
     parent: list[int]
     """The one cell each cell drains to (single flow), -1 for outlets and voids."""
-    receivers: list[list[tuple[int, float]]]
-    """All lower neighbours with their share of the flow (multiple flow), shares adding up to 1."""
+    flows: tuple[list[int], list[int], list[float]]
+    """Multiple flow as (from, to, share), from the highest cell down; the shares of a cell add up to 1."""
 
     def route(self, supply: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Flow through each cell: what it gets from above plus its own `supply` (negative: loss), never below zero."""
         flow = supply.ravel().tolist()
-        for cell in reversed(self.order):
-            if flow[cell] <= 0:
-                flow[cell] = 0.0
-                continue
-            for receiver, share in self.receivers[cell]:
-                flow[receiver] += flow[cell] * share
-        return np.array(flow).reshape(self.shape)
+        for upper, lower, share in zip(*self.flows):
+            if flow[upper] > 0:
+                flow[lower] += flow[upper] * share
+        return np.maximum(flow, 0.0).reshape(self.shape)
 
     def gather(self) -> npt.NDArray[np.int64]:
         """Number of cells draining through each cell, itself included (single flow)."""
@@ -60,46 +57,45 @@ def drainage(elevation: npt.NDArray[np.float64], cell: int) -> Drainage:
     Comput. Geosci. 17:413), slope to the power 1.1. Cells at the border of the known area are outlets.
     """
     height, width = elevation.shape
-    wide = width + 2
-    surface = np.pad(elevation, 1, constant_values=np.nan).ravel().tolist()
+    wide = width + 2  # a ring of void around, so that every cell has eight neighbours
+    padded = np.pad(elevation, 1, constant_values=np.nan)
+    known = np.isfinite(padded)
+    outlet = known & ~ndimage.binary_erosion(known, np.ones((3, 3)))
+    surface, done, parent = padded.ravel().tolist(), (~known | outlet).ravel().tolist(), [-1] * padded.size
     offsets = [dy * wide + dx for dy, dx in _STEPS]
-    known = [z == z for z in surface]
-    done = [not k for k in known]
-    parent = [-1] * len(surface)
-    heap = [(surface[c], c) for c in range(len(surface)) if known[c] and not all(known[c + o] for o in offsets)]
+    heap = [(surface[c], c) for c in np.flatnonzero(outlet).tolist()]
     heapq.heapify(heap)
-    for _, c in heap:
-        done[c] = True
     order: list[int] = []
     while heap:
         z, c = heapq.heappop(heap)
         order.append(c)
-        for o in offsets:
-            n = c + o
+        for offset in offsets:
+            n = c + offset
             if not done[n]:
                 done[n] = True
                 parent[n] = c
-                surface[n] = max(surface[n], z + 1e-3)
+                if surface[n] <= z:
+                    surface[n] = z + 1e-3
                 heapq.heappush(heap, (surface[n], n))
-    lengths = [(dy * dy + dx * dx) ** 0.5 * cell for dy, dx in _STEPS]
-    flows: list[list[tuple[int, float]]] = [[] for _ in surface]
-    for c in order:
-        if parent[c] < 0:
-            continue
-        drops = [(c + o, ((surface[c] - surface[c + o]) / d) ** 1.1) for o, d in zip(offsets, lengths) if surface[c + o] < surface[c]]
-        total = sum(drop for _, drop in drops)
-        flows[c] = [(n, drop / total) for n, drop in drops]
 
-    def inner(c: int) -> int:
-        return -1 if c < 0 else (c // wide - 1) * width + c % wide - 1
-
-    cells = [y * wide + x for y in range(1, height + 1) for x in range(1, width + 1)]
+    inner = np.full(padded.shape, -1)
+    inner[1:-1, 1:-1] = np.arange(height * width).reshape(height, width)
+    number = inner.ravel()
+    downward = np.array(order[::-1], dtype=np.int64)
+    filled, parents = np.array(surface), np.array(parent)
+    inland = downward[parents[downward] >= 0]
+    neighbours = inland[:, None] + np.array(offsets)
+    lengths = np.array([(dy * dy + dx * dx) ** 0.5 * cell for dy, dx in _STEPS])
+    weight = np.maximum(filled[inland, None] - filled[neighbours], 0) / lengths
+    weight **= 1.1
+    weight /= weight.sum(axis=1, keepdims=True)
+    some = weight > 0
     return Drainage(
         shape=(height, width),
         cell=cell,
-        order=[inner(c) for c in order],
-        parent=[inner(parent[c]) for c in cells],
-        receivers=[[(inner(n), share) for n, share in flows[c]] for c in cells],
+        order=number[order].tolist(),
+        parent=np.where(parents >= 0, number[parents], -1).reshape(padded.shape)[1:-1, 1:-1].ravel().tolist(),
+        flows=(number[np.repeat(inland, some.sum(axis=1))].tolist(), number[neighbours[some]].tolist(), weight[some].tolist()),
     )
 
 
@@ -124,7 +120,9 @@ def rivers(graph: Drainage, origin: tuple[float, float], *, source_area: float) 
             path.append(cell)
         # A new line starts where the catchment grows much, so that a course can widen downstream.
         start = 0
-        points = smooth_line(np.array([(origin[0] + (c % width + 0.5) * graph.cell, origin[1] - (c // width + 0.5) * graph.cell) for c in path]))
+        points = smooth_line(
+            np.array([(origin[0] + (c % width + 0.5) * graph.cell, origin[1] - (c // width + 0.5) * graph.cell) for c in path])
+        )
         for i in range(1, len(path)):
             if i == len(path) - 1 or count[path[i]] > 1.5 * count[path[start]]:
                 courses.append((LineString(points[2 * start : 2 * i + 1]), float(count[path[i - 1]] * km2)))
@@ -154,7 +152,9 @@ def lakes(elevation: Field, known: npt.NDArray[np.bool_], cell: int, *, smallest
     return (areas > smallest)[labels] & (labels > 0)
 
 
-def glacier(graph: Drainage, elevation: npt.NDArray[np.float64], slope: npt.NDArray[np.float64], *, equilibrium: float) -> npt.NDArray[np.float64]:
+def glacier(
+    graph: Drainage, elevation: npt.NDArray[np.float64], slope: npt.NDArray[np.float64], *, equilibrium: float
+) -> npt.NDArray[np.float64]:
     """Ice flux (m3 of water a year per metre of width): the mass balance of the firn routed down the valleys until it melts.
 
     Balance rises with elevation above the `equilibrium` line (m) by 0.7 m a year in 100 m, at most 2 m a year, and steep

@@ -31,7 +31,7 @@ const map = createMap({
   onLoading: (busy) => {
     at("progress").hidden = !busy;
   },
-  onImageError: (message) => alertUser(message, () => map.reload()),
+  onFailure: alertUser,
 });
 
 start();

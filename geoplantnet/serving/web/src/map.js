@@ -29,7 +29,7 @@ const LAYER_LIMIT = 16;
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-// events: onClick([easting, northing]), onMove(), onLoading(boolean), onImageError()
+// events: onClick([easting, northing]), onMove(), onLoading(boolean), onFailure(words, retry)
 export function createMap(events) {
   const land = new VectorLayer({ className: "land", source: new VectorSource(), updateWhileInteracting: true });
   const relief = new TileLayer({ className: "relief", visible: false });
@@ -91,15 +91,19 @@ export function createMap(events) {
   map.on("loadstart", () => events.onLoading(true));
   map.on("loadend", () => events.onLoading(false));
 
-  fetch("./countries.json")
-    .then((response) => response.json())
-    .then((countries) => {
-      const format = new GeoJSON({ featureProjection: CRS });
-      land.getSource().addFeature(new Feature(format.readGeometry(countries.land, { dataProjection: "EPSG:4326", featureProjection: CRS })));
-      borders.getSource().addFeature(new Feature(format.readGeometry(countries.borders, { dataProjection: "EPSG:4326", featureProjection: CRS })));
-    })
-    .catch(() => events.onImageError("The outlines of the countries did not arrive."));
+  const drawCountries = async () => {
+    const read = (geometry) => new Feature(new GeoJSON().readGeometry(geometry, { dataProjection: "EPSG:4326", featureProjection: CRS }));
+    try {
+      const countries = await (await fetch("./countries.json")).json();
+      land.getSource().addFeature(read(countries.land));
+      borders.getSource().addFeature(read(countries.borders));
+    } catch {
+      events.onFailure("The outlines of the countries did not arrive.", drawCountries);
+    }
+  };
+  drawCountries();
 
+  const probe = new TileWMS({ url: "./wms", params: {}, projection: CRS, tileGrid: TILES }); // asks for values, draws nothing
   let version = "";
   function wms(layer) {
     const source = new TileWMS({
@@ -110,7 +114,7 @@ export function createMap(events) {
       tileGrid: TILES,
       interpolate: false, // a cell is a cell
     });
-    source.on("tileloaderror", () => events.onImageError("Some images of this layer did not arrive."));
+    source.on("tileloaderror", () => events.onFailure(`Some images of “${layer.title}” did not arrive.`, () => source.refresh()));
     return source;
   }
 
@@ -136,10 +140,6 @@ export function createMap(events) {
     },
     setOpacity(share) {
       thematic.setOpacity(share);
-    },
-    reload() {
-      thematic.getSource()?.refresh();
-      relief.getSource()?.refresh();
     },
     // Room taken by panels: [top, right, bottom, left] px; the centre is the centre of what is left.
     setPadding(padding) {
@@ -171,7 +171,7 @@ export function createMap(events) {
       return chunks(layerIds, LAYER_LIMIT).map((some) => {
         const ids = some.join(",");
         const params = { INFO_FORMAT: "application/json", QUERY_LAYERS: ids, LAYERS: ids };
-        return thematic.getSource().getFeatureInfoUrl(coordinate, FINEST, CRS, params);
+        return probe.getFeatureInfoUrl(coordinate, FINEST, CRS, params);
       });
     },
   };

@@ -158,8 +158,8 @@ def from_records(
 ) -> OccurrenceSet:
     """Darwin Core occurrence records (one row a sighting) -> OccurrenceSet.
 
-    One record is one event, unless records share an eventID; then the first record describes the event, and a record with other coordinates is
-    refused. Needs scientificName and coordinates as in `from_tables`; without eventID, occurrenceID names the event, else the row number.
+    One record is one event, unless records share an eventID; then the first record describes the event. A record of that eventID at other
+    coordinates is an event of its own among presence-only records (a walk), and refused where absences count (a plot is at one place). Needs scientificName and coordinates as in `from_tables`; without eventID, occurrenceID names the event, else the row number.
     """
     _need(records, ("scientificName",), "records")
     rows = records.reset_index(drop=True)
@@ -172,6 +172,9 @@ def from_records(
     here = pd.DataFrame({c: _number(rows, c) for c in place}, index=rows.index)
     there = here.loc[first.index].set_index(first["eventID"]).loc[rows["eventID"]]
     moved = ~((here.to_numpy() == there.to_numpy()) | (here.isna().to_numpy() & there.isna().to_numpy())).all(axis=1)
+    if sampling == "presence-only":
+        rows["eventID"] = rows["eventID"].mask(pd.Series(moved, index=rows.index), rows["eventID"] + ":" + numbered)
+        first, moved = rows.drop_duplicates("eventID"), np.zeros(len(rows), bool)
     found = from_tables(first, rows[~moved], sampling=sampling, dataset_id=dataset_id, backbone=backbone)
     reasons = pd.Series(np.where(moved, "eventID at two places", ""), index=rows.index)
     counted = count_rejections(dataset_id, "occurrences", reasons, rows["eventID"])

@@ -113,7 +113,7 @@ def test_no_record_is_lost_silently(rows):
 
 
 def test_records_are_grouped_by_event():
-    """Records of one eventID share it; a record at another place is refused; others get their occurrenceID or number."""
+    """Records of one eventID share it; one at another place is its own event, or refused in a survey; others get an occurrenceID or number."""
     records = pd.DataFrame(
         {
             "eventID": ["p", "p", "p", "", ""],
@@ -123,7 +123,11 @@ def test_records_are_grouped_by_event():
             "y": 2.6e6,
         }
     )
-    found = from_records(records, dataset_id="t")
+    walk = from_records(records, dataset_id="t")
+    assert walk.events["eventID"].tolist() == ["p", "p:t:2", "4", "t:4"]
+    assert walk.occurrences["eventID"].tolist() == ["p", "p", "p:t:2", "4", "t:4"]
+    assert walk.rejections.empty
+    found = from_records(records, dataset_id="t", sampling="presence-absence")
     assert found.events["eventID"].tolist() == ["p", "4", "t:4"]
     assert found.occurrences["eventID"].tolist() == ["p", "p", "4", "t:4"]
     assert found.rejections[["reason", "count"]].to_numpy().tolist() == [["eventID at two places", 1]]

@@ -114,7 +114,7 @@ def test_records_crowd_along_roads_and_recorders():
     records = sample_presence_only(WORLD, 3_000, seed=6)
     events, _ = sample_plots(WORLD, 1_500, seed=6)
     assert np.median(layer_at(FRACTAL, "path_distance", records)) < 0.5 * np.median(layer_at(FRACTAL, "path_distance", events))
-    people = records.eventID.str.extract(r"walk-(\d+)")[0].value_counts(normalize=True)
+    people = records.recordedBy.value_counts(normalize=True)
     assert people.iloc[:5].sum() > 0.5
     precise = records[records.coordinateUncertaintyInMeters <= 10]
     p = WORLD.true_probability(x=precise.x, y=precise.y)

@@ -93,12 +93,12 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
     x, y = _displaced(x, y, uncertainty, bounds, rng)
     longitude, latitude = _degrees(x, y)
     year = 2000 + np.floor(24 * np.sqrt(rng.random(n))).astype(int)
-    day = rng.integers(0, 40, n)
     ids, names = _taxa(world)
     return pd.DataFrame(
         {
             "occurrenceID": [f"virtual-record-{i + 1:06d}" for i in range(n)],
-            "eventID": [f"virtual-walk-{p + 1:02d}-{a}-{d:02d}" for p, a, d in zip(recorder, year, day)],
+            "eventID": [f"virtual-visit-{i + 1:06d}" for i in range(n)],
+            "recordedBy": [f"virtual-recorder-{p + 1:02d}" for p in recorder],
             "taxonID": ids[species],
             "scientificName": names[species],
             "x": x,

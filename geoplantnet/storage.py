@@ -115,12 +115,12 @@ def _sync_folder(folder: Path) -> None:
 
 def _commit(temporary: Path, final: Path) -> None:
     if not (temporary.is_dir() or final.is_dir()):
-        os.replace(temporary, final)
+        temporary.replace(final)
     else:  # a directory cannot be replaced in one step: the old one steps aside, swept if we are killed in between
         aside = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-old"
         if final.exists():
-            os.rename(final, aside)
-        os.rename(temporary, final)
+            final.rename(aside)
+        temporary.rename(final)
         _remove(aside)
     _sync_folder(final.parent)
 

@@ -100,7 +100,9 @@ def demo(
 
 
 @app.command()
-def serve(recipe: RecipeArg, store: StoreOption = None, data: DataOption = None, host: HostOption = "127.0.0.1", port: PortOption = 8080) -> None:
+def serve(
+    recipe: RecipeArg, store: StoreOption = None, data: DataOption = None, host: HostOption = "127.0.0.1", port: PortOption = 8080
+) -> None:
     """Serve the published products: web map, WMS, OGC APIs."""
     _serve(_open(recipe, data, store, None).store, host, port)
 

@@ -7,8 +7,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,7 +19,7 @@ from distributed.scheduler import KilledWorker
 
 import geoplantnet
 from geoplantnet.config.recipe import ClusterSection
-from geoplantnet.errors import GeoPlantNetError, InputError
+from geoplantnet.errors import GeoPlantNetError, InputError, StorageError
 from pipelines.context import Run
 from pipelines.ledger import Failure, Ledger, Record, fingerprint
 from pipelines.progress import Reporter
@@ -65,6 +64,7 @@ class Outcome:
     done: tuple[Record, ...]
     skipped: int
     failures: tuple[Failure, ...]
+    """Of its own tasks, and those upstream that left some of its tasks out."""
     seconds: float
 
 
@@ -73,7 +73,10 @@ class Interrupted(Exception):
 
 
 class Flow:
-    """Carries out stages of one run, starting workers only when something is due."""
+    """Carries out stages of one run, starting workers only when something is due.
+
+    While it is open, SIGINT and SIGTERM let running tasks end and hand out no more; a second one is not waited for.
+    """
 
     def __init__(self, run: Run, reporter: Reporter) -> None:
         self.run, self.reporter, self.ledger = run, reporter, Ledger(run.store)
@@ -81,12 +84,15 @@ class Flow:
         self._cluster: LocalCluster | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._stop = threading.Event()
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def carry_out(self, stage: Stage) -> Outcome:
         """Do every due task of a stage. A failing task is recorded and the others go on.
 
-        Raises InputError when an upstream stage has not been run, Interrupted after SIGINT or SIGTERM.
+        Raises InputError when an upstream stage has not been run, StorageError when the store takes no more, Interrupted
+        after SIGINT or SIGTERM.
         """
+        self._heed(stage)
         started = time.monotonic()
         due, skipped, blocked = [], 0, []
         for key in stage.keys(self.run):
@@ -95,40 +101,44 @@ class Flow:
             if missing:
                 blocked.append((key, missing))
                 continue
-            mark = fingerprint(geoplantnet.__version__, stage.name, key, stage.settings(self.run, key), [r.content for _, _, r in upstream if r])
+            mark = fingerprint(
+                geoplantnet.__version__, stage.name, key, stage.settings(self.run, key), [r.content for _, _, r in upstream if r]
+            )
             if self.ledger.is_done(stage.name, key, mark):
                 skipped += 1
             else:
                 due.append((key, mark))
-        self._refuse_blocked(stage, blocked)
+        left_out = self._leave_out(stage, blocked)
         records, failures = self._do(stage, due) if due else ([], [])
-        return Outcome(stage.name, tuple(records), skipped, tuple(failures), time.monotonic() - started)
+        return Outcome(stage.name, tuple(records), skipped, (*left_out, *failures), time.monotonic() - started)
 
-    def _refuse_blocked(self, stage: Stage, blocked: list[tuple[str, list[tuple[str, str]]]]) -> None:
-        """A tile whose upstream task failed is left out; one whose upstream was never run is the caller's mistake."""
-        failed = {(f.stage, f.key) for f in self.ledger.failures()}
+    def _leave_out(self, stage: Stage, blocked: list[tuple[str, list[tuple[str, str]]]]) -> list[Failure]:
+        """A tile whose upstream task failed is left out, and what was made of it before counts no more; one whose upstream
+        was never run is the caller's mistake.
+        """
+        failed = {f.key: f for f in self.ledger.failures()}
         for key, missing in blocked:
-            for upstream in missing:
-                if upstream not in failed and not self._dropped(upstream[1], failed):
-                    raise InputError(f"{stage.name} {key} needs {upstream[0]} {upstream[1]}, which has not been made; run `geoplantnet {upstream[0]}` first")
-
-    @staticmethod
-    def _dropped(key: str, failed: set[tuple[str, str]]) -> bool:
-        return any(key == k for _, k in failed)
+            for upstream, of in missing:
+                if of not in failed:
+                    raise InputError(
+                        f"{stage.name} {key} needs {upstream} {of}, which has not been made; run `geoplantnet {upstream}` first"
+                    )
+            self.ledger.forget(stage.name, key)
+        return list(dict.fromkeys(failed[of] for _, missing in blocked for _, of in missing))
 
     def _do(self, stage: Stage, due: list[tuple[str, str]]) -> tuple[list[Record], list[Failure]]:
         client = self._connect()
         records: list[Record] = []
         failures: list[Failure] = []
         waiting = iter(due)
-        with self.reporter.stage(stage.name, len(due)) as bar, self._drains_on_signal():
+        with self.reporter.stage(stage.name, len(due)) as bar:
             handler = lambda event: bar.inside(*event[1]) if isinstance(event, tuple) else None  # noqa: E731
             client.subscribe_topic(TOPIC, handler)
             running: dict[Any, str] = {}
             pool: as_completed = as_completed()
 
             def submit() -> None:
-                if not self._stop.is_set() and (task := next(waiting, None)):
+                if not (self._stop.is_set() or _full(failures)) and (task := next(waiting, None)):
                     future = client.submit(execute, stage, self.run, *task, pure=False, retries=0)
                     running[future.key] = task[0]
                     pool.add(future)
@@ -143,33 +153,25 @@ class Flow:
                     bar.task_done(key, result.seconds, stage.describe(result.stats))
                 else:
                     failures.append(result)
-                    self.ledger.fail(result)
+                    if not _full([result]):
+                        self.ledger.fail(result)
                     bar.task_done(key, 0.0, f"failed: {result.message}")
                 submit()
             client.unsubscribe_topic(TOPIC)
-        if self._stop.is_set():
-            raise Interrupted(f"stopped during {stage.name}; running tasks were finished, run again to go on")
+        if full := _full(failures):
+            raise StorageError(full.message)
+        self._heed(stage)
         return records, failures
 
-    @contextmanager
-    def _drains_on_signal(self) -> Iterator[None]:
-        """SIGINT and SIGTERM stop handing out tasks; those running end first. A second one is not waited for."""
+    def _heed(self, stage: Stage) -> None:
+        if self._stop.is_set():
+            raise Interrupted(f"stopped during {stage.name}; running tasks were finished, run again to go on")
 
-        def stop(signum: int, frame: FrameType | None) -> None:
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            self._stop.set()
-            self.reporter.say("stopping: waiting for running tasks (again to stop at once)")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = [(s, signal.signal(s, stop)) for s in (signal.SIGINT, signal.SIGTERM)]
-        try:
-            yield
-        finally:
-            for which, handler in before:
-                signal.signal(which, handler)
+    def _drain(self, signum: int, frame: FrameType | None) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()
+        self.reporter.say("stopping: waiting for running tasks (again to stop at once)")
 
     def _connect(self) -> Client:
         if self._client is None:
@@ -181,7 +183,9 @@ class Flow:
             try:
                 return Client(section.scheduler, timeout=20)
             except OSError as error:
-                raise InputError(f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler") from error
+                raise InputError(
+                    f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler"
+                ) from error
         self._scratch = tempfile.TemporaryDirectory(prefix="geoplantnet-")
         with dask.config.set({"distributed.worker.daemon": True, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
             self._cluster = LocalCluster(
@@ -190,7 +194,7 @@ class Flow:
                 processes=True,
                 memory_limit=section.memory,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 local_directory=self._scratch.name,
                 silence_logs=50,
             )
@@ -198,6 +202,9 @@ class Flow:
 
     def close(self) -> None:
         """Let workers and scratch space go."""
+        for which, handler in self._handlers.items():
+            signal.signal(which, handler)
+        self._handlers.clear()
         if self._client is not None:
             self._client.close()
         if self._cluster is not None:
@@ -206,6 +213,8 @@ class Flow:
             self._scratch.cleanup()
 
     def __enter__(self) -> Flow:
+        if threading.current_thread() is threading.main_thread():  # Python hands signals to no other
+            self._handlers = {s: signal.signal(s, self._drain) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,16 +222,27 @@ class Flow:
 
 
 def execute(stage: Stage, run: Run, key: str, mark: str) -> Record | Failure:
-    """Do one task on a worker and enter it in the ledger; an error comes back as a Failure, never as a traceback."""
+    """Do one task on a worker and enter it in the ledger; an error comes back as a Failure, never as a traceback.
+
+    The old record is taken back before the first output is touched: a record never speaks of files it did not see.
+    """
     started = time.monotonic()
+    ledger = Ledger(run.store)
     try:
-        outputs, stats = stage.work(run, key, lambda done, total, message: get_worker().log_event(TOPIC, (key, done, total, message)))
-        return Ledger(run.store).commit(stage.name, key, mark, outputs, stats, time.monotonic() - started)
+        with ledger.writing():
+            ledger.forget(stage.name, key)
+            outputs, stats = stage.work(run, key, lambda done, total, message: get_worker().log_event(TOPIC, (key, done, total, message)))
+            return ledger.commit(stage.name, key, mark, outputs, stats, time.monotonic() - started)
     except GeoPlantNetError as error:
         return Failure(stage=stage.name, key=key, kind=error.kind, message=str(error), exit_code=error.exit_code)
     except Exception as error:
         text = traceback.format_exc()
         return Failure(stage=stage.name, key=key, kind=type(error).__name__, message=str(error) or type(error).__name__, details=text)
+
+
+def _full(failures: Sequence[Failure]) -> Failure | None:
+    """The first failure that says the store takes no more: every other task would fail of it too."""
+    return next((f for f in failures if f.kind == StorageError.__name__), None)
 
 
 def _result(future: Any, stage: str, key: str) -> Record | Failure:

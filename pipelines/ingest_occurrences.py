@@ -102,7 +102,7 @@ def _species(run: Run, found: occ.OccurrenceSet, backbone: Backbone | None) -> S
         world = world_of(run.recipe, run.grid, run.tiles).species_list
         return SpeciesList(checklist=world.checklist, taxa=tuple(t for t in world if t.taxon_id in set(enough)))
     names = rows.drop_duplicates("taxonID").set_index("taxonID").loc[enough, "scientificName"]
-    return SpeciesList(checklist=CHECKLIST, taxa=tuple(backbone.taxon(str(name)) for name in sorted(names)))
+    return SpeciesList(checklist=CHECKLIST, taxa=tuple(backbone.taxon(name) for name in sorted(map(str, names))))
 
 
 def _traits(run: Run, species: SpeciesList, backbone: Backbone | None) -> pd.DataFrame:
@@ -125,7 +125,9 @@ def _account(found: occ.OccurrenceSet, species: SpeciesList) -> dict[str, Any]:
         "rejected": {str(k): int(v) for k, v in refused.groupby("reason")["count"].sum().items()},
         "events_rejected": {str(k): int(v) for k, v in events.groupby("reason")["count"].sum().items()},
         "events": {str(k): int(v) for k, v in kinds.items()},
-        "by_dataset": {str(r.datasetID): [int(r.read), int(r.used)] for r in records.itertuples()},
+        "by_dataset": {
+            str(name): [int(read), int(used)] for name, read, used in zip(records["datasetID"], records["read"], records["used"])
+        },
         "species": len(species),
         "modelled": int(np.isin(found.occurrences["taxonID"], [t.taxon_id for t in species]).sum()),
     }

@@ -7,10 +7,12 @@ makes nothing downstream stale.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +23,10 @@ from pydantic import BaseModel
 
 from geoplantnet.errors import IntegrityError, StorageError, TryAgain
 from geoplantnet.storage import files_of, sha256, size_of, sweep, write_json
+
+
+PATIENCE = 30.0
+"""Seconds a run waits for the last tasks of a run that was killed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from geoplantnet.assemblages import LatentTile, quantise, write_latent
 from geoplantnet.config.rooms import world_of
-from geoplantnet.cubes import open_cube
+from geoplantnet.cubes import node_named, open_cube
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.sdm import checkpoint
@@ -35,13 +35,15 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Map one tile and commit its latent tile."""
-    model, facts = checkpoint.load(run.model)
+    model, _ = checkpoint.load(run.model)
     checkpoint.require_modalities(model, run.modalities)
     tile = run.tile(tile_id)
     z, valid = predict_tile(model, tile, run.cube(tile_id))
     valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
     if not valid.any():
-        raise NoDataError(f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any")
+        raise NoDataError(
+            f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any"
+        )
     head = model.species_head()
     stored, scale, error = quantise(z, valid, head)
     latent = LatentTile(
@@ -67,7 +69,7 @@ def _valid_cells(run: Run, tile_id: str) -> dict[str, np.ndarray]:
     cube, tile = open_cube(run.cube(tile_id)), run.tile(tile_id)
     for m in run.modalities:
         if m.name in run.recipe.map.require_any:
-            found[m.name] = _on_cells(cube[m.name]["valid"].values > 0, m.halo, m.cell_ratio(run.grid), tile)
+            found[m.name] = _on_cells(node_named(cube, m.name)["valid"].values > 0, m.halo, m.cell_ratio(run.grid), tile)
     return found
 
 
@@ -83,7 +85,7 @@ def _availability(run: Run, tile_id: str, shape: tuple[int, int]) -> np.ndarray:
     cube, tile = open_cube(run.cube(tile_id)), run.tile(tile_id)
     for m in run.modalities:
         for band in run.recipe.map.unavailable.get(m.name, ()):
-            share = cube[m.name]["data"].sel(band=band).values
+            share = node_named(cube, m.name)["data"].sel(band=band).values
             lost += np.nan_to_num(_on_cells(share, m.halo, m.cell_ratio(run.grid), tile))
     return np.clip(1 - lost, 0, 1)
 

@@ -16,7 +16,7 @@ from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
 from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
-from geoplantnet.cubes import open_cube
+from geoplantnet.cubes import node_named, open_cube
 from geoplantnet.indicators import indicator
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
@@ -40,22 +40,23 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
     latent = open_latent(run.latent(tile_id), run.grid)
-    made = {"species": _species(run, latent), "coverage": _coverage(run, latent), "relief": _relief(run, tile_id)}
+    species, coverage, relief = _species(run, latent), _coverage(run, latent), _relief(run, tile_id)
     tile = run.tile(tile_id)
     products = [
-        Product.of(made["species"], key="species", media_type=COG, title="Probability of every species"),
-        Product.of(made["coverage"], key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
+        Product.of(species, key="species", media_type=COG, title="Probability of every species"),
+        Product.of(coverage, key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
         Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
         Product.of(run.latent(tile_id), key="latent", media_type=ZARR, title="Latent tile and species head"),
     ]
-    if made["relief"]:
-        products.append(Product.of(made["relief"], key="relief", media_type=COG, title="Relief", roles=("overview",)))
+    if relief:
+        products.append(Product.of(relief, key="relief", media_type=COG, title="Relief", roles=("overview",)))
     for name in run.recipe.indicators:
         products.append(Product.of(run.product(tile_id, f"{name}.tif"), key=name, media_type=COG, title=indicator(name).info.title))
     start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
-    item = write_item(run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id})
-    outputs = [path for path in (*made.values(), item) if path]
-    return outputs, {"bytes": sum(p.size for p in products)}
+    item = write_item(
+        run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
+    )
+    return [path for path in (species, coverage, relief, item) if path], {"bytes": sum(p.size for p in products)}
 
 
 def _species(run: Run, latent: LatentTile) -> Path:
@@ -93,7 +94,12 @@ def _coverage(run: Run, latent: LatentTile) -> Path:
             "mean_probability": mean[zone, taxon],
         }
     )
-    facts = {"title": run.recipe.title, "notice": run.recipe.notice, "set_rule": "MaxExp (maximum expected F1)", "plot_area_m2": f"{run.recipe.map.plot_area:g}"}
+    facts = {
+        "title": run.recipe.title,
+        "notice": run.recipe.notice,
+        "set_rule": "MaxExp (maximum expected F1)",
+        "plot_area_m2": f"{run.recipe.map.plot_area:g}",
+    }
     return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, facts)
 
 
@@ -101,11 +107,13 @@ def _relief(run: Run, tile_id: str) -> Path | None:
     """Hillshade of the cube's elevation; None for a recipe without any."""
     for m in run.modalities:
         if "elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN:
-            elevation = open_cube(run.cube(tile_id))[m.name]["data"].sel(band="elevation").values
+            elevation = node_named(open_cube(run.cube(tile_id)), m.name)["data"].sel(band="elevation").values
             spare = m.halo - MARGIN
             inner = elevation[spare : elevation.shape[0] - spare, spare : elevation.shape[1] - spare]
             shade = hillshade(inner, run.grid.cell_size)[None]
-            return write_cog(run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1")
+            return write_cog(
+                run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1"
+            )
     return None
 
 
@@ -137,7 +145,18 @@ def layers_of(run: Run) -> list[Layer]:
     if any("elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN for m in run.modalities):
         words = "Shaded relief, lit from the north-west: the ground under the other layers."
         layers.append(
-            Layer(id="relief", title="Relief", description=words, family="Terrain", asset="relief", nodata=0, range=(1, 255), palette="grey", direction="light = facing the light", attribution=credit)
+            Layer(
+                id="relief",
+                title="Relief",
+                description=words,
+                family="Terrain",
+                asset="relief",
+                nodata=0,
+                range=(1, 255),
+                palette="grey",
+                direction="light = facing the light",
+                attribution=credit,
+            )
         )
     for k, taxon in enumerate(stored_species(run)):
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
@@ -176,7 +195,13 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
     items = [run.store / "tiles" / tile / f"{tile}.json" for _, tile in catalog_needs(run, key)]
     r = run.recipe
     path = write_catalog(
-        run.store, title=r.title, description=r.description or r.title, notice=r.notice, layers=layers_of(run), items=items, license=r.licence
+        run.store,
+        title=r.title,
+        description=r.description or r.title,
+        notice=r.notice,
+        layers=layers_of(run),
+        items=items,
+        license=r.licence,
     )
     return [path, run.store / "tiles" / "collection.json"], {"tiles": len(items)}
 

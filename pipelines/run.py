@@ -61,7 +61,9 @@ def run_stages(run: Run, names: Sequence[str], reporter: Reporter) -> Done:
                 raise TaskFailed(outcome.failures[0])
     if done.failures:
         named = "; ".join(f"{f.key} ({f.stage}: {f.message})" for f in done.failures)
-        raise PartialResult(f"{len(done.failures)} of {len(run.tiles)} tiles failed: {named}. Mend the cause and run again: what is done stays done")
+        raise PartialResult(
+            f"{len(done.failures)} of {len(run.tiles)} tiles failed: {named}. Mend the cause and run again: what is done stays done"
+        )
     return done
 
 
@@ -82,8 +84,8 @@ def summarise(run: Run, done: Done, reporter: Reporter) -> None:
         s = trained.stats
         table.add_row("sites", f"{s['plots']:,} presence-absence plots, {s['presence_only_sites']:,} presence-only sites")
         table.add_row("species", f"{s['species']:,}")
-        for name, score in s["skill"].items():
-            table.add_row("skill, held-out blocks" if name == "model" else "", _skill_line(name, score))
+        for name in ("model", "location only", "prevalence"):
+            table.add_row("skill, held-out blocks" if name == "model" else "", _skill_line(name, s["skill"][name]))
     truths = [r.stats["truth"] for r in ledger.records() if r.stage == "map" and "truth" in r.stats]
     if truths:
         pooled, own = (sum(t[k] for t in truths) / len(truths) for k in ("pooled", "per_species"))

@@ -28,7 +28,14 @@ def settings(run: Run, key: str) -> object:
     """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
     r = run.recipe
     learnt = [m.name for m in run.model_modalities]
-    return [r.training.model_dump(mode="json"), r.validation.model_dump(mode="json"), r.seed, learnt, run.tiles, sorted(map(str, input_files(run)))]
+    return [
+        r.training.model_dump(mode="json"),
+        r.validation.model_dump(mode="json"),
+        r.seed,
+        learnt,
+        run.tiles,
+        sorted(map(str, input_files(run))),
+    ]
 
 
 def needs(run: Run, key: str) -> list[tuple[str, str]]:
@@ -44,13 +51,17 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     events, labels = _sites(run, found, species)
     absence = (events["sampling"] == "presence-absence").to_numpy()
     cubes = {tile: run.cube(tile) for key_, tile in needs(run, key) if key_ == "cubes"}
-    patches = PatchReader(events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured)
+    patches = PatchReader(
+        events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured
+    )
     data = TrainingData(patches=patches, labels=labels, presence_absence=absence)
     validation = run.recipe.validation
     folds = spatial_blocks(events, size=validation.block, folds=validation.folds, seed=run.recipe.seed)
     scored = absence & (events["datasetID"].isin(validation.test).to_numpy() if validation.test else True)
     if not scored.any():
-        raise InputError(f"validation.test {list(validation.test)} holds no presence-absence plot; there are {sorted(set(events.loc[absence, 'datasetID']))}")
+        raise InputError(
+            f"validation.test {list(validation.test)} holds no presence-absence plot; there are {sorted(set(events.loc[absence, 'datasetID']))}"
+        )
     held_out = range(validation.folds) if validation.held_out == "all" else range(1)
     rounds = len(held_out) + (validation.held_out == "all")
     scores: dict[str, list[np.ndarray]] = {"model": [], "location only": [], "prevalence": []}
@@ -66,7 +77,9 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     if validation.held_out == "all":
         model = _fit(run, data, np.arange(len(events)), species, inside, rounds - 1, rounds)
     if model is None:
-        raise InputError(f"no presence-absence plot lies in held-out fold 0 of {validation.folds} blocks of {validation.block:.0f} m; use smaller blocks")
+        raise InputError(
+            f"no presence-absence plot lies in held-out fold 0 of {validation.folds} blocks of {validation.block:.0f} m; use smaller blocks"
+        )
     stats = {
         "skill": {name: skill(np.concatenate(p), np.concatenate(truth)).to_dict() for name, p in scores.items()},
         "species": len(species),
@@ -80,7 +93,8 @@ def work(run: Run, key: str, inside: Inside) -> Made:
 
 def _sites(run: Run, found: occ.OccurrenceSet, species: Any) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Events and labels (event, species), with uniform background sites appended; sites without any label only count
-    where absences do, or as background."""
+    where absences do, or as background.
+    """
     events = pd.DataFrame(found.events.drop(columns="geometry"))
     labels = sparse.csr_array(occ.presence_matrix(found, species, list(events["eventID"])))
     useful = (events["sampling"] == "presence-absence").to_numpy() | (np.asarray(labels.sum(axis=1)).ravel() > 0)
@@ -100,7 +114,18 @@ def _background(run: Run, count: int) -> pd.DataFrame:
     inside = rng.random((count, 2)) * run.grid.tile_size
     x, y = (corners[rng.integers(len(corners), size=count)] + inside).T
     names = [f"background:{i}" for i in range(count)]
-    return pd.DataFrame({"eventID": names, "x": x, "y": y, "sampling": "presence-only", "datasetID": "background", "elevation": np.nan, "slope": np.nan, "aspect": np.nan})
+    return pd.DataFrame(
+        {
+            "eventID": names,
+            "x": x,
+            "y": y,
+            "sampling": "presence-only",
+            "datasetID": "background",
+            "elevation": np.nan,
+            "slope": np.nan,
+            "aspect": np.nan,
+        }
+    )
 
 
 def _fit(run: Run, data: TrainingData, rows: np.ndarray, species: Any, inside: Inside, n: int, rounds: int) -> Any:
@@ -118,13 +143,19 @@ def _fit(run: Run, data: TrainingData, rows: np.ndarray, species: Any, inside: I
         species=species,
         architecture=Architecture(width=t.width, latent=t.latent, dropout=t.dropout, modality_dropout=t.modality_dropout),
         plan=TrainingPlan(
-            steps=tuple(Step(**s.model_dump()) for s in t.steps), batch=t.batch, weight_decay=t.weight_decay, threads=t.threads, seed=run.recipe.seed
+            steps=tuple(Step(**s.model_dump()) for s in t.steps),
+            batch=t.batch,
+            weight_decay=t.weight_decay,
+            threads=t.threads,
+            seed=run.recipe.seed,
         ),
         progress=progress,
     )
 
 
-def _baselines(events: pd.DataFrame, labels: sparse.csr_array, plots: np.ndarray, outer: np.ndarray, scores: dict[str, list[np.ndarray]]) -> None:
+def _baselines(
+    events: pd.DataFrame, labels: sparse.csr_array, plots: np.ndarray, outer: np.ndarray, scores: dict[str, list[np.ndarray]]
+) -> None:
     xy = events[["x", "y"]].to_numpy(np.float32)
     known = labels[plots].toarray()
     scores["location only"].append(LocationOnly().fit(xy[plots], known).predict(xy[outer]))

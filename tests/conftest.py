@@ -79,5 +79,6 @@ def sources() -> dict[str, FakeSource]:
 def species() -> SpeciesList:
     """Twelve species of three genera."""
     return SpeciesList(
-        checklist="test", taxa=tuple(Taxon(taxon_id=f"s{i:02d}", scientific_name=f"Testus species{i}", genus=f"g{i % 3}", family="f") for i in range(12))
+        checklist="test",
+        taxa=tuple(Taxon(taxon_id=f"s{i:02d}", scientific_name=f"Testus species{i}", genus=f"g{i % 3}", family="f") for i in range(12)),
     )

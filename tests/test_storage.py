@@ -42,7 +42,7 @@ def test_a_directory_replaces_a_directory_whole(tmp_path):
 
 def test_a_full_disk_is_a_storage_error(tmp_path):
     """ENOSPC becomes StorageError naming the path, and nothing stays behind."""
-    with pytest.raises(StorageError, match="a.txt"), write_beside(tmp_path / "a.txt") as path:
+    with pytest.raises(StorageError, match=r"a\.txt"), write_beside(tmp_path / "a.txt") as path:
         path.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())

@@ -46,7 +46,9 @@ class SpeciesHead:
 
     def __post_init__(self) -> None:
         if self.weights.shape[0] != len(self.species) or self.bias.shape != (len(self.species),):
-            raise ModelError(f"species head is {self.weights.shape} + {self.bias.shape} for {len(self.species)} species; load the head that belongs to the list")
+            raise ModelError(
+                f"species head is {self.weights.shape} + {self.bias.shape} for {len(self.species)} species; load the head that belongs to the list"
+            )
 
     def probabilities(self, z: Float, species: slice = slice(None)) -> Float:
         """(n, d) latent vectors -> (species, n) probabilities, float32."""
@@ -81,7 +83,7 @@ class LatentTile:
     @property
     def shape(self) -> tuple[int, int]:
         """Cells (y, x)."""
-        return self.valid.shape  # type: ignore[return-value]
+        return self.valid.shape[0], self.valid.shape[1]
 
     @property
     def geobox(self) -> GeoBox:
@@ -128,8 +130,10 @@ class LatentTile:
         return p.T
 
 
-def quantise(z: Float, valid: npt.NDArray[np.bool_], head: SpeciesHead, *, sample: int = 2000) -> tuple[npt.NDArray[np.generic], Float, dict[str, float]]:
-    """z (y, x, d) -> stored z, scale (d,), and the error made: int8 where it is small enough, else float16.
+def quantise(
+    z: Float, valid: npt.NDArray[np.bool_], head: SpeciesHead, *, sample: int = 2000
+) -> tuple[npt.NDArray[np.generic], Float, dict[str, float]]:
+    """Z (y, x, d) -> stored z, scale (d,), and the error made: int8 where it is small enough, else float16.
 
     The error is measured on up to `sample` evenly spaced valid cells, for all species: mean and 99.9th percentile of
     |dp| against the unquantised latent (limits MEAN_ERROR, TAIL_ERROR).
@@ -159,7 +163,7 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         "species": tile.species.to_dict(),
         **tile.attributes,
     }
-    root = zarr.create_group(str(path), zarr_format=3, attributes=attributes)  # type: ignore[arg-type]
+    root = zarr.create_group(str(path), zarr_format=3, attributes=attributes)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "z": tile.z,
         "scale": tile.scale,
@@ -179,7 +183,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         raise StorageError(f"no latent tile at {path}; make it with `geoplantnet map`")
     try:
         root = zarr.open_group(str(path), mode="r")
-        arrays = {name: np.asarray(root[name][...]) for name in ("z", "scale", "valid", "availability", "head_weights", "head_bias", "threshold")}  # type: ignore[index]
+        arrays = {name: np.asarray(array[...]) for name, array in root.arrays()}
         attributes = dict(root.attrs)
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
@@ -191,7 +195,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         z=arrays["z"],
         scale=arrays["scale"].astype(np.float32),
         valid=arrays["valid"].astype(bool),
-        availability=arrays["availability"].astype(np.float32) / 255,
+        availability=arrays["availability"].astype(np.float32) / np.float32(255),
         head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
         stored_threshold=arrays["threshold"].astype(np.float32),
         attributes=attributes,

@@ -47,7 +47,9 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
         if path.is_file():
             return path
     known = sorted({p.stem for folder in recipe_folders() for p in folder.glob("*.yaml")})
-    raise ConfigurationError(f"no recipe {str(name)!r}; give a path, or one of {', '.join(known) or 'none here'}.{did_you_mean(given.stem, known)}")
+    raise ConfigurationError(
+        f"no recipe {str(name)!r}; give a path, or one of {', '.join(known) or 'none here'}.{did_you_mean(given.stem, known)}"
+    )
 
 
 def recipe_folders() -> list[Path]:
@@ -72,7 +74,9 @@ def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
             raw = read_yaml(file)
             known = set(Modality.__dataclass_fields__) - {"name"}
             for unknown in sorted(set(raw) - known):
-                raise ConfigurationError(f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(unknown, known)}")
+                raise ConfigurationError(
+                    f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(unknown, known)}"
+                )
             try:
                 return Modality(**{**raw, "name": key, "bands": tuple(raw.get("bands", ()))})
             except TypeError as error:
@@ -80,7 +84,9 @@ def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
             except ConfigurationError as error:
                 raise ConfigurationError(f"{file}: {error}") from error
     available = sorted({p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
-    raise ConfigurationError(f"modality {key!r}: no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}")
+    raise ConfigurationError(
+        f"modality {key!r}: no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}"
+    )
 
 
 def modality_folders(recipe_file: Path) -> list[Path]:

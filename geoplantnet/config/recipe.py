@@ -234,24 +234,28 @@ class Recipe(Section):
     world: WorldSection | None = None
     occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
     backbone: BackboneSection | None = None
-    species: SpeciesSection = SpeciesSection()
-    quality: QualitySection = QualitySection()
+    species: SpeciesSection = Field(default_factory=SpeciesSection)
+    quality: QualitySection = Field(default_factory=QualitySection)
     modalities: dict[str, ModalitySection] = Field(min_length=1)
     training: TrainingSection
     validation: ValidationSection
     map: MapSection
     indicators: tuple[str, ...] = Field(min_length=1)
-    cluster: ClusterSection = ClusterSection()
+    cluster: ClusterSection = Field(default_factory=ClusterSection)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Recipe:
-        virtual = [o.kind for o in self.occurrences if o.kind.startswith("virtual")]
-        virtual += [m.source.kind for m in self.modalities.values() if m.source.kind.startswith("virtual")]
+        kinds: list[str] = [*(o.kind for o in self.occurrences), *(m.source.kind for m in self.modalities.values())]
+        virtual = [kind for kind in kinds if kind.startswith("virtual")]
         if virtual and self.world is None:
             raise ValueError(f"{virtual[0]} needs a `world:` section")
         if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
             raise ValueError("real occurrences need a `backbone:` section (reference, synonyms)")
-        for where, names in (("training.measured", self.training.measured), ("map.require_any", self.map.require_any), ("map.unavailable", self.map.unavailable)):
+        for where, names in (
+            ("training.measured", self.training.measured),
+            ("map.require_any", self.map.require_any),
+            ("map.unavailable", self.map.unavailable),
+        ):
             for name in names:
                 if name not in self.modalities:
                     raise ValueError(f"{where} names {name!r}, which is none of the modalities {sorted(self.modalities)}")

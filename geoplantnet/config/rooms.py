@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from geoplantnet.config.recipe import (
     ClimateSection,
     LandCoverSection,
@@ -75,7 +77,7 @@ def sources_of(recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> dict[s
 
 
 def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> Source:
-    place = {"crs": grid.crs, "cell_size": float(grid.cell_size)}
+    place: dict[str, Any] = {"crs": grid.crs, "cell_size": float(grid.cell_size)}
     match section:
         case VirtualSource():
             return _VIRTUAL[section.kind](landscape_of(recipe, grid, tiles))
@@ -94,9 +96,13 @@ def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple
             return _scene(section, grid)
         case LandCoverSection():
             scene = _scene(section.scene, grid) if section.scene else None
-            return LandCoverSource(landsystem=section.land_systems, classes=section.classes, lights=section.lights, sentinel2=scene, **place)
+            return LandCoverSource(
+                landsystem=section.land_systems, classes=section.classes, lights=section.lights, sentinel2=scene, **place
+            )
         case RasterSection():
-            return RasterSource(section.path, section.bands, scale=section.scale, offset=section.offset, plausible=section.plausible, crs=grid.crs)
+            return RasterSource(
+                section.path, section.bands, scale=section.scale, offset=section.offset, plausible=section.plausible, crs=grid.crs
+            )
 
 
 def _scene(section: SentinelSection, grid: TileGrid) -> Sentinel2Scene:

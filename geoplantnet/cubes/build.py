@@ -34,7 +34,9 @@ def build_cube(tile: MetaTile, modalities: Sequence[Modality], sources: Mapping[
         else:
             nodes[m.name] = node_of(tile, m, read.values[..., picked, :, :], provenance=read.attrs.get("provenance", ()))
     if not any(node["valid"].any() for node in nodes.values()):
-        raise NoDataError(f"tile {tile.id}: every modality ({', '.join(nodes)}) is nodata over it; drop the tile from the grid or give sources that cover it")
+        raise NoDataError(
+            f"tile {tile.id}: every modality ({', '.join(nodes)}) is nodata over it; drop the tile from the grid or give sources that cover it"
+        )
     return assemble(tile, nodes)
 
 

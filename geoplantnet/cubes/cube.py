@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,17 +71,25 @@ def validate_cube(cube: xr.DataTree, tile: MetaTile, modalities: Sequence[Modali
     for m in modalities:
         if m.name not in cube.children:
             raise CubeError(f"cube {tile.id} has no {m.name!r} (it has {sorted(cube.children)}); rebuild it with `geoplantnet cubes`")
-        data = cube[m.name]["data"]
-        bands = tuple(str(b) for b in cube[m.name]["band"].values)
+        node = node_named(cube, m.name)
+        data = node["data"]
+        bands = tuple(str(b) for b in node["band"].values)
         if bands != m.bands:
             raise CubeError(f"cube {tile.id} {m.name}: bands {bands}, the model needs {m.bands}")
         x, y = lattice(tile, m)
         shape = ((m.times,) if m.times else ()) + (len(m.bands), y.size, x.size)
         if data.shape != shape:
-            held = cube[m.name].attrs.get("resolution")
-            raise CubeError(f"cube {tile.id} holds {m.name} as {data.shape} at {held} m, expected {shape} at {m.resolution} m; rebuild it with `geoplantnet cubes`")
-        if not (np.array_equal(cube[m.name]["x"], x) and np.array_equal(cube[m.name]["y"], y)):
+            held = node.attrs.get("resolution")
+            raise CubeError(
+                f"cube {tile.id} holds {m.name} as {data.shape} at {held} m, expected {shape} at {m.resolution} m; rebuild it with `geoplantnet cubes`"
+            )
+        if not (np.array_equal(node["x"], x) and np.array_equal(node["y"], y)):
             raise CubeError(f"cube {tile.id} {m.name}: pixel centres are off the tile's lattice; rebuild it with `geoplantnet cubes`")
+
+
+def node_named(cube: xr.DataTree, name: str) -> xr.Dataset:
+    """One modality of a cube: `data`, `valid` and their coordinates."""
+    return cube[name].to_dataset()
 
 
 def pack(values: Float, modality: Modality) -> npt.NDArray[np.generic]:
@@ -94,7 +103,9 @@ def pack(values: Float, modality: Modality) -> npt.NDArray[np.generic]:
     outside = ~missing & ((scaled < limits.min) | (scaled > limits.max))
     if outside.any():
         worst = float(values[outside].flat[0])
-        raise CubeError(f"{modality.name}: value {worst} does not fit {modality.dtype} with scale {modality.scale}; change dtype or scale of the modality")
+        raise CubeError(
+            f"{modality.name}: value {worst} does not fit {modality.dtype} with scale {modality.scale}; change dtype or scale of the modality"
+        )
     collides = ~missing & (scaled == modality.nodata)  # a true value on the nodata code moves to its neighbour
     scaled[collides] += 1 if modality.nodata <= limits.min else -1
     scaled[missing] = modality.nodata
@@ -114,11 +125,18 @@ def write_cube(cube: xr.DataTree, path: str | os.PathLike[str], modalities: Sequ
     """Write `cube` as Zarr v3 at `path`, which must not exist (wrap it in `storage.write_beside`)."""
     root = zarr.create_group(str(path), zarr_format=3, attributes=_plain(cube.attrs))
     for m in modalities:
-        node = cube[m.name].to_dataset()
+        node = node_named(cube, m.name)
         group = root.create_group(m.name, attributes={**_plain(node.attrs), "bands": list(m.bands)})
         packing = {} if m.dtype == "float32" else {"scale_factor": m.scale, "add_offset": m.offset, "_FillValue": m.nodata}
         data = node["data"]
-        _put(group, "data", pack(data.values, m), tuple(map(str, data.dims)), {**packing, "units": m.units}, fill=np.nan if m.nodata is None else m.nodata)
+        _put(
+            group,
+            "data",
+            pack(data.values, m),
+            tuple(map(str, data.dims)),
+            {**packing, "units": m.units},
+            fill=np.nan if m.nodata is None else m.nodata,
+        )
         _put(group, "valid", node["valid"].values, ("y", "x"), {"flag_values": [0, 1], "flag_meanings": "missing valid"}, fill=0)
         _put(group, "x", node["x"].values, ("x",), {"standard_name": "projection_x_coordinate", "units": "m"}, fill=0)
         _put(group, "y", node["y"].values, ("y",), {"standard_name": "projection_y_coordinate", "units": "m"}, fill=0)
@@ -144,7 +162,9 @@ def stored_array(path: str | os.PathLike[str], modality: Modality) -> npt.NDArra
     return np.asarray(array[...])
 
 
-def _put(group: zarr.Group, name: str, values: npt.NDArray[np.generic], dims: tuple[str, ...], attributes: dict[str, object], *, fill: float) -> None:
+def _put(
+    group: zarr.Group, name: str, values: npt.NDArray[np.generic], dims: tuple[str, ...], attributes: dict[str, Any], *, fill: float
+) -> None:
     chunks = values.shape[:-2] + tuple(min(n, 512) for n in values.shape[-2:]) if values.ndim >= 2 else values.shape
     shards = tuple(-(-n // c) * c for n, c in zip(values.shape, chunks))
     array = group.create_array(
@@ -161,5 +181,5 @@ def _put(group: zarr.Group, name: str, values: npt.NDArray[np.generic], dims: tu
     array[...] = values
 
 
-def _plain(attributes: Mapping[object, object]) -> dict[str, object]:
+def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(k): v for k, v in attributes.items()}

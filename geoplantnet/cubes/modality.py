@@ -57,13 +57,19 @@ class Modality:
     def check_against(self, grid: TileGrid) -> None:
         """Raise ConfigurationError unless the pixels nest with the cells and the halo holds the window."""
         ratio = self.cell_ratio(grid)
-        nests = (ratio >= 1 and ratio == int(ratio)) or (ratio < 1 and grid.tile_size % self.resolution == 0 and self.resolution % grid.cell_size == 0)
+        nests = (ratio >= 1 and ratio == int(ratio)) or (
+            ratio < 1 and grid.tile_size % self.resolution == 0 and self.resolution % grid.cell_size == 0
+        )
         if not nests:
-            raise ConfigurationError(f"modality {self.name!r}: resolution {self.resolution} m does not nest with {grid.cell_size} m cells of a {grid.tile_size} m tile")
+            raise ConfigurationError(
+                f"modality {self.name!r}: resolution {self.resolution} m does not nest with {grid.cell_size} m cells of a {grid.tile_size} m tile"
+            )
         if ratio < 1 and self.window != 1:
             raise ConfigurationError(f"modality {self.name!r}: coarser than the cell, so its window must be 1, got {self.window}")
         if self.halo < self.reach(grid):
-            raise ConfigurationError(f"modality {self.name!r}: halo {self.halo} px is smaller than the {self.reach(grid)} px its window needs")
+            raise ConfigurationError(
+                f"modality {self.name!r}: halo {self.halo} px is smaller than the {self.reach(grid)} px its window needs"
+            )
 
     def reach(self, grid: TileGrid) -> int:
         """Pixels needed beyond a tile's edge so that every cell sees its whole window."""

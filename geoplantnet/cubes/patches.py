@@ -73,7 +73,7 @@ def cut(stored: npt.NDArray[np.generic], modality: Modality, grid: TileGrid, row
         reach = (modality.window // 2) * step + overlap
         top, left = modality.halo + rows * step - reach, modality.halo + columns * step - reach
         side = modality.window * step + 2 * overlap
-    windows = np.lib.stride_tricks.sliding_window_view(flat, (side, side), axis=(-2, -1))  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(flat, (side, side), axis=(-2, -1))
     values = unpack(np.ascontiguousarray(windows[:, top, left].swapaxes(0, 1)), modality)
     if ratio < 1:
         return Patch(values=values, weight_y=weight_y[:, None, :], weight_x=weight_x[:, None, :])

@@ -54,7 +54,9 @@ class TileGrid:
             raise UnknownTile(f"{tile_id!r} names a {match['size']} km tile; this grid has {self.tile_size // 1000} km tiles")
         west, south = int(match["east"]) * 1000, int(match["north"]) * 1000
         if west % self.tile_size or south % self.tile_size or not self._inside(west, south):
-            raise UnknownTile(f"{tile_id!r} is not a tile of the grid: corners are multiples of {self.tile_size // 1000} km inside {self.bounds}")
+            raise UnknownTile(
+                f"{tile_id!r} is not a tile of the grid: corners are multiples of {self.tile_size // 1000} km inside {self.bounds}"
+            )
         return MetaTile(grid=self, west=west, south=south)
 
     def tile_at(self, easting: float, northing: float) -> MetaTile:

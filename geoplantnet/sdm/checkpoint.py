@@ -49,7 +49,10 @@ def load(folder: str | os.PathLike[str]) -> tuple[DeepSDM, dict[str, object]]:
         modalities=_modalities(d["modalities"]),
         grid=TileGrid(**{**d["grid"], "bounds": tuple(d["grid"]["bounds"])}),
         species=SpeciesList.from_dict(d["species"]),
-        normalisation={k: Normalisation(mean=np.array(n["mean"], np.float32), std=np.array(n["std"], np.float32)) for k, n in d["normalisation"].items()},
+        normalisation={
+            k: Normalisation(mean=np.array(n["mean"], np.float32), std=np.array(n["std"], np.float32))
+            for k, n in d["normalisation"].items()
+        },
         architecture=Architecture(**d["architecture"]),
     )
     try:
@@ -71,5 +74,3 @@ def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
 
 def _modalities(rows: list[dict[str, object]]) -> list[Modality]:
     return [Modality(**{**row, "bands": tuple(row["bands"])}) for row in rows]  # type: ignore[arg-type]
-
-

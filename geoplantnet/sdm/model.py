@@ -77,7 +77,9 @@ class DeepSDM(nn.Module):
         self.encoders = nn.ModuleDict({m.name: _encoder(m, grid, a.width) for m in self.modalities})
         self.gate = nn.ModuleDict({m.name: nn.Conv2d(a.width, 1, 1) for m in self.modalities})
         joined = len(self.modalities) * (a.width + 1)
-        self.fuse = nn.Sequential(nn.Conv2d(joined, a.latent, 1), nn.GELU(), nn.Dropout(a.dropout), nn.Conv2d(a.latent, a.latent, 1), nn.Tanh())
+        self.fuse = nn.Sequential(
+            nn.Conv2d(joined, a.latent, 1), nn.GELU(), nn.Dropout(a.dropout), nn.Conv2d(a.latent, a.latent, 1), nn.Tanh()
+        )
         genera, families = sorted({t.genus for t in species}), sorted({t.family for t in species})
         self.register_buffer("genus_of", torch.tensor([genera.index(t.genus) for t in species]), persistent=False)
         self.register_buffer("family_of", torch.tensor([families.index(t.family) for t in species]), persistent=False)

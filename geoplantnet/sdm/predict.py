@@ -35,7 +35,9 @@ def predict_tile(model: DeepSDM, tile: MetaTile, cube: Path, *, rows_per_strip: 
             z[rows] = latent[0].permute(1, 2, 0).numpy()
             valid[rows] = present[0].numpy()
     if not valid.any():
-        raise NoDataError(f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile")
+        raise NoDataError(
+            f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile"
+        )
     return z, valid
 
 

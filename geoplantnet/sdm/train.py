@@ -100,7 +100,10 @@ def train(
         if not length:
             continue
         optimiser = torch.optim.AdamW(model.parameters(), lr=step.learning_rate, weight_decay=plan.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=step.learning_rate, total_steps=length + 1, pct_start=0.2)
+        # A fifth of the steps warm up, at least one: OneCycleLR divides by the length of that part.
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=step.learning_rate, total_steps=length + 1, pct_start=max(0.2, 2 / (length + 1))
+        )
         pa_batches, po_batches = _batches(plots, plan.batch, rng), _batches(records, plan.batch, rng)
         model.train()
         for _ in range(length):

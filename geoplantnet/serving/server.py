@@ -28,7 +28,9 @@ def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None])
         listener.listen(128)
     except OSError as error:
         listener.close()
-        hint = "give another --port, or --port 0 for a free one" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "give another --host"
+        hint = (
+            "give another --port, or --port 0 for a free one" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "give another --host"
+        )
         raise ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror}); {hint}") from error
     announce(f"http://{host}:{listener.getsockname()[1]}/")
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -56,7 +56,10 @@ class FakeSource:
         y = geobox.coordinates["y"].values[:, None]
         layers = [np.broadcast_to(f(x, y), geobox.shape) for f in self._value_of_band.values()]  # type: ignore[operator]
         return xr.DataArray(
-            np.stack(layers).astype(np.float32), dims=("band", "y", "x"), coords={"band": list(self.bands)}, attrs={"provenance": [{"href": "fake:"}]}
+            np.stack(layers).astype(np.float32),
+            dims=("band", "y", "x"),
+            coords={"band": list(self.bands)},
+            attrs={"provenance": [{"href": "fake:"}]},
         )
 
     def at(self, points: pd.DataFrame) -> npt.NDArray[np.float32]:

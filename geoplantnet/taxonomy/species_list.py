@@ -34,8 +34,7 @@ class SpeciesList(Sequence[Taxon]):
 
     def __post_init__(self) -> None:
         if len(self._index) != len(self.taxa):
-            seen: set[str] = set()
-            twice = next(t.taxon_id for t in self.taxa if t.taxon_id in seen or seen.add(t.taxon_id))
+            twice = next(t.taxon_id for i, t in enumerate(self.taxa) if self._index[t.taxon_id] != i)
             raise InputError(f"species list of {self.checklist} holds {twice!r} twice; ids must be unique")
 
     @cached_property
@@ -52,7 +51,7 @@ class SpeciesList(Sequence[Taxon]):
     def __iter__(self) -> Iterator[Taxon]:
         return iter(self.taxa)
 
-    def __getitem__(self, i):  # type: ignore[no-untyped-def,override]
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]
         return self.taxa[i]
 
     def __contains__(self, name: object) -> bool:
@@ -77,7 +76,13 @@ class SpeciesList(Sequence[Taxon]):
             "checklist": self.checklist,
             "hash": self.hash,
             "taxa": [
-                {"taxonID": t.taxon_id, "scientificName": t.scientific_name, "genus": t.genus, "family": t.family, "vernacularName": t.vernacular_name}
+                {
+                    "taxonID": t.taxon_id,
+                    "scientificName": t.scientific_name,
+                    "genus": t.genus,
+                    "family": t.family,
+                    "vernacularName": t.vernacular_name,
+                }
                 for t in self.taxa
             ],
         }
@@ -87,7 +92,14 @@ class SpeciesList(Sequence[Taxon]):
         """Inverse of `to_dict`. Raises InputError when the content does not match its own hash."""
         rows: list[dict[str, str]] = value["taxa"]  # type: ignore[assignment]
         taxa = tuple(
-            Taxon(taxon_id=r["taxonID"], scientific_name=r["scientificName"], genus=r["genus"], family=r["family"], vernacular_name=r["vernacularName"]) for r in rows
+            Taxon(
+                taxon_id=r["taxonID"],
+                scientific_name=r["scientificName"],
+                genus=r["genus"],
+                family=r["family"],
+                vernacular_name=r["vernacularName"],
+            )
+            for r in rows
         )
         species = cls(checklist=str(value["checklist"]), taxa=taxa)
         if value.get("hash") not in (None, species.hash):

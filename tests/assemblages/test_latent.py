@@ -17,12 +17,28 @@ from geoplantnet.grid import TileGrid
 def a_tile(grid, species, seed=0, gain=1.0):
     rng = np.random.default_rng(seed)
     side, d = grid.cells_per_side, 16
-    head = SpeciesHead(species=species, weights=(rng.normal(size=(len(species), d)) * gain).astype(np.float32), bias=rng.normal(-2, 1, len(species)).astype(np.float32))
+    head = SpeciesHead(
+        species=species,
+        weights=(rng.normal(size=(len(species), d)) * gain).astype(np.float32),
+        bias=rng.normal(-2, 1, len(species)).astype(np.float32),
+    )
     z = np.tanh(rng.normal(size=(side, side, d))).astype(np.float32)
     valid = rng.random((side, side)) > 0.1
     stored, scale, error = quantise(z, valid, head)
     share = (rng.integers(0, 256, (side, side)) / 255).astype(np.float32)
-    return LatentTile(tile=grid.tile("2kmE4200N2600"), z=stored, scale=scale, valid=valid, availability=share, head=head, attributes={"plot_area_m2": 100}), z, error
+    return (
+        LatentTile(
+            tile=grid.tile("2kmE4200N2600"),
+            z=stored,
+            scale=scale,
+            valid=valid,
+            availability=share,
+            head=head,
+            attributes={"plot_area_m2": 100},
+        ),
+        z,
+        error,
+    )
 
 
 def test_probabilities_equal_float64_arithmetic(small_grid, species):
@@ -47,7 +63,7 @@ def test_blocks_do_not_depend_on_their_size(size):
     species = SpeciesList(checklist="t", taxa=tuple(Taxon(taxon_id=f"s{i}", scientific_name=f"S {i}") for i in range(12)))
     tile, _, _ = a_tile(TileGrid(tile_size=2000), species)
     parts = list(tile.blocks(size))
-    assert [p for p, _ in parts][0].start == 0 and parts[-1][0].stop == 12
+    assert parts[0][0].start == 0 and parts[-1][0].stop == 12
     assert np.allclose(np.concatenate([b for _, b in parts]), tile.block(slice(None)), atol=1e-6, equal_nan=True)
 
 

@@ -21,7 +21,9 @@ def a_model(modalities, grid, species, seed=0):
     torch.manual_seed(seed)
     channels = {m.name: max(m.times, 1) * len(m.bands) for m in modalities}
     normalisation = {k: Normalisation(mean=np.full(n, 0.3, np.float32), std=np.full(n, 0.2, np.float32)) for k, n in channels.items()}
-    model = DeepSDM(modalities=modalities, grid=grid, species=species, normalisation=normalisation, architecture=Architecture(width=16, latent=32)).eval()
+    model = DeepSDM(
+        modalities=modalities, grid=grid, species=species, normalisation=normalisation, architecture=Architecture(width=16, latent=32)
+    ).eval()
     with torch.no_grad():
         model.species_vector.normal_(0, 1)  # fresh weights would make every difference look small
         for weight in [*model.encoders.parameters(), *model.fuse.parameters()]:
@@ -47,7 +49,7 @@ def random_cells(tile, n, seed):
 
 
 def test_dense_map_equals_patch_prediction_at_200_cells(mapped, modalities, sources):
-    """max |dp| <= 1e-4 between the map of the tile and 200 patches, in fp32, with all kinds of modality and with gaps."""
+    """Predictions differ by at most 1e-4 between the map of the tile and 200 patches, in fp32, with all kinds of modality and with gaps."""
     tile, path, model = mapped
     z, valid = predict_tile(model, tile, path, rows_per_strip=7)
     rows, columns, points = random_cells(tile, 200, seed=1)

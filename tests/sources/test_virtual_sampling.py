@@ -34,6 +34,7 @@ EVENT_COLUMNS = [
 RECORD_COLUMNS = [
     "occurrenceID",
     "eventID",
+    "recordedBy",
     "taxonID",
     "scientificName",
     "x",

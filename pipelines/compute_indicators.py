@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.geotiff import encode, write_cog
-from geoplantnet.indicators import IndicatorInfo, compute, indicator
+from geoplantnet.indicators import SPARSE, IndicatorInfo, compute, indicator
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.tables import stored_traits
@@ -29,9 +29,9 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compute and commit the indicators of one tile."""
     latent = open_latent(run.latent(tile_id), run.grid)
-    found = compute(run.recipe.indicators, latent.blocks, stored_traits(run), latent.shape, threshold=latent.threshold)
+    found = compute(run.recipe.indicators, latent.blocks, stored_traits(run), latent.shape, threshold=latent.threshold, least=SPARSE)
     written = [_write(run, tile_id, indicator(name).info, found) for name in run.recipe.indicators]
-    stats: dict[str, Any] = {name: _middle(found[name]) for name in run.recipe.indicators}
+    stats: dict[str, Any] = {name: _spread(found[name]) for name in run.recipe.indicators}
     return [path for path, _ in written], stats | {"clipped": sum(clipped for _, clipped in written)}
 
 
@@ -59,14 +59,15 @@ def _scale(band: xr.DataArray, default: float) -> float:
     return float(band.encoding.get("scale_factor", default))
 
 
-def _middle(values: xr.DataArray) -> float | None:
-    middle = float(np.nanmedian(values.values)) if np.isfinite(values.values).any() else None
-    return None if middle is None else round(middle, 4)
+def _spread(values: xr.DataArray) -> list[float] | None:
+    """2nd, 50th and 98th percentile of the tile's cells; None without data."""
+    known = values.values[np.isfinite(values.values)]
+    return [round(float(q), 4) for q in np.quantile(known, (0.02, 0.5, 0.98))] if known.size else None
 
 
 def describe(stats: dict[str, Any]) -> str:
     """Median richness and Shannon, where asked for."""
-    medians = [f"median {name} {stats[name]}" for name in ("richness", "shannon") if stats.get(name) is not None]
+    medians = [f"median {name} {stats[name][1]:.2f}" for name in ("richness", "shannon") if stats.get(name)]
     return ", ".join(medians + ([f"{stats['clipped']} values clipped to the stored range"] if stats["clipped"] else []))
 
 

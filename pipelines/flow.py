@@ -116,15 +116,18 @@ class Flow:
         """A tile whose upstream task failed is left out, and what was made of it before counts no more; one whose upstream
         was never run is the caller's mistake.
         """
-        failed = {f.key: f for f in self.ledger.failures()}
+        failures = self.ledger.failures()
+        causes: dict[Failure, None] = {}
         for key, missing in blocked:
             for upstream, of in missing:
-                if of not in failed:
+                of_this_tile = [f for f in failures if f.key == of]
+                if not of_this_tile:
                     raise InputError(
                         f"{stage.name} {key} needs {upstream} {of}, which has not been made; run `geoplantnet {upstream}` first"
                     )
+                causes[next((f for f in of_this_tile if f.stage == upstream), of_this_tile[0])] = None
             self.ledger.forget(stage.name, key)
-        return list(dict.fromkeys(failed[of] for _, missing in blocked for _, of in missing))
+        return list(causes)
 
     def _do(self, stage: Stage, due: list[tuple[str, str]]) -> tuple[list[Record], list[Failure]]:
         client = self._connect()
@@ -202,15 +205,16 @@ class Flow:
 
     def close(self) -> None:
         """Let workers and scratch space go."""
-        for which, handler in self._handlers.items():
-            signal.signal(which, handler)
-        self._handlers.clear()
-        if self._client is not None:
-            self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        try:
+            if self._client is not None:
+                self._client.close()
+            if self._cluster is not None:
+                self._cluster.close()
+            if self._scratch is not None:
+                self._scratch.cleanup()
+        finally:
+            for which, handler in self._handlers.items():
+                signal.signal(which, handler)
 
     def __enter__(self) -> Flow:
         if threading.current_thread() is threading.main_thread():  # Python hands signals to no other

@@ -7,7 +7,6 @@ makes nothing downstream stale.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -15,15 +14,14 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from geoplantnet.errors import IntegrityError, StorageError, TryAgain
+from geoplantnet.errors import StorageError, TryAgain
 from geoplantnet.storage import files_of, sha256, size_of, sweep, write_json
-
 
 PATIENCE = 30.0
 """Seconds a run waits for the last tasks of a run that was killed."""
@@ -49,6 +47,12 @@ class Record:
     outputs: tuple[Output, ...]
     stats: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    seal: str = ""
+    """SHA-256 over all the rest: a record with a changed byte is no record."""
+
+    def sealed(self) -> Record:
+        """The record with its seal."""
+        return replace(self, seal=fingerprint(asdict(replace(self, seal=""))))
 
     @property
     def content(self) -> list[list[str]]:
@@ -68,6 +72,14 @@ class Failure:
     details: str = ""
 
 
+class Damage(NamedTuple):
+    """One asset, or one record, that is not as it was written."""
+
+    stage: str
+    key: str
+    message: str
+
+
 class Ledger:
     """Reads and writes the records of one store."""
 
@@ -76,26 +88,21 @@ class Ledger:
         self._folder = store / "ledger"
 
     def record(self, stage: str, key: str) -> Record | None:
-        """The record of a task, or None when there is none that can be read."""
-        try:
-            raw = json.loads(self._file(stage, key).read_text(encoding="utf-8"))
-            return Record(**{**raw, "outputs": tuple(Output(**o) for o in raw["outputs"])})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
-            return None
+        """The record of a task, or None when there is none, or a damaged one."""
+        return _read(self._file(stage, key))
 
-    def is_done(self, stage: str, key: str, fingerprint: str) -> bool:
+    def is_done(self, stage: str, key: str, mark: str) -> bool:
         """Whether the task was done from exactly these inputs and its outputs still lie there."""
         record = self.record(stage, key)
-        if record is None or record.fingerprint != fingerprint:
+        if record is None or record.fingerprint != mark:
             return False
         return all((self.store / o.path).exists() and size_of(self.store / o.path) == o.bytes for o in record.outputs)
 
-    def commit(self, stage: str, key: str, fingerprint: str, outputs: Iterable[Path], stats: dict[str, Any], seconds: float) -> Record:
+    def commit(self, stage: str, key: str, mark: str, outputs: Iterable[Path], stats: dict[str, Any], seconds: float) -> Record:
         """Hash the outputs and write the record: from here on the task is done."""
         listed = tuple(Output(path=p.relative_to(self.store).as_posix(), sha256=sha256(p), bytes=size_of(p)) for p in sorted(outputs))
-        record = Record(stage=stage, key=key, fingerprint=fingerprint, outputs=listed, stats=stats, seconds=round(seconds, 2))
+        record = Record(stage=stage, key=key, fingerprint=mark, outputs=listed, stats=stats, seconds=round(seconds, 2)).sealed()
         write_json(self._file(stage, key), asdict(record))
-        self._file(stage, key, "failed").unlink(missing_ok=True)
         return record
 
     def fail(self, failure: Failure) -> None:
@@ -117,41 +124,84 @@ class Ledger:
         return sorted(p.stem for p in (self._folder / stage).glob("*.json"))
 
     def forget(self, stage: str, key: str) -> None:
-        """Drop a record, so that the next run does the task again."""
-        self._file(stage, key).unlink(missing_ok=True)
+        """Drop what is known of a task, so that the next run does it again."""
+        for suffix in ("json", "failed"):
+            self._file(stage, key, suffix).unlink(missing_ok=True)
 
-    def damage(self) -> list[tuple[Record, IntegrityError]]:
-        """Compare every output with its record, byte by byte. One entry per output that is missing or differs."""
+    def damage(self) -> list[Damage]:
+        """Compare every output with its record, byte by byte. One entry per output that is missing or differs, and per damaged record."""
         found = []
-        for record in self.records():
+        for file in sorted(self._folder.glob("*/*.json")):
+            stage, key = file.parent.name, file.stem
+            record = self.record(stage, key)
+            if record is None:
+                found.append(
+                    Damage(stage, key, f"{file.relative_to(self.store).as_posix()} is damaged: what it recorded cannot be checked")
+                )
+                continue
             for output in record.outputs:
                 path = self.store / output.path
                 if not path.exists():
-                    found.append((record, IntegrityError(f"{output.path} is missing")))
+                    found.append(Damage(stage, key, f"{output.path} is missing"))
                 elif size_of(path) != output.bytes:
-                    found.append((record, IntegrityError(f"{output.path} has {size_of(path)} bytes, recorded were {output.bytes}")))
+                    found.append(Damage(stage, key, f"{output.path} has {size_of(path)} bytes, recorded were {output.bytes}"))
                 elif sha256(path) != output.sha256:
-                    found.append((record, IntegrityError(f"{output.path} differs from its recorded SHA-256")))
+                    found.append(Damage(stage, key, f"{output.path} differs from its recorded SHA-256"))
         return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store for one run. Raises TryAgain when another run holds it; sweeps what killed runs left."""
-        try:
-            self.store.mkdir(parents=True, exist_ok=True)
-            lock = (self.store / ".lock").open("w")
-        except OSError as error:
-            raise StorageError(f"cannot use {self.store} as a store: {error.strerror}; choose another with --store") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TryAgain(f"another run holds {self.store}; wait for it to end, or use another --store") from error
+        """Hold the store for one run; sweep what killed runs left.
+
+        Raises TryAgain when another run holds it, or when tasks of a run that was killed still write after PATIENCE seconds.
+        """
+        with self._open_lock(".lock") as lock, self._open_lock(".writers") as writers:
+            if not _flock(lock, fcntl.LOCK_EX):
+                raise TryAgain(f"another run holds {self.store}; wait for it to end, or use another --store")
+            given_up = time.monotonic() + PATIENCE
+            while not _flock(writers, fcntl.LOCK_EX):
+                if time.monotonic() > given_up:
+                    raise TryAgain(f"tasks of a run that was killed still write to {self.store}; wait for them to end, or end them")
+                time.sleep(0.1)
+            fcntl.flock(writers, fcntl.LOCK_UN)
             sweep(self.store)
             yield
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Mark this process as one that writes to the store: a task may outlive the run that sent it."""
+        with self._open_lock(".writers") as writers:
+            fcntl.flock(writers, fcntl.LOCK_SH)
+            yield
+
+    def _open_lock(self, name: str) -> IO[str]:
+        try:
+            self.store.mkdir(parents=True, exist_ok=True)
+            return (self.store / name).open("w")
+        except OSError as error:
+            raise StorageError(f"cannot use {self.store} as a store: {error.strerror}; choose another with --store") from error
+
     def _file(self, stage: str, key: str, suffix: str = "json") -> Path:
         return self._folder / stage / f"{key}.{suffix}"
+
+
+def _read(file: Path) -> Record | None:
+    """A record whose seal is whole."""
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        record = Record(**{**raw, "outputs": tuple(Output(**o) for o in raw["outputs"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return record if record.seal == record.sealed().seal else None
+
+
+def _flock(file: IO[str], how: int) -> bool:
+    """Whether the lock could be had without waiting."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def fingerprint(*parts: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
     latent = open_latent(run.latent(tile_id), run.grid)
-    species, coverage, relief = _species(run, latent), _coverage(run, latent), _relief(run, tile_id)
+    species, highest = _species(run, latent)
+    coverage, relief = _coverage(run, latent), _relief(run, tile_id)
     tile = run.tile(tile_id)
     products = [
         Product.of(species, key="species", media_type=COG, title="Probability of every species"),
@@ -56,15 +58,16 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     item = write_item(
         run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
     )
-    return [path for path in (species, coverage, relief, item) if path], {"bytes": sum(p.size for p in products)}
+    return [path for path in (species, coverage, relief, item) if path], {"bytes": sum(p.size for p in products), "highest": highest}
 
 
-def _species(run: Run, latent: LatentTile) -> Path:
-    """All species as one multi-band COG, one byte a probability."""
+def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
+    """All species as one multi-band COG, one byte a probability; and how high each gets on the tile (99.8th percentile)."""
     stored = np.empty((len(latent.species), *latent.shape), np.uint8)
     for part, p in latent.blocks():
         stored[part] = encode(p, scale=SCALE, nodata=NODATA).values
-    return write_cog(
+    highest = [round(float(np.quantile(band[band != NODATA], 0.998)) * SCALE, 3) for band in stored]
+    path = write_cog(
         run.product(latent.tile.id, "species.tif"),
         stored,
         latent.geobox,
@@ -75,6 +78,7 @@ def _species(run: Run, latent: LatentTile) -> Path:
         unit="1",
         tags={"title": f"Probability of presence on {run.recipe.map.plot_area:g} m2", "notice": run.recipe.notice},
     )
+    return path, highest
 
 
 def _coverage(run: Run, latent: LatentTile) -> Path:
@@ -121,7 +125,7 @@ def layers_of(run: Run) -> list[Layer]:
     """Everything a map of this run can show, indicators first."""
     credit = "; ".join(run.recipe.attribution)
     area = f"{run.recipe.map.plot_area:g} m²"
-    layers = []
+    layers, ledger = [], Ledger(run.store)
     for name in run.recipe.indicators:
         info = indicator(name).info
         classes = tuple(LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color) for c in info.classes)
@@ -135,7 +139,7 @@ def layers_of(run: Run) -> list[Layer]:
                 unit=info.unit,
                 scale=info.storage.scale,
                 nodata=info.storage.nodata,
-                range=info.range,
+                range=info.range if classes else _range(info.range, ledger, run, name),
                 palette=info.palette,
                 classes=classes,
                 direction=info.direction,
@@ -158,6 +162,7 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
+    highest = [r.stats["highest"] for tile in run.tiles if (r := ledger.record("publish", tile))]
     for k, taxon in enumerate(stored_species(run)):
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
         layers.append(
@@ -170,12 +175,30 @@ def layers_of(run: Run) -> list[Layer]:
                 band=k + 1,
                 scale=SCALE,
                 nodata=NODATA,
+                range=(0.0, _nice(max((tile[k] for tile in highest), default=1.0), least=0.02)),
                 palette="viridis",
-                direction="yellow = likely present, violet = unlikely",
+                direction="yellow = most likely, violet = unlikely",
                 attribution=credit,
             )
         )
     return layers
+
+
+def _range(declared: tuple[float, float], ledger: Ledger, run: Run, name: str) -> tuple[float, float]:
+    """Ends of an indicator's palette: where its values lie on the run's tiles; from zero unless they are all far above it."""
+    spreads = [r.stats[name] for tile in run.tiles if (r := ledger.record("indicators", tile)) and r.stats.get(name)]
+    if not spreads:
+        return declared
+    low, high = min(s[0] for s in spreads), max(s[2] for s in spreads)
+    low = 0.0 if low < high / 2 else math.floor(low * 10) / 10
+    return low, max(_nice(high, least=0.02), low + 0.1)
+
+
+def _nice(value: float, *, least: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten: an end for a colour ramp that a person can read."""
+    value = max(value, least)
+    power = 10.0 ** math.floor(math.log10(value))
+    return round(next(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999) * power, 6)
 
 
 def catalog_settings(run: Run, key: str) -> object:

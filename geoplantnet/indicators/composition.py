@@ -61,6 +61,7 @@ class WoodyShare:
         uncertainty="woody_share_sd",
         unknown="woody_share_unknown",
         traits=("woody",),
+        needs_community=True,
     )
 
     def start(self, shape: tuple[int, int]) -> None:
@@ -99,7 +100,7 @@ def tree_richness() -> GroupRichness:
             id="tree_richness",
             title="Tree species richness",
             description="How many tree species are expected in a plot of the stated area.",
-            family="Species",
+            family="Ecosystem",
             unit="species",
             range=(0.0, 10.0),
             palette="greens",

@@ -63,6 +63,7 @@ class IucnWorst:
         storage=Storage(dtype="uint8", scale=1.0, nodata=255),
         unknown="iucn_worst_unknown",
         traits=("iucn",),
+        needs_community=True,
         uses_set=True,
     )
 

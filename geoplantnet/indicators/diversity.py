@@ -21,7 +21,7 @@ class Richness:
         id="richness",
         title="Species richness",
         description="How many plant species are expected in a plot of the stated area.",
-        family="Species",
+        family="Ecosystem",
         unit="species",
         range=(0.0, 100.0),
         palette="viridis",
@@ -61,6 +61,7 @@ class Shannon:
         palette="viridis",
         direction="yellow = diverse community",
         storage=Storage(dtype="uint16", scale=0.0002, nodata=65_535),
+        needs_community=True,
     )
 
     def start(self, shape: tuple[int, int]) -> None:

@@ -89,6 +89,8 @@ class IndicatorInfo:
     """Name of the band with the share (0 to 1) of the community whose trait is not known."""
     traits: tuple[str, ...] = ()
     """Columns it reads of the traits table."""
+    needs_community: bool = False
+    """Whether it describes a community, and so says nothing where hardly a species is expected (see `compute`)."""
     uses_set: bool = False
     """Whether it reads `SpeciesBlock.member`."""
 

@@ -1,8 +1,7 @@
 """Write beside, fsync, rename: nothing half-written ever stands at its final path.
 
 A killed GeoTIFF write opens without error and reads wrong; a rename does not. Directories (Zarr) are committed the
-same way. Temporary names start with ``.tmp-`` and carry the writer's process id, so that litter of a killed run is
-recognised and swept.
+same way. Temporary names start with ``.tmp-``, so that litter of a killed run is recognised and swept.
 """
 
 from __future__ import annotations
@@ -80,20 +79,18 @@ def size_of(path: str | os.PathLike[str]) -> int:
 
 
 def sweep(root: str | os.PathLike[str]) -> int:
-    """Remove temporaries whose writer is gone. Returns how many were removed."""
+    """Remove every temporary below `root`. Returns how many. Only for who holds the store alone: writers are not asked.
+
+    (A process id says little: a killed process keeps it until it is reaped, and a container gives it to the next.)
+    """
     removed = 0
     for folder, directories, files in os.walk(root):
         for name in [*directories, *files]:
-            if name.startswith(_PREFIX) and not _alive(name):
+            if name.startswith(_PREFIX):
                 _remove(Path(folder) / name)
                 removed += 1
         directories[:] = [d for d in directories if not d.startswith(_PREFIX)]
     return removed
-
-
-def _alive(name: str) -> bool:
-    pid = name.removeprefix(_PREFIX).split("-", 1)[0]
-    return pid.isdigit() and Path(f"/proc/{pid}").exists() if Path("/proc").exists() else False
 
 
 def _sync(path: Path) -> None:

@@ -39,4 +39,4 @@ def describe(stats: dict[str, Any]) -> str:
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in stats["valid"].items())
 
 
-CUBES = Stage("cubes", keys=lambda run: run.tiles, settings=settings, needs=lambda run, tile: [], work=work, describe=describe)
+CUBES = Stage("cubes", keys=lambda run: run.chosen, settings=settings, needs=lambda run, tile: [], work=work, describe=describe)

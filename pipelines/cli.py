@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 usage, 3 recipe, 4 input, 5 some tiles failed, 6 storage, 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,7 @@ app = typer.Typer(
 RecipeArg = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one (demo, alps).")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of input data; overrides the recipe's.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Where products lie; overrides the recipe's.")]
-TilesOption = Annotated[list[str] | None, typer.Option("--tile", help="Only this tile (may be repeated).")]
+TilesOption = Annotated[list[str] | None, typer.Option("--tile", help="Only this tile's tasks (may be repeated).")]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
 
@@ -123,7 +124,7 @@ def status(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None
     console = Console()
     console.print(table)
     for failure in failures:
-        console.print(f"{failure.stage} {failure.key}: {failure.kind}: {failure.message}", highlight=False)
+        console.print(f"{failure.stage} {failure.key}: {failure.kind}: {failure.message}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -136,19 +137,19 @@ def verify(
     """Compare every product with its recorded SHA-256, byte by byte."""
     run = _open(recipe, data, store, None)
     ledger, console = Ledger(run.store), Console(highlight=False)
-    count = sum(len(r.outputs) for r in ledger.records())
-    if not count:
+    if not ledger.exists:
         raise StorageError(f"{run.store} holds no products; make them with `geoplantnet run {recipe}`")
-    damage = ledger.damage()
-    for record, error in damage:
-        console.print(f"{record.stage} {record.key}: {error}", soft_wrap=True)
-        if drop:
-            ledger.forget(record.stage, record.key)
+    with ledger.locked() if drop else nullcontext():
+        damage = ledger.damage()
+        for fault in damage:
+            console.print(f"{fault.stage} {fault.key}: {fault.message}", soft_wrap=True, markup=False)
+            if drop:
+                ledger.forget(fault.stage, fault.key)
     if not damage:
-        console.print(f"{count} assets verified, all as recorded")
+        console.print(f"{sum(len(r.outputs) for r in ledger.records())} assets verified, all as recorded")
         return
     advice = "dropped: `geoplantnet run` makes them again" if drop else "add --drop to have the next run make them again"
-    raise IntegrityError(f"{len(damage)} of {count} assets are damaged; {advice}")
+    raise IntegrityError(f"{len(damage)} damaged in {run.store}; {advice}")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,8 +17,8 @@ from pipelines.tables import stored_traits
 
 
 def settings(run: Run, tile_id: str) -> object:
-    """Which indicators."""
-    return list(run.recipe.indicators)
+    """Which indicators, and the words in their files."""
+    return [run.recipe.indicators, run.recipe.notice]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -71,4 +71,4 @@ def describe(stats: dict[str, Any]) -> str:
     return ", ".join(medians + ([f"{stats['clipped']} values clipped to the stored range"] if stats["clipped"] else []))
 
 
-INDICATORS = Stage("indicators", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)
+INDICATORS = Stage("indicators", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

@@ -10,8 +10,9 @@ from geoplantnet.config.load import find_recipe, load_modality, load_recipe, loa
 from geoplantnet.config.recipe import Recipe
 from geoplantnet.config.rooms import grid_of, sources_of
 from geoplantnet.cubes.modality import Modality
-from geoplantnet.errors import ConfigurationError, UnknownTile, did_you_mean
+from geoplantnet.errors import ConfigurationError, UnknownTile, UsageError, did_you_mean
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
+from geoplantnet.indicators import indicator
 from geoplantnet.sources.source import Source
 
 
@@ -22,27 +23,38 @@ class Run:
     recipe: Recipe
     grid: TileGrid
     tiles: tuple[str, ...]
+    """All tiles of the recipe."""
+    chosen: tuple[str, ...]
+    """The tiles whose own tasks are carried out; what concerns all tiles (records, world, training, catalog) stays whole."""
     modalities: tuple[Modality, ...]
     store: Path
 
     @classmethod
     def open(cls, recipe: str | Path, *, data: Path | None = None, store: Path | None = None, tiles: tuple[str, ...] = ()) -> Run:
-        """Read a recipe and everything it names. `tiles` keeps only these of the recipe's. Raises ConfigurationError."""
+        """Read a recipe and everything it names. `tiles` chooses some of the recipe's. Raises ConfigurationError."""
         file = find_recipe(recipe)
         read = load_recipe(file, data=data, store=store)
-        grid = grid_of(read)
-        ids = load_tile_ids(read.grid.tiles, grid)
+        try:
+            grid = grid_of(read)
+        except UsageError as error:
+            raise ConfigurationError(f"{file}: grid: {error}") from error
+        try:
+            ids = load_tile_ids(read.grid.tiles, grid)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}: {error}") from error
         for tile_id in tiles:
             if tile_id not in ids:
                 raise UnknownTile(f"{tile_id!r} is none of the {len(ids)} tiles of {file}.{did_you_mean(tile_id, ids)}")
-        folders = modality_folders(file)
-        modalities = tuple(load_modality(section.definition, folders, key=name) for name, section in read.modalities.items())
-        for modality in modalities:
-            try:
-                modality.check_against(grid)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{file}: {error}") from error
-        return cls(recipe=read, grid=grid, tiles=tiles or tuple(ids), modalities=modalities, store=read.store)
+        _check_indicators(read, file)
+        modalities = tuple(_modality(name, read, file, grid) for name in read.modalities)
+        return cls(
+            recipe=read,
+            grid=grid,
+            tiles=tuple(ids),
+            chosen=tuple(dict.fromkeys(tiles)) or tuple(ids),
+            modalities=modalities,
+            store=read.store,
+        )
 
     @property
     def model_modalities(self) -> tuple[Modality, ...]:
@@ -77,3 +89,25 @@ class Run:
     @property
     def model(self) -> Path:
         return self.store / "model"
+
+
+def _modality(name: str, recipe: Recipe, file: Path, grid: TileGrid) -> Modality:
+    """One modality of the recipe, fit for its grid and for what the map section says of its bands."""
+    try:
+        modality = load_modality(recipe.modalities[name].definition, modality_folders(file), key=name)
+        modality.check_against(grid)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: modalities.{name}.definition: {error}") from error
+    for band in recipe.map.unavailable.get(name, ()):
+        if band not in modality.bands:
+            near = did_you_mean(band, modality.bands)
+            raise ConfigurationError(f"{file}: map.unavailable.{name}: {band!r} is none of its bands {', '.join(modality.bands)}.{near}")
+    return modality
+
+
+def _check_indicators(recipe: Recipe, file: Path) -> None:
+    for name in recipe.indicators:
+        try:
+            indicator(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}: indicators: {error}") from error

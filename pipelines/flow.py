@@ -32,7 +32,8 @@ WORKER_ENVIRONMENT = {
     # A worker that gives freed arrays back to the system pays for the same pages again and again: training took 7 times longer.
     "MALLOC_TRIM_THRESHOLD_": "2000000000",
     "MALLOC_MMAP_THRESHOLD_": "2000000000",
-    # One thread a task; training sets its own.
+    # One thread a task; training sets its own, which sleep rather than spin while they wait for a core.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

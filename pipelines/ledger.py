@@ -87,6 +87,11 @@ class Ledger:
         self.store = store
         self._folder = store / "ledger"
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever recorded here."""
+        return any(self._folder.glob("*/*.json"))
+
     def record(self, stage: str, key: str) -> Record | None:
         """The record of a task, or None when there is none, or a damaged one."""
         return _read(self._file(stage, key))
@@ -111,17 +116,13 @@ class Ledger:
 
     def failures(self) -> list[Failure]:
         """Tasks that failed and have not succeeded since."""
-        return [Failure(**json.loads(p.read_text(encoding="utf-8"))) for p in sorted(self._folder.glob("*/*.failed"))]
+        return [failure for p in sorted(self._folder.glob("*/*.failed")) if (failure := _read_failure(p))]
 
     def records(self) -> Iterator[Record]:
         """All records, by stage and key."""
         for file in sorted(self._folder.glob("*/*.json")):
             if record := self.record(file.parent.name, file.stem):
                 yield record
-
-    def keys(self, stage: str) -> list[str]:
-        """Keys of a stage that have a record."""
-        return sorted(p.stem for p in (self._folder / stage).glob("*.json"))
 
     def forget(self, stage: str, key: str) -> None:
         """Drop what is known of a task, so that the next run does it again."""
@@ -139,15 +140,20 @@ class Ledger:
                     Damage(stage, key, f"{file.relative_to(self.store).as_posix()} is damaged: what it recorded cannot be checked")
                 )
                 continue
-            for output in record.outputs:
-                path = self.store / output.path
-                if not path.exists():
-                    found.append(Damage(stage, key, f"{output.path} is missing"))
-                elif size_of(path) != output.bytes:
-                    found.append(Damage(stage, key, f"{output.path} has {size_of(path)} bytes, recorded were {output.bytes}"))
-                elif sha256(path) != output.sha256:
-                    found.append(Damage(stage, key, f"{output.path} differs from its recorded SHA-256"))
+            found += [Damage(stage, key, fault) for output in record.outputs if (fault := self._fault(output))]
         return found
+
+    def _fault(self, output: Output) -> str:
+        """What is wrong with an asset; empty when nothing is."""
+        path = self.store / output.path
+        try:
+            if not path.exists():
+                return f"{output.path} is missing"
+            if size_of(path) != output.bytes:
+                return f"{output.path} has {size_of(path)} bytes, recorded were {output.bytes}"
+            return "" if sha256(path) == output.sha256 else f"{output.path} differs from its recorded SHA-256"
+        except OSError as error:
+            return f"{output.path} cannot be read ({error.strerror})"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -163,8 +169,8 @@ class Ledger:
                 if time.monotonic() > given_up:
                     raise TryAgain(f"tasks of a run that was killed still write to {self.store}; wait for them to end, or end them")
                 time.sleep(0.1)
-            fcntl.flock(writers, fcntl.LOCK_UN)
             sweep(self.store)
+            fcntl.flock(writers, fcntl.LOCK_UN)
             yield
 
     @contextmanager
@@ -193,6 +199,13 @@ def _read(file: Path) -> Record | None:
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if record.seal == record.sealed().seal else None
+
+
+def _read_failure(file: Path) -> Failure | None:
+    try:
+        return Failure(**json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def _flock(file: IO[str], how: int) -> bool:

@@ -24,8 +24,8 @@ TRUTH_STEP = 7
 
 
 def settings(run: Run, tile_id: str) -> object:
-    """How the recipe wants tiles mapped."""
-    return run.recipe.map.model_dump(mode="json")
+    """How the recipe wants tiles mapped, and the words a latent tile carries."""
+    return [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -108,4 +108,4 @@ def describe(stats: dict[str, Any]) -> str:
     return f"{100 * stats['valid']:.0f} % of cells{truth}"
 
 
-MAP = Stage("map", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)
+MAP = Stage("map", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

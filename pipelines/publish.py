@@ -234,5 +234,5 @@ def describe(stats: dict[str, Any]) -> str:
     return f"{stats['bytes'] / 1e6:.0f} MB"
 
 
-PUBLISH = Stage("publish", keys=lambda run: run.tiles, settings=settings, needs=needs, work=work, describe=describe)
+PUBLISH = Stage("publish", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)
 CATALOG = Stage("catalog", keys=lambda run: ("catalog",), settings=catalog_settings, needs=catalog_needs, work=catalog_work)

@@ -31,7 +31,7 @@ class Done:
 
     @property
     def failures(self) -> list[Failure]:
-        return [failure for outcome in self.outcomes for failure in outcome.failures]
+        return list(dict.fromkeys(failure for outcome in self.outcomes for failure in outcome.failures))
 
     @property
     def tasks(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,20 @@ from geoplantnet.sdm import checkpoint
 from geoplantnet.sdm.baselines import LocationOnly, Prevalence
 from geoplantnet.sdm.evaluate import skill
 from geoplantnet.sdm.model import Architecture
-from geoplantnet.sdm.train import Step, TrainingData, TrainingPlan, predict_sites, train
+from geoplantnet.sdm.train import BACKGROUND, Step, TrainingData, TrainingPlan, predict_sites, train
 from pipelines.build_cubes import input_files
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
 from pipelines.tables import stored_species
 
+BACKGROUND_ID = "background"
+
 
 def settings(run: Run, key: str) -> object:
     """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
     r = run.recipe
-    learnt = [m.name for m in run.model_modalities]
+    learnt = [asdict(m) for m in run.model_modalities]
     return [
         r.training.model_dump(mode="json"),
         r.validation.model_dump(mode="json"),
@@ -54,7 +57,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     patches = PatchReader(
         events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured
     )
-    data = TrainingData(patches=patches, labels=labels, presence_absence=absence)
+    data = TrainingData(patches=patches, labels=labels, presence_absence=absence, group=_groups(events))
     validation = run.recipe.validation
     folds = spatial_blocks(events, size=validation.block, folds=validation.folds, seed=run.recipe.seed)
     scored = absence & (events["datasetID"].isin(validation.test).to_numpy() if validation.test else True)
@@ -87,7 +90,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
         "presence_only_sites": int((~absence).sum()),
         "records": int(labels.sum()),
     }
-    checkpoint.save(model, run.model, **stats, plot_area_m2=run.recipe.map.plot_area)
+    checkpoint.save(model, run.model, **stats)
     return [run.model], stats
 
 
@@ -107,6 +110,12 @@ def _sites(run: Run, found: occ.OccurrenceSet, species: Any) -> tuple[pd.DataFra
     return events, labels
 
 
+def _groups(events: pd.DataFrame) -> np.ndarray:
+    """The presence-only group of every site: its data set, by name."""
+    names = sorted(set(events["datasetID"]) - {BACKGROUND_ID})
+    return events["datasetID"].map({BACKGROUND_ID: BACKGROUND, **{name: i for i, name in enumerate(names)}}).to_numpy(np.int64)
+
+
 def _background(run: Run, count: int) -> pd.DataFrame:
     """Uniform points over the mapped tiles: places the presence-only softmax must rank below the records."""
     rng = np.random.default_rng([run.recipe.seed, 77])
@@ -120,7 +129,7 @@ def _background(run: Run, count: int) -> pd.DataFrame:
             "x": x,
             "y": y,
             "sampling": "presence-only",
-            "datasetID": "background",
+            "datasetID": BACKGROUND_ID,
             "elevation": np.nan,
             "slope": np.nan,
             "aspect": np.nan,

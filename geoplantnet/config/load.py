@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from geoplantnet.config.recipe import Recipe
 from geoplantnet.cubes.modality import Modality
-from geoplantnet.errors import ConfigurationError, did_you_mean
+from geoplantnet.errors import ConfigurationError, UnknownTile, did_you_mean
 from geoplantnet.grid.tile_grid import TileGrid
 
 MAX_BYTES = 1_000_000
+_NO_YAML = (yaml.YAMLError, UnicodeDecodeError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What PyYAML raises for a text that is no YAML, and for a scalar that is not what its tag or look says (2000-13-01)."""
+_MODALITY = TypeAdapter(Modality)
 PACKAGED = Path(__file__).parent
 _CHECKOUT = PACKAGED.parent.parent
 
@@ -61,9 +64,9 @@ def load_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store
     """Read and check a recipe. `data` and `store` override the recipe's. Raises ConfigurationError with every fault found."""
     file = Path(path)
     raw = read_yaml(file)
-    chosen = data or os.environ.get("GEOPLANTNET_DATA") or raw.get("data")
-    raw = {**raw, **({"data": str(chosen)} if chosen else {}), **({"store": str(store)} if store else {})}
-    return _checked(Recipe, _expand(raw, str(chosen) if chosen else None, file), file)
+    chosen = os.fspath(data) if data else os.environ.get("GEOPLANTNET_DATA") or raw.get("data")
+    raw = {**raw, **({"data": chosen} if chosen else {}), **({"store": str(store)} if store else {})}
+    return _checked(Recipe, _expand(raw, chosen if isinstance(chosen, str) else None, file), file)
 
 
 def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
@@ -73,20 +76,18 @@ def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
         if file.is_file():
             raw = read_yaml(file)
             known = set(Modality.__dataclass_fields__) - {"name"}
-            for unknown in sorted(set(raw) - known):
+            for unknown in sorted(set(raw) - known, key=str):
                 raise ConfigurationError(
-                    f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(unknown, known)}"
+                    f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(str(unknown), known)}"
                 )
             try:
-                return Modality(**{**raw, "name": key, "bands": tuple(raw.get("bands", ()))})
-            except TypeError as error:
-                raise ConfigurationError(f"{file}: {error}") from error
+                return _MODALITY.validate_python({**raw, "name": key})
+            except ValidationError as error:
+                raise ConfigurationError("\n".join(_sentence(e, Modality, file) for e in error.errors(include_url=False))) from error
             except ConfigurationError as error:
                 raise ConfigurationError(f"{file}: {error}") from error
     available = sorted({p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
-    raise ConfigurationError(
-        f"modality {key!r}: no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}"
-    )
+    raise ConfigurationError(f"no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}")
 
 
 def modality_folders(recipe_file: Path) -> list[Path]:
@@ -109,7 +110,10 @@ def load_tile_ids(tiles: str | tuple[str, ...], grid: TileGrid) -> list[str]:
         raise ConfigurationError("grid.tiles: no tile is named; list at least one tile id")
     if len(set(ids)) != len(ids):
         raise ConfigurationError(f"grid.tiles: {next(t for t in ids if ids.count(t) > 1)!r} stands twice")
-    return [grid.tile(tile_id).id for tile_id in ids]
+    try:
+        return [grid.tile(tile_id).id for tile_id in ids]
+    except UnknownTile as error:
+        raise ConfigurationError(f"grid.tiles: {error}") from error
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         value = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _NO_YAML as error:
         raise ConfigurationError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigurationError(f"{file}: a mapping of keys was expected, found {type(value).__name__}")
@@ -147,27 +151,35 @@ def _checked(model: type[Recipe], raw: dict[str, Any], file: Path) -> Recipe:
         raise ConfigurationError("\n".join(faults)) from error
 
 
-def _sentence(error: Any, model: type[BaseModel], file: Path) -> str:
+def _sentence(error: Any, model: type[Any], file: Path) -> str:
     """One fault as a line: file: key: what is wrong with which value, what is allowed, the nearest spelling."""
-    loc, _ = _follow(model, error["loc"])
-    key = ".".join(str(p) for p in loc) or "recipe"
+    loc, sections = _follow(model, error["loc"])
+    key = ".".join(str(p) for p in loc)
     value = error.get("input")
+    if not key:  # a rule between several keys, which its message names
+        return f"{file}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "extra_forbidden":
         allowed = sorted({name for section in _follow(model, error["loc"][:-1])[1] for name in section.model_fields})
         return f"{file}: {key}: unknown key {loc[-1]!r}; allowed: {', '.join(allowed)}.{did_you_mean(str(loc[-1]), allowed)}"
     if error["type"] == "missing":
         return f"{file}: {key}: missing; add it"
-    if error["type"] == "union_tag_invalid":
-        tags = [t.strip("' ") for t in error["ctx"]["expected_tags"].split(",")]
-        return f"{file}: {key}.kind: {error['ctx']['tag']!r} is none of {', '.join(tags)}.{did_you_mean(error['ctx']['tag'], tags)}"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        tags = [tag for section in sections for tag in _kinds(section)]
+        found = value.get("kind") if isinstance(value, Mapping) else None
+        wrong = "missing; add one of" if found is None else f"{str(found)!r} is none of"
+        return f"{file}: {key}.kind: {wrong} {', '.join(tags)}.{did_you_mean(str(found), tags)}"
     if error["type"] == "literal_error":
         allowed = [a.strip().strip("'") for a in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"{file}: {key}: {value!r} is none of {', '.join(allowed)}.{did_you_mean(str(value), allowed)}"
-    shown = repr(value) if not isinstance(value, dict) else "the section"
-    return f"{file}: {key}: {error['msg'].removeprefix('Value error, ')} (found {shown[:120]})"
+    if error["type"] in ("model_type", "model_attributes_type") and sections:
+        keys = ", ".join(sorted({name for section in sections for name in section.model_fields}))
+        return f"{file}: {key}: a section with the keys {keys} was expected (found {value!r:.120})"
+    found = "" if isinstance(value, Mapping) else f" (found {value!r:.120})"
+    said = error["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "List").split(" for <class")[0]
+    return f"{file}: {key}: {said}{found}"
 
 
-def _follow(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[list[Any], list[type[BaseModel]]]:
+def _follow(model: type[Any], loc: tuple[Any, ...]) -> tuple[list[Any], list[type[BaseModel]]]:
     """A fault's location as a reader of the YAML sees it, and the sections it points into.
 
     pydantic also puts the tag that chose a section (its `kind`) into the location; the file has no such key.
@@ -175,6 +187,8 @@ def _follow(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[list[Any], li
     shown: list[Any] = []
     here: Any = model
     for part in loc:
+        if part == "[key]":  # pydantic's mark for a fault of the key itself
+            continue
         sections = list(_sections(here))
         tagged = [s for s in sections if part in _kinds(s)]
         origin = typing.get_origin(here)
@@ -183,6 +197,8 @@ def _follow(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[list[Any], li
             here = typing.get_args(here)[1 if origin is dict else 0]
         elif len(sections) > 1 and tagged:
             here = tagged[0]
+        elif origin in (typing.Union, types.UnionType) and not sections:
+            continue  # pydantic's name for the member of the union it tried
         else:
             shown.append(part)
             here = next((s.model_fields[part].annotation for s in sections if part in s.model_fields), None)

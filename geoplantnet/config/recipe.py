@@ -6,10 +6,14 @@ environment variable GEOPLANTNET_DATA). A modality's `definition` names a file o
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from geoplantnet.errors import did_you_mean
 
 
 class Section(BaseModel):
@@ -21,8 +25,16 @@ class Section(BaseModel):
 class GridSection(Section):
     tiles: str | tuple[str, ...]
     """A named grid (tiles/NAME.csv) or a list of tile ids."""
-    tile_size: int = 25_000
-    cell_size: int = 50
+    tile_size: int = Field(25_000, gt=0, multiple_of=1_000)
+    """Side of a meta-tile, metres."""
+    cell_size: int = Field(50, gt=0)
+    """Side of a cell, metres; divides tile_size."""
+
+    @model_validator(mode="after")
+    def _nests(self) -> GridSection:
+        if self.tile_size % self.cell_size:
+            raise ValueError(f"cell_size {self.cell_size} m does not divide tile_size {self.tile_size} m")
+        return self
 
 
 class WorldSection(Section):
@@ -103,6 +115,13 @@ class QualitySection(Section):
     """West, south, east, north in degrees (WGS 84): records outside are rejected and counted."""
     maximum_uncertainty: float | None = Field(None, gt=0)
     """Largest coordinateUncertaintyInMeters accepted."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _ordered(cls, bounds: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+        if bounds and not (-180 <= bounds[0] < bounds[2] <= 180 and -90 <= bounds[1] < bounds[3] <= 90):
+            raise ValueError("west, south, east, north in degrees were expected, west < east and south < north")
+        return bounds
 
 
 class VirtualSource(Section):
@@ -213,9 +232,23 @@ class MapSection(Section):
 class ClusterSection(Section):
     workers: int = Field(2, ge=1)
     memory: str = "auto"
-    """Per worker, such as 4GB."""
+    """Per worker, such as 4GB; auto shares this machine's among the workers."""
     scheduler: str | None = None
     """Address of a running Dask scheduler; None starts a local cluster."""
+
+    @field_validator("memory")
+    @classmethod
+    def _amount(cls, memory: str) -> str:
+        if not re.fullmatch(r"auto|\d+(\.\d+)? ?[kKMGT]i?B", memory):
+            raise ValueError("auto, or an amount such as 4GB or 512MiB was expected")
+        return memory
+
+    @field_validator("scheduler")
+    @classmethod
+    def _address(cls, scheduler: str | None) -> str | None:
+        if scheduler and not re.fullmatch(r"(tcp|tls|ws|wss)://\S+:\d+", scheduler):
+            raise ValueError("an address such as tcp://10.0.0.1:8786 was expected")
+        return scheduler
 
 
 class Recipe(Section):
@@ -227,9 +260,9 @@ class Recipe(Section):
     attribution: tuple[str, ...] = ()
     store: Path
     data: Path | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
     interval: tuple[str, str] = ("2000-01-01T00:00:00Z", "2025-12-31T23:59:59Z")
-    """First and last moment the predictions stand for, UTC."""
+    """First and last moment the predictions stand for, ISO 8601 with time zone."""
     grid: GridSection
     world: WorldSection | None = None
     occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
@@ -243,14 +276,24 @@ class Recipe(Section):
     indicators: tuple[str, ...] = Field(min_length=1)
     cluster: ClusterSection = Field(default_factory=ClusterSection)
 
+    @field_validator("interval")
+    @classmethod
+    def _moments(cls, interval: tuple[str, str]) -> tuple[str, str]:
+        first, last = (datetime.fromisoformat(moment) for moment in interval)
+        if first.tzinfo is None or last.tzinfo is None:
+            raise ValueError("moments need a time zone, such as 2000-01-01T00:00:00Z")
+        if first > last:
+            raise ValueError("the first moment comes after the last")
+        return interval
+
     @model_validator(mode="after")
     def _hangs_together(self) -> Recipe:
         kinds: list[str] = [*(o.kind for o in self.occurrences), *(m.source.kind for m in self.modalities.values())]
         virtual = [kind for kind in kinds if kind.startswith("virtual")]
         if virtual and self.world is None:
-            raise ValueError(f"{virtual[0]} needs a `world:` section")
+            raise ValueError(f"world: missing, but {virtual[0]} needs it; add a `world:` section")
         if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
-            raise ValueError("real occurrences need a `backbone:` section (reference, synonyms)")
+            raise ValueError("backbone: missing, but real occurrences need it; add a `backbone:` section (reference, synonyms)")
         for where, names in (
             ("training.measured", self.training.measured),
             ("map.require_any", self.map.require_any),
@@ -258,7 +301,8 @@ class Recipe(Section):
         ):
             for name in names:
                 if name not in self.modalities:
-                    raise ValueError(f"{where} names {name!r}, which is none of the modalities {sorted(self.modalities)}")
+                    near = did_you_mean(name, self.modalities)
+                    raise ValueError(f"{where}: {name!r} is none of the modalities {', '.join(self.modalities)}.{near}")
         if not any(m.train for m in self.modalities.values()):
-            raise ValueError("every modality says `train: false`; a model needs at least one")
+            raise ValueError("modalities: every one says `train: false`; a model needs at least one")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,10 @@ from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 Integers = npt.NDArray[np.int64]
+BACKGROUND = -1
+"""Group of uniform background sites, which stand beside the records of every group."""
+BACKGROUND_SHARE = 0.25
+"""Background sites in a presence-only batch, per record site."""
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, message)."""
 
@@ -60,6 +64,9 @@ class TrainingData:
     """(site, species) uint8; a presence-only background site has an empty row."""
     presence_absence: npt.NDArray[np.bool_]
     """(site,): True for a plot whose absences count."""
+    group: Integers
+    """(site,): which presence-only data set a site belongs to, 0, 1 ...; BACKGROUND for a site without records. Sites of one
+    group are each other's target-group background; those of another, where other taxa were looked for, are not."""
 
 
 def train(
@@ -104,7 +111,7 @@ def train(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, max_lr=step.learning_rate, total_steps=length + 1, pct_start=max(0.2, 2 / (length + 1))
         )
-        pa_batches, po_batches = _batches(plots, plan.batch, rng), _batches(records, plan.batch, rng)
+        pa_batches, po_batches = _batches(plots, plan.batch, rng), _group_batches(records, data.group, plan.batch, rng)
         model.train()
         for _ in range(length):
             loss = torch.zeros(())
@@ -137,13 +144,28 @@ def _length(step: Step, plots: int, records: int, batch: int) -> int:
     return step.epochs * -(-sites // batch)
 
 
-def _batches(rows: Integers, size: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+def _batches(rows: Integers, size: int, rng: np.random.Generator) -> Iterator[Integers]:
     """Endless batches, every row once a pass, a new order each pass."""
     own = np.random.default_rng(rng.integers(2**63))
     while True:
         order = own.permutation(rows)
         for start in range(0, max(order.size, 1), size):
             yield order[start : start + size]
+
+
+def _group_batches(rows: Integers, group: Integers, size: int, rng: np.random.Generator) -> Iterator[Integers]:
+    """Endless presence-only batches, each of one group (drawn by its number of sites) with some background beside it."""
+    own = np.random.default_rng(rng.integers(2**63))
+    groups = [rows[group[rows] == g] for g in np.unique(group[rows]) if g != BACKGROUND]
+    background = rows[group[rows] == BACKGROUND]
+    if not groups:
+        while True:
+            yield rows[:0]
+    streams = [_batches(members, size, own) for members in groups]
+    beside = _batches(background, round(size * BACKGROUND_SHARE), own)
+    chance = np.array([members.size for members in groups]) / sum(members.size for members in groups)
+    while True:
+        yield np.concatenate([next(streams[own.choice(len(groups), p=chance)]), next(beside)])
 
 
 def _modality_dropout(n: int, modalities: int, chance: float, rng: np.random.Generator) -> torch.Tensor:

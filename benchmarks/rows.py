@@ -1,0 +1,37 @@
+"""What every benchmark shares: its rows, its command line, its JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One measured figure beside what it is compared with."""
+
+    name: str
+    value: float
+    unit: str
+    reference: str
+    """What was run side by side, with its own figure."""
+    target: str = ""
+    ok: bool = True
+
+
+def main(measure: Callable[[bool], list[Row]]) -> None:
+    """Run `measure(quick)` as a command: prints the rows, writes them with --json."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="smaller inputs")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    arguments = parser.parse_args()
+    rows = [asdict(row) for row in measure(arguments.quick)]
+    for row in rows:
+        print(
+            f"{row['name']}: {row['value']:.4g} {row['unit']}  (reference: {row['reference']}; target: {row['target'] or 'none'}; ok: {row['ok']})"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

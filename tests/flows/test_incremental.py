@@ -1,0 +1,145 @@
+"""What is up to date is left alone; what is not, and nothing else, is made again, to the same bytes as from scratch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from geoplantnet.errors import InputError, UnknownTile
+from pipelines.context import Run
+from pipelines.flow import Flow, Stage, execute
+from pipelines.ledger import Ledger
+
+ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
+PER_TILE_END = ("map", "indicators", "publish", "catalog")
+
+
+def test_a_second_run_does_nothing_starts_no_workers_and_says_so(reference, store, run_recipe, products, monkeypatch):
+    """No cluster, no task, no byte; one sentence."""
+
+    def refuse(self):
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr(Flow, "_connect", refuse)
+    ran = run_recipe(reference.recipe, store)
+    assert ran.tasks == () and products(store) == reference.bytes_of
+    assert "Nothing to do" in ran.text and str(store) in ran.text
+
+
+@pytest.mark.parametrize(
+    ("product", "task"),
+    [
+        (f"cubes/{ONE}.zarr", ("cubes", ONE)),
+        (f"cubes/{ONE}.zarr/terrain/data/c", ("cubes", ONE)),
+        ("occurrences/records/events.parquet", ("occurrences", "all")),
+        ("occurrences/traits.csv", ("occurrences", "all")),
+        ("model/weights.safetensors", ("train", "model")),
+        (f"latent/{TWO}.zarr/z", ("map", TWO)),
+        (f"tiles/{TWO}/shannon.tif", ("indicators", TWO)),
+        (f"tiles/{THREE}/coverage.gpkg", ("publish", THREE)),
+        (f"tiles/{THREE}/{THREE}.json", ("publish", THREE)),
+        ("tiles/collection.json", ("catalog", "catalog")),
+        ("catalog.json", ("catalog", "catalog")),
+        (f"ledger/map/{ONE}.json", ("map", ONE)),
+    ],
+)
+def test_a_deleted_product_is_made_again_and_nothing_else(reference, store, run_recipe, products, product, task):
+    """The one task that made it runs; since it comes back bit-identical, nothing downstream is stale."""
+    gone = store / product
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    assert run_recipe(reference.recipe, store).tasks == (task,)
+    assert products(store) == reference.bytes_of
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"map.plot_area": 400}, PER_TILE_END),
+        ({"notice": "Virtual."}, PER_TILE_END),
+        ({"interval": ["2001-01-01T00:00:00Z", "2002-01-01T00:00:00Z"]}, PER_TILE_END),
+        ({"indicators": ["richness", "rare"]}, ("indicators", "publish", "catalog")),
+        ({"title": "Another title"}, ("publish", "catalog")),
+        ({"description": "Other words."}, ("catalog",)),
+        ({"licence": "CC0-1.0"}, ("catalog",)),
+        ({"training.steps.1.epochs": 0}, ("train", *PER_TILE_END)),
+        ({"cluster": {"workers": 1}}, ()),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_changed_key_reruns_only_what_depends_on_it(store, write_recipe, run_recipe, changes, stages):
+    """Stages that ran after one key of the recipe changed."""
+    assert run_recipe(write_recipe(changes), store).stages == stages
+
+
+def test_a_run_after_many_changes_leaves_the_bytes_of_a_run_from_scratch(reference, store, write_recipe, run_recipe, products, tmp_path):
+    """Change by change or at once: the same products, so no stage has forgotten what it depends on."""
+    steps = [
+        {"title": "Changed", "description": "Changed too.", "licence": "CC0-1.0", "attribution": ["Nobody"]},
+        {"map.plot_area": 250, "notice": "Virtual plants.", "interval": ["2010-01-01T00:00:00Z", "2011-01-01T00:00:00Z"]},
+        {"indicators": ["richness", "shannon", "tree_richness", "invasives", "iucn_worst", "woody_share"]},
+        {"training.steps.1.epochs": 0, "species.minimum_plots": 6, "validation.block": 1500},
+    ]
+    changes = {}
+    for step in steps:
+        changes |= step
+        run_recipe(write_recipe(changes), store)
+    run_recipe(write_recipe(changes), tmp_path / "scratch")
+    assert products(store) == products(tmp_path / "scratch") != reference.bytes_of
+
+
+def test_going_back_to_the_first_recipe_gives_its_bytes_again(reference, store, write_recipe, run_recipe, products):
+    """There and back: records of another recipe do not count."""
+    run_recipe(write_recipe({"map.plot_area": 400}), store)
+    run_recipe(reference.recipe, store)
+    assert products(store) == reference.bytes_of
+
+
+def test_a_modality_whose_window_changes_trains_anew(reference, store, write_recipe, run_recipe):
+    """The cube stays the same; the model, which sees more of it, does not."""
+    recipe = write_recipe()
+    definition = yaml.safe_load((Path(__file__).parents[2] / "configs" / "modalities" / "terrain.yaml").read_text(encoding="utf-8"))
+    (recipe.parent / "modalities").mkdir()
+    (recipe.parent / "modalities" / "terrain.yaml").write_text(yaml.safe_dump({**definition, "window": 5}), encoding="utf-8")
+    ran = run_recipe(recipe, store)
+    assert ran.stages == ("cubes", "train", *PER_TILE_END)
+
+
+def test_only_the_chosen_tile_is_worked_on(reference, store, run_recipe, products):
+    """--tile restricts tasks of tiles; world, records, model and catalog stay those of the whole recipe."""
+    for tile in (ONE, TWO):
+        shutil.rmtree(store / "latent" / f"{tile}.zarr")
+    assert run_recipe(reference.recipe, store, tiles=(TWO,)).tasks == (("map", TWO),)
+    assert run_recipe(reference.recipe, store).tasks == (("map", ONE),)
+    assert products(store) == reference.bytes_of
+
+
+def test_a_chosen_tile_that_is_not_the_recipes_is_refused(reference, store):
+    """With the nearest spelling."""
+    with pytest.raises(UnknownTile, match=f"Did you mean .*{ONE}"):
+        Run.open(reference.recipe, store=store, tiles=("5kmE4100N260",))
+
+
+@pytest.mark.parametrize(
+    ("verb", "first"), [("train", "occurrences"), ("map", "train"), ("indicators", "map"), ("publish", "map"), ("catalog", "publish")]
+)
+def test_a_stage_without_its_upstream_names_the_verb_to_run_first(reference, tmp_path, run_recipe, verb, first):
+    """InputError before any worker is started."""
+    with pytest.raises(InputError, match=f"run `geoplantnet {first}` first"):
+        run_recipe(reference.recipe, tmp_path / "empty", names=[verb])
+
+
+def test_a_record_is_taken_back_before_its_outputs_change(reference, store):
+    """A task killed between its product and its record leaves no record: going back to the old recipe, of equal sizes, must not believe it."""
+
+    def killed(run, key, inside):
+        (run.store / "tiles" / key / "shannon.tif").write_bytes(b"new")
+        raise KeyboardInterrupt
+
+    stage = Stage("indicators", keys=lambda run: run.chosen, settings=lambda run, key: [], needs=lambda run, key: [], work=killed)
+    assert Ledger(store).record("indicators", ONE)
+    with pytest.raises(KeyboardInterrupt):
+        execute(stage, Run.open(reference.recipe, store=store), ONE, "mark")
+    assert Ledger(store).record("indicators", ONE) is None

@@ -48,10 +48,15 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Commit `value` as UTF-8 JSON with sorted keys (same value, same bytes)."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(value)
     with write_beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes: one text a value. Raises ValueError for NaN and infinities, which JSON has not."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def files_of(path: Path) -> list[Path]:

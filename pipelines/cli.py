@@ -5,9 +5,11 @@ Exit codes: 0 done, 2 usage, 3 recipe, 4 input, 5 some tiles failed, 6 storage, 
 
 from __future__ import annotations
 
+import importlib
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -20,7 +22,6 @@ from pipelines.context import Run
 from pipelines.flow import Interrupted
 from pipelines.ledger import Ledger
 from pipelines.progress import Reporter
-from pipelines.run import STAGES, run_stages, summarise
 
 app = typer.Typer(
     help="Plant biodiversity mapping: occurrences, data cubes, deep species distribution models, indicators, map services.",
@@ -37,6 +38,14 @@ HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
 
 
+def _pipeline() -> ModuleType:
+    """The stages, imported when a verb needs them: a machine that only serves has no torch."""
+    try:
+        return importlib.import_module("pipelines.run")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this verb needs the sdm extra ({error.name} is missing): pip install 'geoplantnet[sdm]'") from error
+
+
 def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] | None) -> Run:
     return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()))
 
@@ -47,7 +56,7 @@ def _stage_command(name: str, title: str) -> None:
     def command(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None, tile: TilesOption = None) -> None:
         run = _open(recipe, data, store, tile)
         names = ["publish", "catalog"] if name == "publish" else [name]
-        done = run_stages(run, names, reporter := Reporter())
+        done = _pipeline().run_stages(run, names, reporter := Reporter())
         if not done.tasks:
             reporter.say(f"{name}: nothing to do, up to date in {run.store}")
 
@@ -64,7 +73,7 @@ def grid(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None) 
     for column in ("tile", "west", "south", "east", "north", "made"):
         table.add_column(column, justify="left" if column in ("tile", "made") else "right")
     for tile_id in run.tiles:
-        made = [name for name in STAGES if ledger.record(name, tile_id)]
+        made = [name for name in _pipeline().STAGES if ledger.record(name, tile_id)]
         table.add_row(tile_id, *(str(b) for b in run.tile(tile_id).bounds), ", ".join(made))
     Console().print(table)
 
@@ -81,8 +90,8 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 def run_all(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None, tile: TilesOption = None) -> None:
     """Carry out every stage that is not up to date, and say what came of it."""
     run = _open(recipe, data, store, tile)
-    done = run_stages(run, list(STAGES), reporter := Reporter())
-    summarise(run, done, reporter)
+    done = _pipeline().run_stages(run, list(_pipeline().STAGES), reporter := Reporter())
+    _pipeline().summarise(run, done, reporter)
 
 
 @app.command()
@@ -94,8 +103,8 @@ def demo(
 ) -> None:
     """Map virtual species on the real relief around the Aletsch glacier, then serve the map. Needs no download."""
     run = _open("demo", None, store, None)
-    done = run_stages(run, list(STAGES), reporter := Reporter())
-    summarise(run, done, reporter)
+    done = _pipeline().run_stages(run, list(_pipeline().STAGES), reporter := Reporter())
+    _pipeline().summarise(run, done, reporter)
     if serve_map:
         _serve(run.store, host, port)
 
@@ -117,7 +126,7 @@ def status(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None
     for column in ("stage", "done", "of", "seconds", "failed"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     failures = ledger.failures()
-    for name, stage in STAGES.items():
+    for name, stage in _pipeline().STAGES.items():
         records = [r for r in (ledger.record(name, key) for key in stage.keys(run)) if r]
         failed = sum(f.stage == name for f in failures)
         table.add_row(name, str(len(records)), str(len(stage.keys(run))), f"{sum(r.seconds for r in records):.0f}", str(failed or ""))

@@ -28,6 +28,8 @@ Made = tuple[list[Path], dict[str, Any]]
 """What a task hands back: the assets it committed, and a few facts for the ledger."""
 Inside = Callable[[int, int, str], None]
 TOPIC = "geoplantnet"
+PATIENCE = 20.0
+"""Seconds to wait for a scheduler to answer."""
 WORKER_ENVIRONMENT = {
     # A worker that gives freed arrays back to the system pays for the same pages again and again: training took 7 times longer.
     "MALLOC_TRIM_THRESHOLD_": "2000000000",
@@ -185,7 +187,7 @@ class Flow:
     def _start(self, section: ClusterSection) -> Client:
         if section.scheduler:
             try:
-                return Client(section.scheduler, timeout=20)
+                return Client(section.scheduler, timeout=PATIENCE)
             except OSError as error:
                 raise InputError(
                     f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler"

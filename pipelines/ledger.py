@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 from pydantic import BaseModel
 
 from geoplantnet.errors import StorageError, TryAgain
-from geoplantnet.storage import files_of, sha256, size_of, sweep, write_json
+from geoplantnet.storage import files_of, json_text, sha256, size_of, sweep, write_json
 
 PATIENCE = 30.0
 """Seconds a run waits for the last tasks of a run that was killed."""
@@ -192,13 +192,15 @@ class Ledger:
 
 
 def _read(file: Path) -> Record | None:
-    """A record whose seal is whole."""
+    """A record of which no byte was changed."""
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        raw = json.loads(text)
         record = Record(**{**raw, "outputs": tuple(Output(**o) for o in raw["outputs"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return record if record.seal == record.sealed().seal else None
+    whole = record.seal == record.sealed().seal and text == json_text(asdict(record))
+    return record if whole else None
 
 
 def _read_failure(file: Path) -> Failure | None:

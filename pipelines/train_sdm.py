@@ -52,8 +52,10 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     species = stored_species(run)
     found = occ.load(run.records)
     events, labels = _sites(run, found, species)
+    cubes = {tile: run.cube(tile) for stage, tile in needs(run, key) if stage == "cubes"}
+    sound = _in_sound_tiles(run, events, set(cubes))
+    events, labels = events[sound].reset_index(drop=True), labels[np.flatnonzero(sound)]
     absence = (events["sampling"] == "presence-absence").to_numpy()
-    cubes = {tile: run.cube(tile) for key_, tile in needs(run, key) if key_ == "cubes"}
     patches = PatchReader(
         events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured
     )
@@ -89,9 +91,16 @@ def work(run: Run, key: str, inside: Inside) -> Made:
         "plots": int(absence.sum()),
         "presence_only_sites": int((~absence).sum()),
         "records": int(labels.sum()),
+        "sites_in_failed_tiles": int((~sound).sum()),
     }
     checkpoint.save(model, run.model, **stats)
     return [run.model], stats
+
+
+def _in_sound_tiles(run: Run, events: pd.DataFrame, cubes: set[str]) -> np.ndarray:
+    """(event,) False in a tile of the recipe whose cube failed: what its sources say there cannot be trusted."""
+    tiles = pd.Series(run.grid.tile_ids_at(events["x"], events["y"]))
+    return (~tiles.isin(set(run.tiles) - cubes)).to_numpy()
 
 
 def _sites(run: Run, found: occ.OccurrenceSet, species: Any) -> tuple[pd.DataFrame, sparse.csr_array]:
@@ -174,7 +183,9 @@ def _baselines(
 def describe(stats: dict[str, Any]) -> str:
     """AUC of the model beside location alone."""
     own, place = stats["skill"]["model"]["auc"], stats["skill"]["location only"]["auc"]
-    return f"{stats['species']} species; AUC {own or float('nan'):.3f} (location only {place or float('nan'):.3f})"
+    lost = stats["sites_in_failed_tiles"]
+    note = f"; {lost:,} sites in failed tiles left out" if lost else ""
+    return f"{stats['species']} species; AUC {own or float('nan'):.3f} (location only {place or float('nan'):.3f}){note}"
 
 
 TRAIN = Stage("train", keys=lambda run: ("model",), settings=settings, needs=needs, work=work, describe=describe)

@@ -7,8 +7,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -177,7 +179,8 @@ class Flow:
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
-        self.reporter.say("stopping: waiting for running tasks (again to stop at once)")
+        # In a thread of its own: the signal may have come in the middle of a print.
+        threading.Thread(target=self.reporter.say, args=("stopping: waiting for running tasks (again to stop at once)",)).start()
 
     def _connect(self) -> Client:
         if self._client is None:
@@ -193,7 +196,8 @@ class Flow:
                     f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler"
                 ) from error
         self._scratch = tempfile.TemporaryDirectory(prefix="geoplantnet-")
-        with dask.config.set({"distributed.worker.daemon": True, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+        settings = {"distributed.worker.daemon": True, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
+        with _signals_stay_here(), dask.config.set(settings):
             self._cluster = LocalCluster(
                 n_workers=section.workers,
                 threads_per_worker=1,
@@ -226,6 +230,21 @@ class Flow:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _signals_stay_here() -> Iterator[None]:
+    """Workers started inside never see SIGINT and SIGTERM.
+
+    Ctrl-C and batch systems signal the whole process group, but only the run may act: it lets the workers end their
+    tasks. Processes inherit the blocked mask; what arrives meanwhile is delivered to this one afterwards.
+    """
+    resource_tracker.ensure_running()  # multiprocessing's helper unblocks both when it starts, so it must have started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def execute(stage: Stage, run: Run, key: str, mark: str) -> Record | Failure:

@@ -86,7 +86,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
             f"no presence-absence plot lies in held-out fold 0 of {validation.folds} blocks of {validation.block:.0f} m; use smaller blocks"
         )
     stats = {
-        "skill": {name: skill(np.concatenate(p), np.concatenate(truth)).to_dict() for name, p in scores.items()},
+        "skill": {name: skill(list(zip(p, truth))).to_dict() for name, p in scores.items()},
         "species": len(species),
         "plots": int(absence.sum()),
         "presence_only_sites": int((~absence).sum()),

@@ -24,6 +24,8 @@ MAP = "species_coverage_map"
 
 _CELL_COLUMNS = ("cell_id", "n_cells", "valid_cells")
 _COVERAGE_COLUMNS = ("cell_id", "taxonID", "scientificName", "coverage", "mean_probability")
+_CHANGE_COUNTER, _VERSION_VALID_FOR = 24, 92
+"""Offsets in the header of an SQLite file (https://www.sqlite.org/fileformat2.html)."""
 _EPOCH = "1970-01-01T00:00:00.000Z"
 """Stands in every timestamp that GeoPackage demands: the same content has the same bytes."""
 
@@ -103,6 +105,11 @@ def _finish(path: Path) -> None:
         verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
             raise StorageError(f"{path} was written damaged ({verdict}); check the disk, then run again")
+    # The header counts transactions, and how many GDAL needs depends on the clock. SQLite asks only that both counters agree.
+    with path.open("r+b") as stream:
+        for counter in (_CHANGE_COUNTER, _VERSION_VALID_FOR):
+            stream.seek(counter)
+            stream.write((1).to_bytes(4, "big"))
 
 
 def _checked_cells(cells: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

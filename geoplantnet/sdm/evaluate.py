@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,9 +17,9 @@ class Skill:
     """Scores of one model on one set of plots."""
 
     auc: float
-    """Mean area under the ROC curve over the scored species; NaN when none could be scored."""
+    """Mean area under the ROC curve over the scored species and folds; NaN when none could be scored."""
     species: int
-    """Species scored: at least `minimum` presences and as many absences among the plots."""
+    """Species scored: at least `minimum` presences and as many absences among a fold's plots."""
     ece: float
     """Expected calibration error, all plots and species pooled, 15 equal-width bins (Naeini et al. 2015)."""
     brier: float
@@ -52,14 +53,19 @@ def expected_calibration_error(p: Float, labels: npt.NDArray[np.uint8], *, bins:
     return float(np.abs(gap).sum() / flat.size)
 
 
-def skill(p: Float, labels: npt.NDArray[np.uint8], *, minimum: int = 5) -> Skill:
-    """Score probabilities (plots, species) against presences (plots, species)."""
-    auc = auc_per_species(p, labels, minimum=minimum)
-    scored = np.isfinite(auc)
+def skill(folds: Sequence[tuple[Float, npt.NDArray[np.uint8]]], *, minimum: int = 5) -> Skill:
+    """Score held-out folds, each probabilities and presences (plots, species).
+
+    AUC is taken inside each fold and averaged over all scored (fold, species): ranks of different folds' models are not
+    compared, which would punish even prevalence for being lower where a species is held out. The rest is pooled.
+    """
+    within = np.stack([auc_per_species(p, labels, minimum=minimum) for p, labels in folds])
+    scored = np.isfinite(within)
+    p, labels = (np.concatenate(parts) for parts in zip(*folds))
     observed = float(labels.sum())
     return Skill(
-        auc=float(auc[scored].mean()) if scored.any() else float("nan"),
-        species=int(scored.sum()),
+        auc=float(within[scored].mean()) if scored.any() else float("nan"),
+        species=int(scored.any(axis=0).sum()),
         ece=expected_calibration_error(p, labels),
         brier=float(((p - labels) ** 2).mean()) if labels.size else float("nan"),
         richness_bias=(float(p.sum()) - observed) / observed if observed else float("nan"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from distributed import LocalCluster
 from rich.console import Console
 
 from geoplantnet.storage import files_of, sha256
+from pipelines.cli import main
 from pipelines.context import Run
 from pipelines.flow import WORKER_ENVIRONMENT
 from pipelines.progress import Reporter
@@ -141,3 +143,35 @@ def product_bytes(store: Path) -> dict[str, str]:
 def opened(reference: Reference) -> Run:
     """The reference as a Run."""
     return Run.open(reference.recipe, store=reference.store)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command line in this process: cli("run", recipe, "--store", store)."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def call(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["geoplantnet", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return call

@@ -122,7 +122,12 @@ def _commit(temporary: Path, final: Path) -> None:
         aside = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-old"
         if final.exists():
             final.rename(aside)
-        temporary.rename(final)
+        try:
+            temporary.rename(final)
+        except OSError:
+            if aside.exists():
+                aside.rename(final)
+            raise
         _remove(aside)
     _sync_folder(final.parent)
 

@@ -50,6 +50,17 @@ def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] |
     return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()))
 
 
+def _run_and_summarise(run: Run) -> None:
+    """Every stage, then the account of it, also when some tiles failed."""
+    pipeline, reporter = _pipeline(), Reporter()
+    try:
+        done = pipeline.run_stages(run, list(pipeline.STAGES), reporter)
+    except pipeline.SomeTilesFailed as partial:
+        pipeline.summarise(run, partial.done, reporter)
+        raise
+    pipeline.summarise(run, done, reporter)
+
+
 def _stage_command(name: str, title: str) -> None:
     """A verb that carries out one stage."""
 
@@ -90,8 +101,7 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 def run_all(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None, tile: TilesOption = None) -> None:
     """Carry out every stage that is not up to date, and say what came of it."""
     run = _open(recipe, data, store, tile)
-    done = _pipeline().run_stages(run, list(_pipeline().STAGES), reporter := Reporter())
-    _pipeline().summarise(run, done, reporter)
+    _run_and_summarise(run)
 
 
 @app.command()
@@ -103,8 +113,7 @@ def demo(
 ) -> None:
     """Map virtual species on the real relief around the Aletsch glacier, then serve the map. Needs no download."""
     run = _open("demo", None, store, None)
-    done = _pipeline().run_stages(run, list(_pipeline().STAGES), reporter := Reporter())
-    _pipeline().summarise(run, done, reporter)
+    _run_and_summarise(run)
     if serve_map:
         _serve(run.store, host, port)
 

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
@@ -107,7 +107,12 @@ class Flow:
                 blocked.append((key, missing))
                 continue
             mark = fingerprint(
-                geoplantnet.__version__, stage.name, key, stage.settings(self.run, key), [r.content for _, _, r in upstream if r]
+                geoplantnet.__version__,
+                asdict(self.run.grid),
+                stage.name,
+                key,
+                stage.settings(self.run, key),
+                [r.content for _, _, r in upstream if r],
             )
             if self.ledger.is_done(stage.name, key, mark):
                 skipped += 1

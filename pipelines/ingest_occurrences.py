@@ -78,11 +78,13 @@ def _read(run: Run, section: OccurrenceSection, position: int, backbone: Backbon
     raise AssertionError(section)
 
 
-def _bounds(run: Run) -> tuple[float, float, float, float] | None:
-    """The study area in the grid's CRS."""
+def _bounds(run: Run) -> tuple[float, float, float, float]:
+    """The study area in the grid's CRS, metres: the rectangle around the recipe's box in degrees, as far as the grid goes."""
+    grid = run.grid.bounds
     if run.recipe.quality.bounds is None:
-        return None
-    return Transformer.from_crs("EPSG:4326", run.grid.crs, always_xy=True).transform_bounds(*run.recipe.quality.bounds)
+        return grid
+    west, south, east, north = Transformer.from_crs("EPSG:4326", run.grid.crs, always_xy=True).transform_bounds(*run.recipe.quality.bounds)
+    return max(west, grid[0]), max(south, grid[1]), min(east, grid[2]), min(north, grid[3])
 
 
 def _species(run: Run, found: occ.OccurrenceSet, backbone: Backbone | None) -> SpeciesList:

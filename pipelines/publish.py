@@ -17,7 +17,7 @@ from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
 from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
-from geoplantnet.cubes import node_named, open_cube
+from geoplantnet.cubes import Modality, node_named, open_cube
 from geoplantnet.indicators import indicator
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
@@ -58,7 +58,11 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     item = write_item(
         run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
     )
-    return [path for path in (species, coverage, relief, item) if path], {"bytes": sum(p.size for p in products), "highest": highest}
+    return [path for path in (species, coverage, relief, item) if path], {
+        "bytes": sum(p.size for p in products),
+        "highest": highest,
+        "species": latent.species.hash,
+    }
 
 
 def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
@@ -109,16 +113,20 @@ def _coverage(run: Run, latent: LatentTile) -> Path:
 
 def _relief(run: Run, tile_id: str) -> Path | None:
     """Hillshade of the cube's elevation; None for a recipe without any."""
-    for m in run.modalities:
-        if "elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN:
-            elevation = node_named(open_cube(run.cube(tile_id)), m.name)["data"].sel(band="elevation").values
-            spare = m.halo - MARGIN
-            inner = elevation[spare : elevation.shape[0] - spare, spare : elevation.shape[1] - spare]
-            shade = hillshade(inner, run.grid.cell_size)[None]
-            return write_cog(
-                run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1"
-            )
-    return None
+    m = _relief_modality(run)
+    if m is None:
+        return None
+    elevation = node_named(open_cube(run.cube(tile_id)), m.name)["data"].sel(band="elevation").values
+    spare = m.halo - MARGIN
+    inner = elevation[spare : elevation.shape[0] - spare, spare : elevation.shape[1] - spare]
+    shade = hillshade(inner, run.grid.cell_size)[None]
+    return write_cog(run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1")
+
+
+def _relief_modality(run: Run) -> Modality | None:
+    """The modality a hillshade can be drawn from: elevation on the cells, with a margin."""
+    fits = (m for m in run.modalities if "elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN)
+    return next(fits, None)
 
 
 def layers_of(run: Run) -> list[Layer]:
@@ -146,7 +154,7 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    if any("elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN for m in run.modalities):
+    if _relief_modality(run):
         words = "Shaded relief, lit from the north-west: the ground under the other layers."
         layers.append(
             Layer(
@@ -162,7 +170,7 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    highest = [r.stats["highest"] for tile in run.tiles if (r := ledger.record("publish", tile))]
+    highest = [r.stats["highest"] for _, tile in catalog_needs(run, "catalog") if (r := ledger.record("publish", tile))]
     for k, taxon in enumerate(stored_species(run)):
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
         layers.append(
@@ -208,9 +216,10 @@ def catalog_settings(run: Run, key: str) -> object:
 
 
 def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
-    """Every tile that could be published."""
-    ledger = Ledger(run.store)
-    return [("publish", tile) for tile in run.tiles if ledger.record("publish", tile)] or [("publish", run.tiles[0])]
+    """Every tile published with today's species axis: band k of another axis would be another species."""
+    ledger, axis = Ledger(run.store), stored_species(run).hash
+    made = [(tile, ledger.record("publish", tile)) for tile in run.tiles]
+    return [("publish", tile) for tile, record in made if record and record.stats["species"] == axis] or [("publish", run.tiles[0])]
 
 
 def catalog_work(run: Run, key: str, inside: Inside) -> Made:

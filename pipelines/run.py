@@ -46,10 +46,18 @@ class TaskFailed(GeoPlantNetError):
         self.exit_code = failure.exit_code  # type: ignore[misc]
 
 
+class SomeTilesFailed(PartialResult):
+    """Some tiles failed; carries what was done all the same."""
+
+    def __init__(self, done: Done, message: str) -> None:
+        super().__init__(message)
+        self.done = done
+
+
 def run_stages(run: Run, names: Sequence[str], reporter: Reporter) -> Done:
     """Carry out stages in order. A failed tile is left out of what follows.
 
-    Raises PartialResult, after all that could be done was done, naming the tiles that failed; the failure itself when
+    Raises SomeTilesFailed, after all that could be done was done, naming the tiles that failed; the failure itself when
     nothing could go on after it (occurrences, training, every tile, the catalog).
     """
     done = Done()
@@ -61,8 +69,9 @@ def run_stages(run: Run, names: Sequence[str], reporter: Reporter) -> Done:
                 raise TaskFailed(outcome.failures[0])
     if done.failures:
         named = "; ".join(f"{f.key} ({f.stage}: {f.message})" for f in done.failures)
-        raise PartialResult(
-            f"{len(done.failures)} of {len(run.tiles)} tiles failed: {named}. Mend the cause and run again: what is done stays done"
+        raise SomeTilesFailed(
+            done,
+            f"{len(done.failures)} of {len(run.tiles)} tiles failed: {named}. Mend the cause and run again: what is done stays done",
         )
     return done
 

@@ -30,7 +30,7 @@ BACKGROUND_ID = "background"
 def settings(run: Run, key: str) -> object:
     """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
     r = run.recipe
-    learnt = [asdict(m) for m in run.model_modalities]
+    learnt = [[asdict(m), r.modalities[m.name].source.model_dump(mode="json")] for m in run.model_modalities]
     return [
         r.training.model_dump(mode="json"),
         r.validation.model_dump(mode="json"),

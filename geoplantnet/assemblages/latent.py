@@ -28,6 +28,7 @@ from geoplantnet.taxonomy.species_list import SpeciesList
 
 Float = npt.NDArray[np.float32]
 
+_ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias", "threshold")
 MEAN_ERROR = 0.002
 """Largest mean |dp| that int8 may cost."""
 TAIL_ERROR = 0.02
@@ -185,13 +186,16 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         root = zarr.open_group(str(path), mode="r")
         arrays = {name: np.asarray(array[...]) for name, array in root.arrays()}
         attributes = dict(root.attrs)
+        made_on = attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")
+        species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
+        tile_id = str(attributes.pop("tile"))
+        arrays = {name: arrays[name] for name in _ARRAYS}
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
-    if (attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")) != (grid.crs, grid.tile_size, grid.cell_size):
+    if made_on != (grid.crs, grid.tile_size, grid.cell_size):
         raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
-    species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
     return LatentTile(
-        tile=grid.tile(str(attributes.pop("tile"))),
+        tile=grid.tile(tile_id),
         z=arrays["z"],
         scale=arrays["scale"].astype(np.float32),
         valid=arrays["valid"].astype(bool),

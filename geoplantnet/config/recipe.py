@@ -112,7 +112,7 @@ class SpeciesSection(Section):
 
 class QualitySection(Section):
     bounds: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees (WGS 84): records outside are rejected and counted."""
+    """West, south, east, north in degrees (WGS 84): records outside the grid's rectangle around this box are rejected and counted."""
     maximum_uncertainty: float | None = Field(None, gt=0)
     """Largest coordinateUncertaintyInMeters accepted."""
 
@@ -189,10 +189,16 @@ class ModalitySection(Section):
 
 class StepSection(Section):
     name: str
-    epochs: int = Field(ge=0)
+    epochs: int = Field(ge=1)
     pa: float = Field(0.0, ge=0)
     po: float = Field(0.0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _learns_from_something(self) -> StepSection:
+        if self.pa + self.po == 0:
+            raise ValueError("a step needs `pa` or `po` above 0; otherwise it learns nothing")
+        return self
 
 
 class TrainingSection(Section):
@@ -288,10 +294,19 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Recipe:
+        if self.store == Path():
+            raise ValueError("`store` is empty; name a folder of its own for the products")
+        for name in self.modalities:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise ValueError(f"modality name {name!r}: use letters, digits and _, a letter first")
+        if len(set(self.indicators)) != len(self.indicators):
+            raise ValueError(f"indicators {list(self.indicators)} name one twice")
         kinds: list[str] = [*(o.kind for o in self.occurrences), *(m.source.kind for m in self.modalities.values())]
         virtual = [kind for kind in kinds if kind.startswith("virtual")]
         if virtual and self.world is None:
             raise ValueError(f"world: missing, but {virtual[0]} needs it; add a `world:` section")
+        if len({o.kind.startswith("virtual") for o in self.occurrences}) > 1:
+            raise ValueError("occurrences mix virtual and real records; use one kind in a recipe")
         if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
             raise ValueError("backbone: missing, but real occurrences need it; add a `backbone:` section (reference, synonyms)")
         for where, names in (

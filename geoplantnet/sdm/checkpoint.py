@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -33,7 +34,7 @@ def save(model: DeepSDM, folder: str | os.PathLike[str], **facts: object) -> Non
     }
     with write_beside(folder) as temporary:
         temporary.mkdir()
-        safetensors.torch.save_file(model.state_dict(), temporary / _WEIGHTS)
+        (temporary / _WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
         (temporary / _FACTS).write_text(json.dumps(description, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
 
@@ -43,10 +44,21 @@ def load(folder: str | os.PathLike[str]) -> tuple[DeepSDM, dict[str, object]]:
     try:
         d = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         weights = safetensors.torch.load_file(path / _WEIGHTS)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        model = _model(d)
+        facts = dict(d["facts"])
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelError(f"no readable checkpoint at {path} ({error}); train it with `geoplantnet train`") from error
-    model = DeepSDM(
-        modalities=_modalities(d["modalities"]),
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"the weights at {path} do not fit the model they lie beside: {error}") from error
+    return model.eval(), facts
+
+
+def _model(d: dict[str, Any]) -> DeepSDM:
+    """An untrained model from its description."""
+    return DeepSDM(
+        modalities=[Modality(**{**row, "bands": tuple(row["bands"])}) for row in d["modalities"]],
         grid=TileGrid(**{**d["grid"], "bounds": tuple(d["grid"]["bounds"])}),
         species=SpeciesList.from_dict(d["species"]),
         normalisation={
@@ -55,11 +67,6 @@ def load(folder: str | os.PathLike[str]) -> tuple[DeepSDM, dict[str, object]]:
         },
         architecture=Architecture(**d["architecture"]),
     )
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"the weights at {path} do not fit the model they lie beside: {error}") from error
-    return model.eval(), d["facts"]
 
 
 def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
@@ -70,7 +77,3 @@ def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
             raise ModelError(f"the model was trained with modality {m.name!r}, the recipe has {sorted(given)}; add it or train again")
         if given[m.name] != m:
             raise ModelError(f"modality {m.name!r} changed since the model was trained; train again with `geoplantnet train`")
-
-
-def _modalities(rows: list[dict[str, object]]) -> list[Modality]:
-    return [Modality(**{**row, "bands": tuple(row["bands"])}) for row in rows]  # type: ignore[arg-type]

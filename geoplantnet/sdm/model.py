@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,46 @@ class Normalisation:
     @classmethod
     def of(cls, values: npt.NDArray[np.float32]) -> Normalisation:
         """From training patches (n, time * band, y, x); a channel without data or spread gets mean 0, std 1."""
-        flat = values.transpose(1, 0, 2, 3).reshape(values.shape[1], -1).astype(np.float64)
-        known = np.isfinite(flat)
-        count = np.maximum(known.sum(axis=1), 1)
-        mean = np.where(known, flat, 0).sum(axis=1) / count
-        variance = (np.where(known, flat - mean[:, None], 0) ** 2).sum(axis=1) / count
-        std = np.sqrt(variance)
-        return cls(mean=mean.astype(np.float32), std=np.where(std > 1e-6, std, 1).astype(np.float32))
+        tally = Tally()
+        tally.add(values)
+        return tally.normalisation()
+
+
+class Tally:
+    """Sums of channels over patches that come a few at a time."""
+
+    def __init__(self) -> None:
+        self._sums: npt.NDArray[np.float64] | None = None
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Take in patches (n, channel, y, x); NaN counts as absent."""
+        known = np.isfinite(values)
+        filled = np.where(known, values, 0).astype(np.float64)
+        sums = np.stack([known.sum(axis=(0, 2, 3), dtype=np.float64), filled.sum(axis=(0, 2, 3)), (filled**2).sum(axis=(0, 2, 3))])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation of what was taken in."""
+        if self._sums is None:
+            raise ModelError("no training site to take centre and spread from")
+        count, total, squares = self._sums
+        mean = total / np.maximum(count, 1)
+        std = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0))
+        flat = std <= 1e-6 * np.maximum(np.abs(mean), 1)
+        return Normalisation(mean=mean.astype(np.float32), std=np.where(flat, 1, std).astype(np.float32))
+
+
+@contextmanager
+def repeatable(threads: int = 1) -> Iterator[None]:
+    """A fixed number of CPU threads and deterministic kernels: last bits depend on both. What was set before is put back."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 class DeepSDM(nn.Module):

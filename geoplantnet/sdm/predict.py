@@ -13,7 +13,7 @@ from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
 from geoplantnet.cubes.patches import Patch, tile_patch
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
-from geoplantnet.sdm.model import DeepSDM
+from geoplantnet.sdm.model import DeepSDM, repeatable
 
 Float = npt.NDArray[np.float32]
 
@@ -21,14 +21,14 @@ Float = npt.NDArray[np.float32]
 def predict_tile(model: DeepSDM, tile: MetaTile, cube: Path, *, rows_per_strip: int = 50) -> tuple[Float, npt.NDArray[np.bool_]]:
     """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube.
 
-    Equal to predicting every cell from its own patch. Memory is bounded by the strip, not by the tile.
+    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). Memory is bounded by the strip, not by the tile.
     Raises NoDataError when no modality the model knows holds anything over the tile.
     """
     patches = {m.name: tile_patch(cube, m, tile) for m in model.modalities}
     side = tile.grid.cells_per_side
     z = np.empty((side, side, model.architecture.latent), np.float32)
     valid = np.empty((side, side), bool)
-    with torch.inference_mode():
+    with repeatable(), torch.inference_mode():
         for rows in _strips(side, rows_per_strip):
             part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in model.modalities}
             latent, present = model.latent(part)

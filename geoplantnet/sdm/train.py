@@ -15,7 +15,7 @@ from geoplantnet.cubes.patches import PatchReader
 from geoplantnet.errors import InputError
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.sdm.losses import deep_maxent, presence_absence
-from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
+from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation, Tally, repeatable
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 Integers = npt.NDArray[np.int64]
@@ -84,12 +84,27 @@ def train(
 
     Raises InputError when no presence-absence plot is among the rows (nothing could be calibrated).
     """
-    torch.set_num_threads(plan.threads)
-    torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
     plots, records = rows[data.presence_absence[rows]], rows[~data.presence_absence[rows]]
     if not plots.size:
         raise InputError("no presence-absence plots to train on: presence-only records alone cannot give probabilities; add a survey")
+    with repeatable(plan.threads):
+        return _fit(data, rows, plots, records, modalities, grid, species, architecture, plan, progress)
+
+
+def _fit(
+    data: TrainingData,
+    rows: Integers,
+    plots: Integers,
+    records: Integers,
+    modalities: Sequence[Modality],
+    grid: TileGrid,
+    species: SpeciesList,
+    architecture: Architecture,
+    plan: TrainingPlan,
+    progress: Progress,
+) -> DeepSDM:
+    torch.manual_seed(plan.seed)
+    rng = np.random.default_rng(plan.seed)
     model = DeepSDM(
         modalities=modalities,
         grid=grid,
@@ -101,7 +116,10 @@ def train(
         found = np.asarray(data.labels[plots].sum(axis=0)).ravel()
         prevalence = (found + 0.5) / (plots.size + 1)
         model.bias.copy_(torch.from_numpy(np.log(prevalence / (1 - prevalence)).astype(np.float32)))
-    lengths = [_length(step, plots.size, records.size, plan.batch) for step in plan.steps]
+    seen = int((data.group[records] != BACKGROUND).sum())
+    lengths = [_length(step, plots.size, seen, plan.batch) for step in plan.steps]
+    if not sum(lengths):
+        raise InputError("no training step has anything to learn from; give a step epochs and records of its kind")
     done, total = 0, sum(lengths)
     for step, length in zip(plan.steps, lengths):
         if not length:
@@ -133,7 +151,7 @@ def train(
 def predict_sites(model: DeepSDM, patches: PatchReader, rows: Integers, *, batch: int = 256) -> npt.NDArray[np.float32]:
     """Probabilities (len(rows), species) at the sites at positions `rows`."""
     out = np.empty((rows.size, len(model.species)), np.float32)
-    with torch.inference_mode():
+    with repeatable(), torch.inference_mode():
         for start in range(0, rows.size, batch):
             out[start : start + batch] = torch.sigmoid(model(patches.read(rows[start : start + batch]))).numpy()
     return out
@@ -162,7 +180,7 @@ def _group_batches(rows: Integers, group: Integers, size: int, rng: np.random.Ge
         while True:
             yield rows[:0]
     streams = [_batches(members, size, own) for members in groups]
-    beside = _batches(background, round(size * BACKGROUND_SHARE), own)
+    beside = _batches(background, max(1, round(size * BACKGROUND_SHARE)), own)
     chance = np.array([members.size for members in groups]) / sum(members.size for members in groups)
     while True:
         yield np.concatenate([next(streams[own.choice(len(groups), p=chance)]), next(beside)])
@@ -176,5 +194,10 @@ def _modality_dropout(n: int, modalities: int, chance: float, rng: np.random.Gen
 
 
 def _normalisation(patches: PatchReader, modalities: Sequence[Modality], rows: Integers) -> dict[str, Normalisation]:
-    read = patches.read(np.sort(rows))
-    return {m.name: Normalisation.of(read[m.name].values) for m in modalities}
+    """Centre and spread over some sites, read a few at a time: patches of imagery are large."""
+    ordered = np.sort(rows)
+    tallies = {m.name: Tally() for m in modalities}
+    for start in range(0, ordered.size, 32):
+        for name, patch in patches.read(ordered[start : start + 32]).items():
+            tallies[name].add(patch.values)
+    return {name: tally.normalisation() for name, tally in tallies.items()}

@@ -47,13 +47,14 @@ class Run:
                 raise UnknownTile(f"{tile_id!r} is none of the {len(ids)} tiles of {file}.{did_you_mean(tile_id, ids)}")
         _check_indicators(read, file)
         modalities = tuple(_modality(name, read, file, grid) for name in read.modalities)
+        _check_cellwise(read, modalities, grid, file)
         return cls(
             recipe=read,
             grid=grid,
             tiles=tuple(ids),
             chosen=tuple(dict.fromkeys(tiles)) or tuple(ids),
             modalities=modalities,
-            store=read.store,
+            store=read.store.resolve(),
         )
 
     @property
@@ -111,3 +112,13 @@ def _check_indicators(recipe: Recipe, file: Path) -> None:
             indicator(name)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: indicators: {error}") from error
+
+
+def _check_cellwise(recipe: Recipe, modalities: tuple[Modality, ...], grid: TileGrid, file: Path) -> None:
+    """Measured values and shares that cannot hold plants belong to single cells; refuse them of any other modality."""
+    cellwise = {m.name for m in modalities if m.window == 1 and m.resolution == grid.cell_size}
+    for where, names in (("training.measured", recipe.training.measured), ("map.unavailable", recipe.map.unavailable)):
+        for name in names:
+            if name not in cellwise:
+                known = ", ".join(sorted(cellwise)) or "none here"
+                raise ConfigurationError(f"{file}: {where}: {name!r} is not on the cells with a window of 1; those that are: {known}")

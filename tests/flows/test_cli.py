@@ -1,0 +1,142 @@
+"""The command line: verbs, what they print, and how they end. Never a traceback."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.ledger import Ledger
+from pipelines.run import STAGES
+
+ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
+VERBS = ["grid", "occurrences", "cubes", "train", "map", "indicators", "publish", "run", "demo", "serve", "status", "verify"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(cli, verb):
+    """--help ends with 0 and tells what the verb does."""
+    ended = cli(verb, "--help")
+    assert ended.code == 0 and verb in ended.out and "--help" in ended.out
+
+
+def test_help_lists_every_verb_and_version_is_one_line(cli):
+    """What a newcomer types first."""
+    assert all(verb in cli("--help").out for verb in VERBS)
+    ended = cli("--version")
+    assert ended.code == 0 and ended.out.startswith("geoplantnet ") and len(ended.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "demo", "--no-such"], ["serve", "demo", "--port", "99999"], ["verify", "demo", "extra"]])
+def test_a_wrong_call_ends_with_2(cli, arguments):
+    """Unknown verbs, options and values, missing arguments."""
+    ended = cli(*arguments)
+    assert ended.code == 2 and "Traceback" not in ended.text and ended.err
+
+
+def test_grid_lists_tiles_bounds_and_what_was_made(cli, reference, tmp_path):
+    """Before and after a run."""
+    empty = cli("grid", reference.recipe, "--store", tmp_path)
+    assert empty.code == 0 and all(tile in empty.out for tile in (ONE, TWO, THREE)) and "4100000" in empty.out and "publish" not in empty.out
+    assert "cubes, map, indicators, publish" in cli("grid", reference.recipe, "--store", reference.store).out
+
+
+def test_status_counts_and_names_failures(cli, reference, store):
+    """A line a stage; a failure with its reason."""
+    whole = cli("status", reference.recipe, "--store", store)
+    assert whole.code == 0 and all(stage in whole.out for stage in STAGES)
+    Ledger(store).forget("map", TWO)
+    (store / "ledger" / "map" / f"{TWO}.failed").write_text(
+        f'{{"stage": "map", "key": "{TWO}", "kind": "NoDataError", "message": "nothing [here]", "exit_code": 4}}'
+    )
+    assert f"map {TWO}: NoDataError: nothing [here]" in cli("status", reference.recipe, "--store", store).out
+
+
+def test_a_run_that_is_up_to_date_says_so(cli, reference, store):
+    """Exit 0, whatever the verb."""
+    ended = cli("run", reference.recipe, "--store", store)
+    assert ended.code == 0 and "Nothing to do" in ended.out
+    for verb in ("occurrences", "cubes", "train", "map", "indicators", "publish"):
+        ended = cli(verb, reference.recipe, "--store", store)
+        assert ended.code == 0 and f"{verb}: nothing to do, up to date in" in ended.out
+
+
+def test_one_verb_makes_what_is_missing(cli, reference, store, products):
+    """Lines of progress where there is no terminal."""
+    shutil.rmtree(store / "latent")
+    ended = cli("map", reference.recipe, "--store", store, "--tile", ONE, "--tile", TWO)
+    assert ended.code == 0 and "map          2/2" in ended.out
+    assert cli("map", reference.recipe, "--store", store).code == 0 and products(store) == reference.bytes_of
+
+
+def test_verify_tells_the_count_or_the_damage(cli, reference, store, products):
+    """Exit 0 when all is as recorded; 6 and each damaged asset by name otherwise; --drop lets the next run mend it."""
+    whole = cli("verify", reference.recipe, "--store", store)
+    assert whole.code == 0 and "assets verified, all as recorded" in whole.out
+    for name in (f"tiles/{ONE}/shannon.tif", "catalog.json"):
+        (store / name).write_bytes((store / name).read_bytes()[:-1] + b"?")
+    damaged = cli("verify", reference.recipe, "--store", store)
+    assert damaged.code == 6 and "IntegrityError" in damaged.err and "2 damaged" in damaged.err and "add --drop" in damaged.err
+    assert f"indicators {ONE}: tiles/{ONE}/shannon.tif differs from its recorded SHA-256" in damaged.out
+    assert "catalog catalog: catalog.json differs" in damaged.out
+    assert "makes them again" in cli("verify", reference.recipe, "--store", store, "--drop").err
+    assert cli("run", reference.recipe, "--store", store).code == 0
+    assert cli("verify", reference.recipe, "--store", store).code == 0 and products(store) == reference.bytes_of
+
+
+def test_verify_of_nothing_is_an_error(cli, reference, tmp_path):
+    """An empty store is not a sound one."""
+    ended = cli("verify", reference.recipe, "--store", tmp_path / "empty")
+    assert ended.code == 6 and "holds no products; make them with" in ended.err
+
+
+def test_a_faulty_recipe_ends_with_3(cli, write_recipe, tmp_path):
+    """Each fault a line, before any worker is started; a misspelt indicator too."""
+    ended = cli("run", write_recipe({"indicators": ["richnes"]}), "--store", tmp_path)
+    assert ended.code == 3 and "ConfigurationError: " in ended.err and "Did you mean 'richness'" in ended.err and "Traceback" not in ended.text
+    ended = cli("run", "dmo", "--store", tmp_path)
+    assert ended.code == 3 and "Did you mean 'demo'?" in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unusable_input_ends_with_4(cli, write_recipe, reference, tmp_path):
+    """A tile that is none of the recipe's, a stage before its upstream, more plots per species than there are."""
+    ended = cli("map", reference.recipe, "--store", tmp_path / "a", "--tile", "5kmE4100N260")
+    assert ended.code == 4 and "Did you mean" in ended.err
+    ended = cli("map", reference.recipe, "--store", tmp_path / "a")
+    assert ended.code == 4 and "run `geoplantnet train` first" in ended.err
+    ended = cli("occurrences", write_recipe({"species.minimum_plots": 1000}), "--store", tmp_path / "b")
+    assert ended.code == 4 and "lower species.minimum_plots" in ended.err and "Traceback" not in ended.text
+
+
+def test_a_store_that_cannot_be_one_ends_with_6(cli, reference, tmp_path):
+    """A file in the place of the folder."""
+    (tmp_path / "store").write_text("a file")
+    ended = cli("run", reference.recipe, "--store", tmp_path / "store")
+    assert ended.code == 6 and "choose another with --store" in ended.err and "Traceback" not in ended.text
+
+
+def test_a_held_store_ends_with_75(cli, reference, store):
+    """Nothing is wrong: try again. Looking is allowed meanwhile."""
+    with Ledger(store).locked():
+        ended = cli("run", reference.recipe, "--store", store)
+        assert ended.code == 75 and "TryAgain" in ended.err and "another run holds" in ended.err
+        assert cli("verify", reference.recipe, "--store", store, "--drop").code == 75
+        assert cli("status", reference.recipe, "--store", store).code == 0
+        assert cli("verify", reference.recipe, "--store", store).code == 0
+
+
+def test_ctrl_c_while_nothing_runs_ends_with_130(reference, tmp_path):
+    """The map server, or a run that has not begun: no traceback."""
+    code = "import os, signal, pipelines.cli as c; c.Run.open = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT); c.main()"
+    ended = subprocess.run([sys.executable, "-c", code, "status", str(reference.recipe)], capture_output=True, text=True, check=False)
+    assert ended.returncode in (130, -signal.SIGINT) and "Traceback" not in ended.stderr
+
+
+def test_the_map_server_of_an_empty_store_says_what_to_do(cli, reference, tmp_path):
+    """There is nothing to serve yet."""
+    ended = cli("serve", reference.recipe, "--store", tmp_path / "empty", "--port", "0")
+    assert ended.code == 6 and "nothing is published" in ended.err and "Traceback" not in ended.text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
+from geoplantnet.errors import StorageError
 from geoplantnet.storage import write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList
 from pipelines.context import Run
@@ -20,11 +22,18 @@ def store_species(run: Run, species: SpeciesList, traits: pd.DataFrame) -> None:
         traits.reindex([t.taxon_id for t in species]).to_csv(path, index_label="taxonID", lineterminator="\n")
 
 
+def _stored(run: Run, name: str) -> Path:
+    path = run.occurrences / name
+    if not path.is_file():
+        raise StorageError(f"{path} is not there; make it with `geoplantnet occurrences`")
+    return path
+
+
 def stored_species(run: Run) -> SpeciesList:
-    """The species axis of the run."""
-    return SpeciesList.from_dict(json.loads((run.occurrences / SPECIES).read_text(encoding="utf-8")))
+    """The species axis of the run. Raises StorageError when it is not there."""
+    return SpeciesList.from_dict(json.loads(_stored(run, SPECIES).read_text(encoding="utf-8")))
 
 
 def stored_traits(run: Run) -> pd.DataFrame:
-    """Traits of the species axis, in its order, indexed by taxonID; unknown is NaN."""
-    return pd.read_csv(run.occurrences / TRAITS, index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)
+    """Traits of the species axis, in its order, indexed by taxonID; unknown is NaN. Raises StorageError when they are not there."""
+    return pd.read_csv(_stored(run, TRAITS), index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)

@@ -75,7 +75,11 @@ def test_shipped_recipes_open(recipe, monkeypatch, tmp_path):
         # a word that is none of the allowed ones
         ("world.relief", "fractual", "world.relief: 'fractual' is none of aletsch, fractal. Did you mean 'fractal'?"),
         ("validation.held_out", "some", "validation.held_out: 'some' is none of one, all."),
-        ("occurrences.0.kind", "virtual-plot", "occurrences.0.kind: 'virtual-plot' is none of virtual-plots, .* Did you mean 'virtual-plots'"),
+        (
+            "occurrences.0.kind",
+            "virtual-plot",
+            "occurrences.0.kind: 'virtual-plot' is none of virtual-plots, .* Did you mean 'virtual-plots'",
+        ),
         ("modalities.climate.source.kind", "virtual-climat", "modalities.climate.source.kind: .* Did you mean 'virtual-climate'"),
         ("occurrences.0.kind", 5, "occurrences.0.kind: '5' is none of virtual-plots,"),
         ("occurrences.0.kind", GONE, "occurrences.0.kind: missing; add one of virtual-plots,"),
@@ -118,15 +122,31 @@ def test_shipped_recipes_open(recipe, monkeypatch, tmp_path):
         ("grid.tiles", ["Bern"], "grid.tiles: 'Bern' is no meta-tile id; write it like"),
         ("grid.tiles", ["5kmE4100N2600"] * 2, "grid.tiles: '5kmE4100N2600' stands twice"),
         ("grid.tiles", [], "grid.tiles: no tile is named"),
-        ("modalities.climate.definition", "climate_month", "modalities.climate.definition: no definition 'climate_month'; .* Did you mean 'climate_monthly'?"),
+        (
+            "modalities.climate.definition",
+            "climate_month",
+            "modalities.climate.definition: no definition 'climate_month'; .* Did you mean 'climate_monthly'?",
+        ),
         ("indicators", ["richnes"], "indicators: 'richnes' is no indicator; there are .* Did you mean 'richness'"),
         ("map.require_any", ["terain"], "map.require_any: 'terain' is none of the modalities .* Did you mean 'terrain'?"),
         ("map.unavailable", {"terain": ["x"]}, "map.unavailable: 'terain' is none of the modalities .* Did you mean 'terrain'?"),
         ("map.unavailable", {"terrain": ["slop"]}, "map.unavailable.terrain: 'slop' is none of its bands .* Did you mean 'slope'?"),
         ("training.measured", ["soil"], "training.measured: 'soil' is none of the modalities"),
-        ("occurrences", [{"kind": "darwin-core", "file": "x.csv"}], "backbone: missing, but real occurrences need it; add a `backbone:` section"),
-        ("occurrences", [{"kind": "darwin-core", "file": "{data}/x.csv"}], r"'\{data\}/x.csv' needs `data:` in the recipe, --data, or the environment"),
-        ("modalities.extra", {"definition": "terrain", "source": {"kind": "raster", "path": "a.tif"}}, "modalities.extra.source.bands: missing; add it"),
+        (
+            "occurrences",
+            [{"kind": "darwin-core", "file": "x.csv"}],
+            "backbone: missing, but real occurrences need it; add a `backbone:` section",
+        ),
+        (
+            "occurrences",
+            [{"kind": "darwin-core", "file": "{data}/x.csv"}],
+            r"'\{data\}/x.csv' needs `data:` in the recipe, --data, or the environment",
+        ),
+        (
+            "modalities.extra",
+            {"definition": "terrain", "source": {"kind": "raster", "path": "a.tif"}},
+            "modalities.extra.source.bands: missing; add it",
+        ),
     ],
 )
 def test_a_fault_names_key_value_allowed_and_nearest_spelling(tmp_path, key, value, said):

@@ -32,7 +32,9 @@ def with_records(write_recipe, tmp_path):
     pd.DataFrame({"plot": plots, **at, "hoehe": 900, "elev": 900.0, "slp": 5.0}).to_parquet(tmp_path / "ws_sites.parquet")
     pd.DataFrame({"plot": plots, "species": "B.Abies.alba.", "value": 2.0}).to_parquet(tmp_path / "ws500_long.parquet")
     flags = dict.fromkeys(("tree", "woody", "eu_habitats_directive", "eu_ias_union_concern"), 0)
-    reference = pd.DataFrame({"species": ["Abies alba", "Fagus sylvatica"], "genus": ["Abies", "Fagus"], "family": ["Pinaceae", "Fagaceae"], **flags})
+    reference = pd.DataFrame(
+        {"species": ["Abies alba", "Fagus sylvatica"], "genus": ["Abies", "Fagus"], "family": ["Pinaceae", "Fagaceae"], **flags}
+    )
     reference.assign(daisie_status="", common_name_en="", aoo_trees=1.0).to_csv(tmp_path / "reference.csv", index=False)
     (tmp_path / "synonyms.csv").write_text("synonym,accepted\nAbies pectinata,Abies alba\n")
 

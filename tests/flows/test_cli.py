@@ -30,7 +30,9 @@ def test_help_lists_every_verb_and_version_is_one_line(cli):
     assert ended.code == 0 and ended.out.startswith("geoplantnet ") and len(ended.out.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "demo", "--no-such"], ["serve", "demo", "--port", "99999"], ["verify", "demo", "extra"]])
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["run"], ["run", "demo", "--no-such"], ["serve", "demo", "--port", "99999"], ["verify", "demo", "extra"]]
+)
 def test_a_wrong_call_ends_with_2(cli, arguments):
     """Unknown verbs, options and values, missing arguments."""
     ended = cli(*arguments)
@@ -40,7 +42,9 @@ def test_a_wrong_call_ends_with_2(cli, arguments):
 def test_grid_lists_tiles_bounds_and_what_was_made(cli, reference, tmp_path):
     """Before and after a run."""
     empty = cli("grid", reference.recipe, "--store", tmp_path)
-    assert empty.code == 0 and all(tile in empty.out for tile in (ONE, TWO, THREE)) and "4100000" in empty.out and "publish" not in empty.out
+    assert (
+        empty.code == 0 and all(tile in empty.out for tile in (ONE, TWO, THREE)) and "4100000" in empty.out and "publish" not in empty.out
+    )
     assert "cubes, map, indicators, publish" in cli("grid", reference.recipe, "--store", reference.store).out
 
 
@@ -96,7 +100,9 @@ def test_verify_of_nothing_is_an_error(cli, reference, tmp_path):
 def test_a_faulty_recipe_ends_with_3(cli, write_recipe, tmp_path):
     """Each fault a line, before any worker is started; a misspelt indicator too."""
     ended = cli("run", write_recipe({"indicators": ["richnes"]}), "--store", tmp_path)
-    assert ended.code == 3 and "ConfigurationError: " in ended.err and "Did you mean 'richness'" in ended.err and "Traceback" not in ended.text
+    assert (
+        ended.code == 3 and "ConfigurationError: " in ended.err and "Did you mean 'richness'" in ended.err and "Traceback" not in ended.text
+    )
     ended = cli("run", "dmo", "--store", tmp_path)
     assert ended.code == 3 and "Did you mean 'demo'?" in ended.err
     assert not list(tmp_path.iterdir())

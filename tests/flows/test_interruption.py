@@ -24,7 +24,12 @@ def start(recipe, store, **options) -> subprocess.Popen[str]:
     """The command line in a process group of its own."""
     return subprocess.Popen(
         [*COMMAND, str(recipe), "--store", str(store)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), start_new_session=True, **options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+        **options,
     )
 
 
@@ -59,7 +64,11 @@ def small_disk(tmp_path):
     mounted = []
 
     def sized(megabytes: int) -> Path:
-        change = ["-o", f"remount,size={megabytes}m", str(place)] if mounted else ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+        change = (
+            ["-o", f"remount,size={megabytes}m", str(place)]
+            if mounted
+            else ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+        )
         done = subprocess.run(["mount", *change], capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"mounting a tmpfs is not allowed here: {done.stderr.strip()}")
@@ -97,7 +106,10 @@ def test_a_limit_on_file_size_is_a_typed_error_too(reference, write_recipe, run_
     recipe, store = write_recipe(cluster={"workers": 1}), tmp_path / "store"
     ended = subprocess.run(
         [sys.executable, "-c", LIMITED, "120000", "run", str(recipe), "--store", str(store)],
-        capture_output=True, text=True, env=environment(), check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
     )
     assert ended.returncode == 6 and "StorageError" in ended.stderr and "Traceback" not in ended.stdout + ended.stderr, ended
     assert Ledger(store).damage() == [] and not temporaries(store)

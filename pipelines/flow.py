@@ -30,6 +30,8 @@ Made = tuple[list[Path], dict[str, Any]]
 """What a task hands back: the assets it committed, and a few facts for the ledger."""
 Inside = Callable[[int, int, str], None]
 TOPIC = "geoplantnet"
+WITHOUT_WORKERS = "120s"
+"""How long a task waits for a worker when all have gone and none comes back; then it has failed."""
 PATIENCE = 20.0
 """Seconds to wait for a scheduler to answer."""
 WORKER_ENVIRONMENT = {
@@ -201,7 +203,11 @@ class Flow:
                     f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler"
                 ) from error
         self._scratch = tempfile.TemporaryDirectory(prefix="geoplantnet-")
-        settings = {"distributed.worker.daemon": True, "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}
+        settings = {
+            "distributed.worker.daemon": True,
+            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+            "distributed.scheduler.no-workers-timeout": WITHOUT_WORKERS,
+        }
         with _signals_stay_here(), dask.config.set(settings):
             self._cluster = LocalCluster(
                 n_workers=section.workers,

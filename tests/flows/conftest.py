@@ -160,7 +160,7 @@ class Ended:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """The command line in this process: cli("run", recipe, "--store", store)."""
+    """Run the command line in this process."""
     monkeypatch.setenv("COLUMNS", "250")
 
     def call(*arguments: object) -> Ended:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
+from rich.console import Console
 
 from geoplantnet.catalog.catalog import open_catalog
 from geoplantnet.errors import InputError, PartialResult, StorageError, TryAgain
@@ -21,6 +22,7 @@ from pipelines import ledger as ledger_module
 from pipelines.context import Run
 from pipelines.flow import Flow, Stage
 from pipelines.ledger import Ledger
+from pipelines.progress import Reporter
 from pipelines.run import TaskFailed
 
 ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
@@ -153,11 +155,7 @@ def test_an_all_nodata_tile_is_named_and_the_others_complete(write_recipe, run_r
     assert [tile.id for tile in open_catalog(tmp_path / "store").tiles] == ["5kmE4185N2600", "5kmE4190N2600"]
 
 
-def a_flow(run, stage, reporter=None):
-    from rich.console import Console
-
-    from pipelines.progress import Reporter
-
+def a_flow(run, stage):
     with Flow(run, Reporter(Console(quiet=True))) as flow:
         return flow.carry_out(stage)
 
@@ -193,6 +191,17 @@ def test_a_worker_killed_once_costs_nothing_but_time(reference, write_recipe, tm
 
     outcome = a_flow(Run.open(write_recipe(cluster={"workers": 1}), store=tmp_path), a_stage(work))
     assert len(outcome.done) == 3 and not outcome.failures
+
+
+def test_workers_that_never_come_back_fail_the_tasks(reference, write_recipe, tmp_path, monkeypatch):
+    """A run without workers ends and names its tiles; it does not wait for ever."""
+    monkeypatch.setattr(flow_module, "WITHOUT_WORKERS", "1s")
+    run = Run.open(write_recipe(cluster={"workers": 1}), store=tmp_path)
+    with Flow(run, Reporter(Console(quiet=True))) as flow:
+        flow._connect()
+        flow._cluster.scale(0)
+        outcome = flow.carry_out(a_stage(lambda run, key, inside: ([], {})))
+    assert len(outcome.failures) == 3 and "worker" in outcome.failures[0].message
 
 
 def test_a_full_store_ends_the_stage_at_once(reference, tmp_path):
@@ -232,7 +241,7 @@ def test_a_run_waits_for_the_last_tasks_of_a_killed_one(store, monkeypatch):
 def test_a_scheduler_that_does_not_answer_is_a_typed_error(write_recipe, run_recipe, tmp_path, monkeypatch):
     """InputError that names the address."""
     monkeypatch.setattr(flow_module, "PATIENCE", 1)
-    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9") as error:
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9") as error:
         run_recipe(write_recipe(cluster={"scheduler": "tcp://127.0.0.1:9"}), tmp_path / "store")
     assert error.value.exit_code == 4
 

@@ -58,7 +58,7 @@ def test_a_signal_drains_ends_with_130_and_a_rerun_completes(reference, write_re
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own, to be filled: small_disk(megabytes) mounts it, or makes it larger."""
+    """A file system of its own, to be filled. A call with its size in megabytes mounts it, or makes it larger."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = []

@@ -170,7 +170,10 @@ def test_three_hundred_species_on_two_threads_repeat_to_the_bit():
     plan = TrainingPlan(steps=(Step(name="pa", epochs=3, pa=1.0),), batch=32, threads=2, seed=0)
     architecture = Architecture(width=16, latent=128)
     before = torch.get_num_threads()
-    a, b = (train(data, rows=np.arange(80), modalities=[HEIGHT], grid=GRID, species=many, architecture=architecture, plan=plan) for _ in range(2))
+    a, b = (
+        train(data, rows=np.arange(80), modalities=[HEIGHT], grid=GRID, species=many, architecture=architecture, plan=plan)
+        for _ in range(2)
+    )
     assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
     assert torch.get_num_threads() == before and not torch.are_deterministic_algorithms_enabled()
 
@@ -181,6 +184,8 @@ def test_steps_without_records_are_skipped_and_none_at_all_is_an_error():
     nobody = TrainingData(patches=data.patches, labels=data.labels, presence_absence=data.presence_absence, group=np.full(60, BACKGROUND))
     fit(nobody, np.arange(60), epochs=1)
     plan = TrainingPlan(steps=(Step(name="both", epochs=1, pa=1.0, po=1.0),), batch=2, threads=1)
-    train(data, rows=np.arange(20), modalities=[HEIGHT], grid=GRID, species=SPECIES, architecture=Architecture(width=8, latent=8), plan=plan)
+    train(
+        data, rows=np.arange(20), modalities=[HEIGHT], grid=GRID, species=SPECIES, architecture=Architecture(width=8, latent=8), plan=plan
+    )
     with pytest.raises(InputError, match="learn from"):
         fit(nobody, np.arange(60), steps=(Step(name="po", epochs=3, po=1.0),))

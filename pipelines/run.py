@@ -39,11 +39,16 @@ class Done:
 
 
 class TaskFailed(GeoPlantNetError):
-    """A task the rest depends on failed; carries that task's own exit code."""
+    """A task the rest depends on failed; carries that task's own kind and exit code."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.stage} {failure.key}: {failure.message}")
+        self.failure = failure
         self.exit_code = failure.exit_code  # type: ignore[misc]
+
+    @property
+    def kind(self) -> str:
+        return self.failure.kind
 
 
 class SomeTilesFailed(PartialResult):

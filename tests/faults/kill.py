@@ -28,7 +28,7 @@ from pipelines.ledger import Ledger
 from pipelines.run import STAGES
 
 ROOT = Path(__file__).parents[2]
-WAITING = "import sys; from pipelines.cli import main; sys.stdin.readline(); main()"
+WAITING = "import sys, pipelines.run; from pipelines.cli import main; print('ready', flush=True); sys.stdin.readline(); main()"
 TIMINGS = ("seconds", "seal")
 
 
@@ -36,14 +36,16 @@ def start(recipe: str, store: Path, log: Path) -> subprocess.Popen[str]:
     """A run that has imported everything and waits for a line on its standard input."""
     command = [sys.executable, "-c", WAITING, "run", recipe, "--store", str(store)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with log.open("a") as stream:
+    with log.open("w") as stream:
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=stream, stderr=stream, text=True, env=environment, start_new_session=True
         )
 
 
-def go(run: subprocess.Popen[str]) -> None:
-    """Let a waiting run begin."""
+def go(run: subprocess.Popen[str], log: Path) -> None:
+    """Let a waiting run begin, as soon as it waits."""
+    while "ready" not in log.read_text() and run.poll() is None:
+        time.sleep(0.05)
     assert run.stdin is not None
     run.stdin.write("\n")
     run.stdin.close()
@@ -92,10 +94,9 @@ def lives_on(group: int, seconds: float = 10) -> bool:
 
 def round_of(recipe: str, folder: Path, moment: float, whole: bool, limit: float, reference: dict[str, object]) -> tuple[str, list[str]]:
     """One kill and the run after it: the stage reached, and what is wrong."""
-    store, log = folder / "store", folder / "log"
-    victim, heir = start(recipe, store, log), start(recipe, store, log)
-    time.sleep(4)  # both are importing
-    go(victim)
+    store, logs = folder / "store", (folder / "victim.log", folder / "heir.log")
+    victim, heir = (start(recipe, store, log) for log in logs)
+    go(victim, logs[0])
     try:
         victim.wait(moment)
         stage = "ended before the kill"
@@ -106,13 +107,13 @@ def round_of(recipe: str, folder: Path, moment: float, whole: bool, limit: float
             victim.kill()
         stage = reached(store)
     victim.wait()
-    go(heir)
+    go(heir, logs[1])
     try:
         code = heir.wait(limit)
     except subprocess.TimeoutExpired:
         os.killpg(heir.pid, signal.SIGKILL)
         return stage, [f"the second run did not end within {limit:.0f} s"]
-    faults = [] if code == 0 else [f"the second run ended with {code}: {log.read_text()[-500:]}"]
+    faults = [] if code == 0 else [f"the second run ended with {code}: {logs[1].read_text()[-500:]}"]
     for name, run in (("killed", victim), ("second", heir)):
         if lives_on(run.pid):
             faults.append(f"processes of the {name} run live on")
@@ -129,12 +130,12 @@ def main() -> int:
     asked = parser.parse_args()
     chance = random.Random(asked.seed)
     with tempfile.TemporaryDirectory(prefix="kill-") as scratch:
-        first = start(asked.recipe, Path(scratch) / "reference", Path(scratch) / "log")
-        time.sleep(4)
+        log = Path(scratch) / "log"
+        first = start(asked.recipe, Path(scratch) / "reference", log)
+        go(first, log)
         began = time.monotonic()
-        go(first)
         if first.wait():
-            print((Path(scratch) / "log").read_text(), file=sys.stderr)
+            print(log.read_text(), file=sys.stderr)
             return 1
         duration = time.monotonic() - began
         reference = content(Path(scratch) / "reference")

@@ -137,7 +137,9 @@ def test_a_held_store_ends_with_75(cli, reference, store):
 
 def test_ctrl_c_while_nothing_runs_ends_with_130(reference, tmp_path):
     """The map server, or a run that has not begun: no traceback."""
-    code = "import os, signal, pipelines.cli as c; c.Run.open = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT); c.main()"
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs inherit a deaf one
+    interrupt = "c.Run.open = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)"
+    code = f"import os, signal, pipelines.cli as c; {listen}; {interrupt}; c.main()"
     ended = subprocess.run([sys.executable, "-c", code, "status", str(reference.recipe)], capture_output=True, text=True, check=False)
     assert ended.returncode in (130, -signal.SIGINT) and "Traceback" not in ended.stderr
 

@@ -134,7 +134,7 @@ def test_a_raster_without_a_crs_stops_the_run_with_a_typed_error(write_recipe, r
     raster = write_raster(tmp_path / "soil.tif", [ONE], crs=None)
     with pytest.raises(TaskFailed, match="no CRS; assign the right one") as error:
         run_recipe(with_raster(write_recipe, raster), tmp_path / "store", names=["occurrences", "cubes"])
-    assert error.value.exit_code == 4
+    assert (error.value.exit_code, error.value.kind) == (4, "CrsError")
     assert {f.kind for f in Ledger(tmp_path / "store").failures()} == {"CrsError"}
     assert not list((tmp_path / "store").glob("cubes/*"))
 

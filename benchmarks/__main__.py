@@ -16,7 +16,8 @@ def table(name: str, rows: list[dict[str, object]]) -> list[str]:
     """One benchmark as Markdown."""
     lines = [f"## {name}", "", "| figure | value | beside | target | met |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r['name']} | {r['value']:.3g} {r['unit']} | {r['reference']} | {r['target']} | {'yes' if r['ok'] else 'no'} |" for r in rows
+        f"| {str(r['name']).replace('|', '∣')} | {r['value']:.3g} {r['unit']} | {r['reference']} | {r['target']} | {'yes' if r['ok'] else 'no'} |"
+        for r in rows
     ]
     return [*lines, ""]
 

@@ -190,10 +190,13 @@ def main() -> None:
     complain = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app(standalone_mode=True)
-    except GeoPlantNetError as error:
-        complain.print(f"[bold red]{error.kind}[/]: ", end="")
-        complain.print(str(error), markup=False)
-        sys.exit(error.exit_code)
+    except (GeoPlantNetError, OSError) as error:
+        ours = (
+            error if isinstance(error, GeoPlantNetError) else StorageError(f"{error.filename or 'the system'}: {error.strerror or error}")
+        )
+        complain.print(f"[bold red]{ours.kind}[/]: ", end="")
+        complain.print(str(ours), markup=False)
+        sys.exit(ours.exit_code)
     except Interrupted as stopped:
         complain.print(str(stopped), markup=False)
         sys.exit(130)

@@ -148,3 +148,13 @@ def test_the_map_server_of_an_empty_store_says_what_to_do(cli, reference, tmp_pa
     """There is nothing to serve yet."""
     ended = cli("serve", reference.recipe, "--store", tmp_path / "empty", "--port", "0")
     assert ended.code == 6 and "nothing is published" in ended.err and "Traceback" not in ended.text
+
+
+@pytest.mark.parametrize("verb", ["status", "grid", "verify", "run"])
+def test_a_store_that_is_a_file_is_a_storage_error(verb, reference, tmp_path):
+    """No traceback, exit 6, and the path is named."""
+    (tmp_path / "store").write_text("not a folder")
+    code = "import pipelines.cli as c; c.main()"
+    command = [sys.executable, "-c", code, verb, str(reference.recipe), "--store", str(tmp_path / "store")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 6 and "Traceback" not in ended.stderr and str(tmp_path / "store") in ended.stderr

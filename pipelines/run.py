@@ -58,6 +58,10 @@ class SomeTilesFailed(PartialResult):
         super().__init__(message)
         self.done = done
 
+    @property
+    def kind(self) -> str:
+        return PartialResult.__name__
+
 
 def run_stages(run: Run, names: Sequence[str], reporter: Reporter) -> Done:
     """Carry out stages in order. A failed tile is left out of what follows.

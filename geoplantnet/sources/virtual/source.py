@@ -7,6 +7,7 @@ the pixel's own centre. Either way it depends on the pixel alone: a window of a 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ _BLOCK_ROWS = 500
 
 
 @dataclass(frozen=True)
-class VirtualSource:
+class VirtualSource(ABC):
     """What all virtual sources share; a subclass says what its native pixels hold."""
 
     landscape: VirtualLandscape
@@ -37,9 +38,9 @@ class VirtualSource:
     title: ClassVar[str]
 
     @property
+    @abstractmethod
     def bands(self) -> tuple[str, ...]:
         """Names, in the order of the `band` axis."""
-        raise NotImplementedError
 
     @property
     def times(self) -> npt.NDArray[np.datetime64] | None:
@@ -77,9 +78,9 @@ class VirtualSource:
             out[inside] = np.moveaxis(self._values(Pixels.holding(self.native, x[inside], y[inside])), -1, 0)
         return out
 
+    @abstractmethod
     def _values(self, pixels: Pixels) -> Field:
         """Native values, (..., band, y, x) for a grid and (..., band, n) for points, all inside the extent."""
-        raise NotImplementedError
 
     def _window(self, col: int, row: int, height: int, width: int) -> Field:
         """Native values of a window, NaN where it leaves the extent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from geoplantnet.config.recipe import (
@@ -33,7 +34,7 @@ from geoplantnet.sources.virtual import (
     VirtualTerrain,
 )
 
-_VIRTUAL = {
+_VIRTUAL: dict[str, Callable[[VirtualLandscape], Source]] = {
     "virtual-sentinel2": VirtualSentinel2,
     "virtual-landsat": VirtualLandsat,
     "virtual-climate": VirtualClimate,

@@ -13,7 +13,10 @@ from odc.geo.geobox import GeoBox
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can fill a modality. Values are physical (scaled, in the modality's units); NaN where unknown."""
+    """Anything that can fill a modality. Values are physical (scaled, in the modality's units); NaN where unknown.
+
+    One that reads over a network says so by a further property `remote`, so that not too many do at a time.
+    """
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -23,7 +26,8 @@ class Source(Protocol):
     def read(self, geobox: GeoBox) -> xr.DataArray:
         """Values on `geobox`: float32 (band, y, x) or (time, band, y, x), rows north to south, NaN = no data.
 
-        `attrs["provenance"]` lists what was read, one JSON-able dict an input (href, credit, licence where known).
+        `attrs["provenance"]` lists what was read, one JSON-able dict an input (href, credit, licence where known). A composite
+        has a further coordinate `count` ([time,] y, x): the clear observations behind each pixel.
         A window of a larger read equals the read of the window (no seams). Raises RasterError and its kin.
         """
         ...

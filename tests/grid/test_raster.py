@@ -141,6 +141,17 @@ def test_a_window_is_bit_for_bit_the_window(rough: Path, resampling: str, monkey
     np.testing.assert_array_equal(read_onto(rough, BOX, resampling=resampling), whole)  # type: ignore[arg-type]
 
 
+def test_shares_are_exact_where_lattices_nest(tmp_path: Path) -> None:
+    """With `shares` each pixel stands for its own area: coarse pixels are not smoothed, fine ones all count."""
+    codes = np.random.default_rng(1).integers(0, 3, (1, 60, 60)).astype(np.uint8)
+    ones = {"prepare": lambda v: np.where(np.isfinite(v), v == 1, np.nan).astype(np.float32), "shares": True}
+    for pixel, cells in ((10, 12), (25, 30), (100, 80)):
+        path = write(tmp_path / f"{pixel}.tif", codes, Affine(pixel, 0, 4_125_000, 0, -pixel, 2_600_000), "EPSG:3035")
+        box = TILE.geobox(50)[:cells, :cells]
+        fine = (codes[0] == 1).repeat(pixel // 5, 0).repeat(pixel // 5, 1)[: cells * 10, : cells * 10]
+        np.testing.assert_allclose(read_onto(path, box, **ones)[0], fine.reshape(cells, 10, cells, 10).mean(axis=(1, 3)), atol=1e-6)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic", "cubic_spline"])
 def test_points_get_what_cells_get(rough: Path, method: str) -> None:
     """`sample_at` at cell centres, in any order, is `read_onto`; points outside or not finite are NaN."""
@@ -219,6 +230,90 @@ def test_no_crs_is_named_with_its_fix(tmp_path: Path) -> None:
         read_onto(path, BOX)
     with pytest.raises(CrsError, match="GeoBox has no CRS"):
         read_onto(path, GeoBox((2, 2), Affine.identity(), None))
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "pixel", "message"),
+    [
+        ("EPSG:3035", (6.0, 48.0), 0.01, r"EPSG:3035.*degrees, not metres\. It is likely in EPSG:4326"),
+        ("EPSG:32632", (-25.0, 72.0), 0.25, "degrees, not metres"),
+        ("EPSG:4326", (4_100_000, 2_700_000), 1000, r"EPSG:4326.*metres, not degrees\. It is likely in EPSG:3035"),
+        ("EPSG:4326", (2_600_000, 1_200_000), 100, "likely in EPSG:2056"),
+        ("EPSG:4258", (700_000, 6_300_000), 100, "likely in EPSG:2154"),
+        ("EPSG:4326", (600_000, 5_200_000), 10, "a UTM zone such as EPSG:32632"),
+        ("EPSG:4326", (3e7, 5e6), 10, "Assign the CRS its publisher names"),
+        ("EPSG:4326", (45.0, 100.0), 0.5, "axes are swapped"),
+        ("EPSG:4326", (400.0, 48.0), 0.1, "not on Earth"),
+    ],
+)
+def test_a_wrong_crs_tag_is_found(tmp_path: Path, crs: str, corner: tuple[float, float], pixel: float, message: str) -> None:
+    """Degrees tagged as metres, metres as degrees, axes swapped: CrsError with the CRS that is likely meant, never pixels elsewhere."""
+    path = write(tmp_path / "tag.tif", np.ones((1, 50, 40), np.float32), Affine(pixel, 0, corner[0], 0, -pixel, corner[1]), crs)
+    with pytest.raises(CrsError, match=message):
+        read_onto(path, BOX)
+    with pytest.raises(CrsError, match=message):
+        sample_at(path, [4_130_000.0], [2_590_000.0], "EPSG:3035")
+
+
+def test_right_tags_pass(tmp_path: Path) -> None:
+    """Global files by corner or by centre, 0..360, fine local grids in metres: no false alarm."""
+    for crs, affine, shape in (
+        ("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), (180, 360)),
+        ("EPSG:4326", Affine(1, 0, -180.5, 0, -1, 90.5), (181, 361)),
+        ("EPSG:4326", Affine(0.25, 0, -0.125, 0, -0.25, 90.125), (721, 1440)),
+        ("EPSG:4326", Affine(1, 0, 0, 0, 1, -90), (180, 360)),
+        ("EPSG:32632", Affine(0.5, 0, 400_000, 0, -0.5, 5_150_000), (100, 100)),
+        ("EPSG:3035", Affine(100, 0, 0, 0, -100, 0), (100, 100)),
+    ):
+        path = write(tmp_path / "right.tif", np.ones((1, *shape), np.uint8), affine, crs)
+        read_onto(path, BOX)
+
+
+def test_swapped_degrees_are_found_where_they_would_reach(tmp_path: Path) -> None:
+    """A raster of the Alps whose columns run along latitude misses the tile, and would hold it exchanged; one of Kazakhstan just misses."""
+    values = np.ones((1, 100, 100), np.float32)
+    swapped = write(tmp_path / "swapped.tif", values, Affine(0.05, 0, 44, 0, -0.05, 10), "EPSG:4326")
+    with pytest.raises(CrsError, match="with its axes exchanged"):
+        read_onto(swapped, BOX)
+    east = write(tmp_path / "east.tif", values, Affine(0.05, 0, 60, 0, -0.05, 50), "EPSG:4326")
+    assert np.isnan(read_onto(east, BOX)).all()
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+def test_longitudes_from_zero_and_round_the_globe(tmp_path: Path, resampling: str) -> None:
+    """A globe cut at Greenwich or at the antimeridian has the same values, at the seam too, and windows stay windows."""
+    rng = np.random.default_rng(4)
+    values = rng.uniform(0, 1, (1, 90, 180)).astype(np.float32)
+    cut = write(tmp_path / "cut.tif", np.roll(values, 90, axis=2), Affine(2, 0, -180, 0, -2, 90), "EPSG:4326")
+    zero = write(tmp_path / "zero.tif", values, Affine(2, 0, 0, 0, -2, 90), "EPSG:4326")
+    box = GeoBox.from_bbox((2_800_000, 1_600_000, 5_000_000, 3_800_000), "EPSG:3035", resolution=20_000)  # both sides of Greenwich
+    got = read_onto(zero, box, resampling=resampling)  # type: ignore[arg-type]
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, read_onto(cut, box, resampling=resampling), atol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read_onto(zero, box[20:50, 30:35], resampling=resampling), got[:, 20:50, 30:35])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        sample_at(zero, [-0.5, 359.5], [45.2, 45.2], "EPSG:4326")[0], sample_at(zero, [-0.5, 359.5], [45.2, 45.2], "EPSG:4326")[1]
+    )
+    fiji = GeoBox.from_bbox((-1_000_000, -500_000, 1_000_000, 500_000), "+proj=aeqd +lat_0=-18 +lon_0=180", resolution=100_000)
+    np.testing.assert_allclose(
+        read_onto(cut, fiji, resampling=resampling),  # type: ignore[arg-type]
+        read_onto(zero, fiji, resampling=resampling),  # type: ignore[arg-type]
+        atol=1e-5,
+    )
+
+
+def test_a_truncated_cog_is_damaged(tmp_path: Path) -> None:
+    """A cloud-optimised file keeps its header in front and opens though its pixels are missing: RasterError, not NaN."""
+    values = np.random.default_rng(0).uniform(0, 1, (1, 600, 600)).astype(np.float32)
+    profile = {"driver": "COG", "count": 1, "height": 600, "width": 600, "dtype": "float32", "crs": "EPSG:3035"}
+    path = tmp_path / "cog.tif"
+    with rasterio.open(path, "w", transform=Affine(100, 0, 4_110_000, 0, -100, 2_620_000), blocksize=128, **profile) as dataset:
+        dataset.write(values)
+    content = path.read_bytes()
+    for share in (0.1, 0.5):
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(RasterError, match=r"cog\.tif"):
+            read_onto(path, BOX)
 
 
 def test_a_truncated_file_is_damaged(tmp_path: Path) -> None:

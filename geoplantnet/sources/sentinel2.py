@@ -1,4 +1,4 @@
-"""A Sentinel-2 level-2A scene: surface reflectance, free of cloud, shadow and nonsense by its scene classification."""
+"""Sentinel-2 level 2A: surface reflectance, free of cloud, shadow and nonsense by its scene classification; one scene or many."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from odc.geo.geobox import GeoBox
 
 from geoplantnet.errors import UsageError
 from geoplantnet.grid.raster import FloatArray, read_onto, sample_at
+from geoplantnet.sources.imagery import StacImagery
 from geoplantnet.sources.raster import as_array, check_plausible, provenance, xy_of
+from geoplantnet.sources.scenes import INVALID_SCL
 
-INVALID_SCL = (0, 1, 3, 8, 9, 10)
-"""Scene classes without a usable surface: no data, saturated or defective, cloud shadow, cloud (medium, high), thin cirrus.
+__all__ = ["INVALID_SCL", "Sentinel2Scene", "StacSentinel2"]
 
-Codes of Sen2Cor's scene classification: 2 dark area, 4 vegetation, 5 not vegetated, 6 water, 7 unclassified, 11 snow or ice.
-"""
+CREDIT = "Contains modified Copernicus Sentinel data"
+LICENCE = "Copernicus Sentinel data: free, full and open with attribution"
 
 _PLAUSIBLE = (-0.3, 2.5)  # reflectance: snow and glint exceed 1; offsets make slightly negative values
 _NATIVE = 10.0  # metres
@@ -40,8 +41,8 @@ class Sentinel2Scene:
     """Processing baselines from 04.00 (25 January 2022) store reflectance * 10000 + 1000: offset -0.1, unless already removed."""
     crs: str = "EPSG:3035"
     """CRS of the points given to `at`: the grid's."""
-    credit: str = "Contains modified Copernicus Sentinel data"
-    licence: str = "Copernicus Sentinel data: free, full and open with attribution"
+    credit: str = CREDIT
+    licence: str = LICENCE
     driver: str = "GTiff"
 
     def __post_init__(self) -> None:
@@ -111,6 +112,22 @@ class Sentinel2Scene:
         for name, band in zip(self.bands, values):
             check_plausible(band, _PLAUSIBLE, what=f"reflectance of {name}", path=self._where(name)[0])
         return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class StacSentinel2(StacImagery):
+    """Median composites of level-2A scenes of a STAC catalog, clear by their SCL, made at 10 m.
+
+    The offset of baseline 04.00 is decided scene by scene, by metadata and by the dark pixels seen (`sources.scenes`).
+    """
+
+    collection: str = "sentinel-2-l2a"
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B08")
+    mask: str = "SCL"
+    credit: str = CREDIT
+    licence: str = LICENCE
+
+    __hash__ = StacImagery.__hash__
 
 
 def block_mean(values: FloatArray, height: int, width: int) -> FloatArray:

@@ -10,6 +10,7 @@ import pytest
 
 from geoplantnet.cubes import Modality
 from geoplantnet.grid import TileGrid
+from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sources.source import FakeSource
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
@@ -35,7 +36,7 @@ def modalities() -> tuple[Modality, ...]:
     return (
         Modality(name="image", bands=("red", "nir"), resolution=10, window=25, halo=64, dtype="uint16", scale=1e-4, nodata=0),
         Modality(name="terrain", bands=("elevation", "slope"), resolution=50, window=25, halo=12),
-        Modality(name="series", bands=("a", "b"), resolution=50, times=3),
+        Modality(name="series", bands=("a", "b"), resolution=50, time=TimeAxis(step="month", first="2020-11", count=3)),
         Modality(name="climate", bands=("t", "p"), resolution=1000, halo=1),
     )
 

@@ -58,7 +58,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[DeepSDM, dict[str, object]]:
 def _model(d: dict[str, Any]) -> DeepSDM:
     """An untrained model from its description."""
     return DeepSDM(
-        modalities=[Modality(**{**row, "bands": tuple(row["bands"])}) for row in d["modalities"]],
+        modalities=[Modality.from_dict(row) for row in d["modalities"]],
         grid=TileGrid(**{**d["grid"], "bounds": tuple(d["grid"]["bounds"])}),
         species=SpeciesList.from_dict(d["species"]),
         normalisation={

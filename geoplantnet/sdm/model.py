@@ -50,6 +50,12 @@ class Normalisation:
         tally.add(values)
         return tally.normalisation()
 
+    @classmethod
+    def none(cls, modality: Modality) -> Normalisation:
+        """Leaves every channel of a modality as it is."""
+        channels = int(np.prod(modality.axes))
+        return cls(mean=np.zeros(channels, np.float32), std=np.ones(channels, np.float32))
+
 
 class Tally:
     """Sums of channels over patches that come a few at a time."""

@@ -196,8 +196,9 @@ def _modality_dropout(n: int, modalities: int, chance: float, rng: np.random.Gen
 def _normalisation(patches: PatchReader, modalities: Sequence[Modality], rows: Integers) -> dict[str, Normalisation]:
     """Centre and spread over some sites, read a few at a time: patches of imagery are large."""
     ordered = np.sort(rows)
-    tallies = {m.name: Tally() for m in modalities}
+    tallies = {m.name: Tally() for m in modalities if m.normalisation == "standard"}
     for start in range(0, ordered.size, 32):
-        for name, patch in patches.read(ordered[start : start + 32]).items():
-            tallies[name].add(patch.values)
-    return {name: tally.normalisation() for name, tally in tallies.items()}
+        read = patches.read(ordered[start : start + 32])
+        for name, tally in tallies.items():
+            tally.add(read[name].values)
+    return {m.name: tallies[m.name].normalisation() if m.name in tallies else Normalisation.none(m) for m in modalities}

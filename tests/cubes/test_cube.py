@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoplantnet.cubes import Modality, PatchReader, build_cube, open_cube, validate_cube, write_cube
+from geoplantnet.cubes import (
+    Modality,
+    PatchReader,
+    build_cube,
+    build_node,
+    node_named,
+    open_cube,
+    validate_cube,
+    write_cube,
+    write_node,
+    write_root,
+)
 from geoplantnet.cubes.cube import lattice, pack, unpack
 from geoplantnet.cubes.patches import bilinear_weights, cells_of, cut, dense_weights, tile_patch
-from geoplantnet.errors import ConfigurationError, CubeError, NoDataError
+from geoplantnet.errors import ConfigurationError, CubeError, NoDataError, RasterError
+from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sources.source import FakeSource
 from geoplantnet.storage import sha256
 
@@ -63,6 +77,74 @@ def test_pixels_lie_on_the_tile_lattice(cube, modalities):
     for m in modalities:
         assert tree[m.name]["x"].values[m.halo] == west + m.resolution / 2
         assert tree[m.name]["y"].values[m.halo] == north - m.resolution / 2
+
+
+def test_others_read_place_and_time_as_cf(cube, modalities):
+    """odc-geo finds the tile's GeoBox in every node, xarray the first day of every period; both from the file alone."""
+    import odc.geo.xr  # noqa: F401
+
+    tile, _, path = cube
+    for m in modalities:
+        node = xr.open_dataset(path, group=m.name, engine="zarr", consolidated=False, decode_coords="all")
+        assert node["data"].odc.geobox == tile.geobox(m.resolution, margin=m.halo * m.resolution)
+        if m.time:
+            assert np.array_equal(node["time"].values.astype("datetime64[D]"), m.time.starts)
+
+
+class Composite(FakeSource):
+    """Values with the number of clear observations behind them."""
+
+    def read(self, geobox):
+        values = super().read(geobox)
+        counted = np.arange(geobox.shape[0] * geobox.shape[1]).reshape(geobox.shape) * 50
+        return values.where(counted > 0).assign_coords(count=(("y", "x"), counted))
+
+
+def test_a_composite_keeps_its_counts(small_grid, tmp_path):
+    """Clear observations come back as they were; more than 65,535 count as 65,535."""
+    tile, m = small_grid.tile("2kmE4200N2600"), Modality(name="image", bands=("a",), resolution=50)
+    write_cube(build_cube(tile, [m], {"image": Composite(a=lambda x, y: x * 0 + y)}), tmp_path / "cube.zarr", [m])
+    counted = node_named(open_cube(tmp_path / "cube.zarr"), "image")["count"].values
+    assert np.array_equal(counted.ravel(), np.minimum(np.arange(1_600) * 50, 65_535))
+
+
+def test_a_source_of_other_periods_is_refused(small_grid):
+    """A series of the right length but of another year is not taken for what was asked."""
+    tile = small_grid.tile("2kmE4200N2600")
+    m = Modality(name="series", bands=("a",), resolution=50, time=TimeAxis(step="year", first="2020-01", count=2))
+
+    class Dated(FakeSource):
+        def read(self, geobox):
+            years = np.array(["2018-01-01", "2019-01-01"], "datetime64[ns]")
+            return xr.concat([super().read(geobox)] * 2, dim="time", combine_attrs="override").assign_coords(time=years)
+
+    with pytest.raises(CubeError, match=r"periods 2018-01-01, 2019-01-01 .*, the modality asks for .*2020-01"):
+        build_node(tile, m, Dated(a=lambda x, y: x + y))
+
+
+def test_a_value_that_cannot_be_is_an_error_with_its_unit(small_grid):
+    """Kelvin where degrees Celsius were said: refused before anything is written, naming band, value and unit."""
+    tile = small_grid.tile("2kmE4200N2600")
+    m = Modality(name="climate", bands=("pr", "tas"), resolution=1000, halo=1, units=("mm", "degC"), plausible=((0, 3000), (-60, 50)))
+    with pytest.raises(RasterError, match=r"climate of 2kmE4200N2600, band tas: 285.* degC"):
+        build_node(tile, m, FakeSource(pr=lambda x, y: x * 0 + y * 0 + 80, tas=lambda x, y: x * 0 + y * 0 + 285))
+
+
+def test_nodes_are_committed_one_by_one_into_the_same_cube(cube, modalities, sources, tmp_path):
+    """Root and nodes written apart, in any order, twice over, are byte for byte the cube written at once."""
+    tile, _, path = cube
+    for m in reversed(modalities):
+        write_root(tile, tmp_path / "cube.zarr")
+        write_node(build_node(tile, m, sources[m.name]), tmp_path / "cube.zarr" / m.name, m)
+    write_root(tile, tmp_path / "cube.zarr")
+    assert sha256(tmp_path / "cube.zarr") == sha256(path)
+
+
+def test_a_modality_survives_json(modalities):
+    """What a checkpoint keeps of a modality makes the same one."""
+    named = Modality(name="m", bands=("a", "b"), resolution=50, units=("K",), plausible=(None, (0, 1)), long_names=("x", "y"))
+    for m in (*modalities, named):
+        assert Modality.from_dict(json.loads(json.dumps(dataclasses.asdict(m)))) == m
 
 
 def test_values_are_those_of_the_place(small_grid):
@@ -149,7 +231,20 @@ def test_modalities_that_cannot_lie_on_the_grid(small_grid, fields, says):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"window": 4}, {"bands": ()}, {"bands": ("a", "a")}, {"resolution": -1}, {"dtype": "int7"}, {"dtype": "uint8"}]
+    "fields",
+    [
+        {"window": 4},
+        {"bands": ()},
+        {"bands": ("a", "a")},
+        {"resolution": -1},
+        {"dtype": "int7"},
+        {"dtype": "uint8"},
+        {"units": ("m", "m")},
+        {"plausible": ((1, 0),)},
+        {"long_names": ("a", "b")},
+        {"resampling": "nearst"},
+        {"normalisation": "log"},
+    ],
 )
 def test_modalities_that_make_no_sense(fields):
     """Every bad field is named."""

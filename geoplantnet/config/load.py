@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from geoplantnet.config.recipe import Recipe
+from geoplantnet.config.recipe import ClusterSection, CubeRecipe, Recipe, Section
 from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError, UnknownTile, did_you_mean
 from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.sources.units import parse
 
 MAX_BYTES = 1_000_000
 _NO_YAML = (yaml.YAMLError, UnicodeDecodeError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """What PyYAML raises for a text that is no YAML, and for a scalar that is not what its tag or look says (2000-13-01)."""
 _MODALITY = TypeAdapter(Modality)
+S = TypeVar("S", bound=Section)
 PACKAGED = Path(__file__).parent
 _CHECKOUT = PACKAGED.parent.parent
 
@@ -63,31 +66,148 @@ def recipe_folders() -> list[Path]:
 def load_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store: Path | None = None) -> Recipe:
     """Read and check a recipe. `data` and `store` override the recipe's. Raises ConfigurationError with every fault found."""
     file = Path(path)
+    return _checked(Recipe, _raw_recipe(file, data, store), file)
+
+
+def load_cube_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store: Path | None = None) -> CubeRecipe:
+    """Like `load_recipe`, also for a recipe that says no more than cubes need."""
+    file = Path(path)
+    raw = _raw_recipe(file, data, store)
+    return _checked(CubeRecipe if set(raw) <= set(CubeRecipe.model_fields) else Recipe, raw, file)
+
+
+def _raw_recipe(file: Path, data: Path | None, store: Path | None) -> dict[str, Any]:
+    """A recipe's keys with the command's own values, default sources and the data folder put in."""
     raw = read_yaml(file)
     chosen = os.fspath(data) if data else os.environ.get("GEOPLANTNET_DATA") or raw.get("data")
     raw = {**raw, **({"data": chosen} if chosen else {}), **({"store": str(store)} if store else {})}
-    return _checked(Recipe, _expand(raw, chosen if isinstance(chosen, str) else None, file), file)
+    raw = _with_endpoints(_with_default_sources(raw, modality_folders(file), file), file)
+    expanded: dict[str, Any] = _expand(raw, chosen if isinstance(chosen, str) else None, file)
+    return expanded
+
+
+def cube_recipe(
+    *, grid: str, modalities: Sequence[str], store: str | os.PathLike[str] | None = None, data: str | os.PathLike[str] | None = None
+) -> CubeRecipe:
+    """The recipe of `geoplantnet cubes --grid NAME --modalities a,b`: shipped definitions with the sources these name.
+
+    Raises ConfigurationError for a definition that is not there or names no source.
+    """
+    chosen = os.fspath(data) if data else os.environ.get("GEOPLANTNET_DATA")
+    place = Path("--modalities")
+    raw: dict[str, Any] = {
+        "title": f"Cubes of {grid}",
+        "store": os.fspath(store) if store else f"tiles/{grid}",
+        "grid": {"tiles": grid},
+        "modalities": {name: {"definition": name} for name in modalities},
+        **({"data": chosen} if chosen else {}),
+    }
+    return _checked(
+        CubeRecipe, _expand(_with_endpoints(_with_default_sources(raw, modality_folders(place), place), place), chosen, place), place
+    )
+
+
+def load_cluster(name: str | os.PathLike[str]) -> ClusterSection:
+    """A cluster section: a YAML file, or NAME.yaml of a `cluster` folder beside the shipped recipes. Raises ConfigurationError."""
+    file = _named(name, [folder / "cluster" for folder in recipe_folders()], what="cluster")
+    return _checked(ClusterSection, read_yaml(file), file)
 
 
 def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
-    """Read `NAME.yaml` of the first folder that has it; the modality is called `key`."""
-    for folder in folders:
-        file = folder / f"{name}.yaml"
-        if file.is_file():
-            raw = read_yaml(file)
-            known = set(Modality.__dataclass_fields__) - {"name"}
-            for unknown in sorted(set(raw) - known, key=str):
+    """Read `NAME.yaml` of the first folder that has it; the modality is called `key`. Raises ConfigurationError."""
+    file = _named(name, folders, what="definition")
+    raw = {k: v for k, v in read_yaml(file).items() if k != "source"}
+    known = (set(Modality.__dataclass_fields__) - {"name"}) | {"source"}
+    for unknown in sorted(set(raw) - known, key=str):
+        raise ConfigurationError(
+            f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(str(unknown), known)}"
+        )
+    try:
+        modality = _MODALITY.validate_python({**raw, **_band_fields(raw, file), "name": key})
+        for unit in modality.units:
+            parse(unit)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_sentence(e, Modality, file) for e in error.errors(include_url=False))) from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    return modality
+
+
+def _band_fields(raw: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """`bands` as a mapping name -> {units, plausible, long_name}, spread over the fields of a Modality; and one unit for all."""
+    bands, units = raw.get("bands"), raw.get("units")
+    if not isinstance(bands, Mapping):
+        return {} if units is None else {"units": [str(u) for u in units] if isinstance(units, list) else [str(units)]}
+    known = ("units", "plausible", "long_name")
+    for band, facts in bands.items():
+        if not isinstance(facts, Mapping | None):
+            raise ConfigurationError(
+                f"{file}: bands.{band}: a mapping with the keys {', '.join(known)} was expected (found {facts!r:.120})"
+            )
+        for key in facts or ():
+            if key not in known:
                 raise ConfigurationError(
-                    f"{file}: unknown key {unknown!r}; allowed: {', '.join(sorted(known))}.{did_you_mean(str(unknown), known)}"
+                    f"{file}: bands.{band}: unknown key {key!r}; allowed: {', '.join(known)}.{did_you_mean(str(key), known)}"
                 )
+    for key in ("units", "plausible", "long_names"):
+        if key in raw:
+            raise ConfigurationError(f"{file}: {key}: say it of each band, since `bands` is a mapping here")
+    facts_of = {str(band): facts or {} for band, facts in bands.items()}
+    return {
+        "bands": list(facts_of),
+        "units": [str(facts.get("units", "1")) for facts in facts_of.values()],
+        "plausible": [facts.get("plausible") for facts in facts_of.values()],
+        "long_names": [str(facts.get("long_name", band)) for band, facts in facts_of.items()],
+    }
+
+
+def _with_default_sources(raw: dict[str, Any], folders: list[Path], file: Path) -> dict[str, Any]:
+    """A recipe whose modalities all name a source, as far as their definitions do."""
+    modalities = raw.get("modalities")
+    if not isinstance(modalities, Mapping):
+        return raw
+    filled = dict(modalities)
+    for key, section in modalities.items():
+        if isinstance(section, Mapping) and isinstance(section.get("definition"), str) and "source" not in section:
             try:
-                return _MODALITY.validate_python({**raw, "name": key})
-            except ValidationError as error:
-                raise ConfigurationError("\n".join(_sentence(e, Modality, file) for e in error.errors(include_url=False))) from error
+                source = read_yaml(_named(section["definition"], folders, what="definition")).get("source")
             except ConfigurationError as error:
-                raise ConfigurationError(f"{file}: {error}") from error
+                raise ConfigurationError(f"{file}: modalities.{key}.definition: {error}") from error
+            if source is not None:
+                filled[key] = {**section, "source": source}
+    return {**raw, "modalities": filled}
+
+
+def _with_endpoints(raw: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A recipe in which every endpoint that was named is written out: what its file says is part of what a cube is made from."""
+    modalities = raw.get("modalities")
+    if not isinstance(modalities, Mapping):
+        return raw
+    filled = dict(modalities)
+    for key, section in modalities.items():
+        if not (isinstance(section, Mapping) and isinstance(source := section.get("source"), Mapping)):
+            continue
+        if not isinstance(named := source.get("endpoint"), str):
+            continue
+        if re.match(r"[a-z0-9+.-]+://", named) or Path(named).suffix in (".json", ".geojson", ".ndjson"):
+            endpoint: dict[str, Any] = {"url": named}
+        else:
+            try:
+                endpoint = read_yaml(_named(named, [folder / "sources" for folder in recipe_folders()], what="endpoint"))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{file}: modalities.{key}.source.endpoint: {error}") from error
+        filled[key] = {**section, "source": {**source, "endpoint": endpoint}}
+    return {**raw, "modalities": filled}
+
+
+def _named(name: str | os.PathLike[str], folders: Sequence[Path], *, what: str) -> Path:
+    """NAME.yaml of the first folder that has it, or the file NAME itself."""
+    given = Path(name)
+    for file in (*(folder / f"{given}.yaml" for folder in folders), given):
+        if file.is_file() and file.suffix in (".yaml", ".yml"):
+            return file
     available = sorted({p.stem for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
-    raise ConfigurationError(f"no definition {name!r}; there are {', '.join(available) or 'none'}.{did_you_mean(name, available)}")
+    raise ConfigurationError(f"no {what} {str(name)!r}; there are {', '.join(available) or 'none'}.{did_you_mean(str(name), available)}")
 
 
 def modality_folders(recipe_file: Path) -> list[Path]:
@@ -95,15 +215,20 @@ def modality_folders(recipe_file: Path) -> list[Path]:
     return [recipe_file.parent / "modalities", *(folder / "modalities" for folder in recipe_folders())]
 
 
+def named_grids() -> dict[str, Path]:
+    """Name -> table of every named grid: of the working directory's, the checkout's or the package's, the first of a name wins."""
+    folders = [p for p in (Path("tiles"), _CHECKOUT / "tiles", PACKAGED / "grids") if p.is_dir()]
+    files = {file.stem: file for folder in reversed(folders) for file in folder.glob("*.csv")}
+    return dict(sorted(files.items()))
+
+
 def load_tile_ids(tiles: str | tuple[str, ...], grid: TileGrid) -> list[str]:
     """Tile ids of a named grid (first column of tiles/NAME.csv) or of a list, checked against the grid."""
     if isinstance(tiles, tuple):
         ids = list(tiles)
     else:
-        folders = [p for p in (Path("tiles"), _CHECKOUT / "tiles", PACKAGED / "grids") if p.is_dir()]
-        file = next((f / f"{tiles}.csv" for f in folders if (f / f"{tiles}.csv").is_file()), None)
-        if file is None:
-            known = sorted({p.stem for folder in folders for p in folder.glob("*.csv")})
+        known = named_grids()
+        if (file := known.get(tiles)) is None:
             raise ConfigurationError(f"grid.tiles: no grid named {tiles!r}; there are {', '.join(known)}.{did_you_mean(tiles, known)}")
         ids = [line.split(",")[0] for line in file.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
     if not ids:
@@ -143,12 +268,14 @@ def _expand(value: Any, data: str | None, file: Path) -> Any:
     return value
 
 
-def _checked(model: type[Recipe], raw: dict[str, Any], file: Path) -> Recipe:
+def _checked(model: type[S], raw: dict[str, Any], file: Path) -> S:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         faults = [_sentence(e, model, file) for e in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(faults)) from error
+    except ConfigurationError as error:  # of a value object inside, such as a time axis
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def _sentence(error: Any, model: type[Any], file: Path) -> str:

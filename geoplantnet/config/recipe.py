@@ -7,13 +7,14 @@ environment variable GEOPLANTNET_DATA). A modality's `definition` names a file o
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from geoplantnet.errors import did_you_mean
+from geoplantnet.grid.time_axis import TimeAxis
 
 
 class Section(BaseModel):
@@ -128,9 +129,37 @@ class VirtualSource(Section):
     kind: Literal["virtual-sentinel2", "virtual-landsat", "virtual-climate", "virtual-bioclim", "virtual-terrain", "virtual-landcover"]
 
 
-class TerrainSection(Section):
+def _address(value: object) -> object:
+    """A path of this machine as a Path, so that its file counts as an input; a URL as it is (a Path would lose a slash)."""
+    return value if not isinstance(value, str) or re.match(r"[A-Za-z0-9+.-]+://", value) else Path(value)
+
+
+Address = Annotated[str | Path, BeforeValidator(_address)]
+
+
+class BudgetSection(Section):
+    """What one read over the network may cost; see `sources.http.Budget`."""
+
+    seconds: float = Field(1800, gt=0)
+    attempts: int = Field(8, ge=1)
+    timeout: float = Field(30, gt=0)
+    max_pages: int = Field(200, ge=1)
+    max_items: int = Field(5000, ge=1)
+
+
+class RemoteSection(Section):
+    """Whatever may lie at an http(s) or s3 address."""
+
+    headers: dict[str, str] = {}
+    """Sent to the address's own host; values may name environment variables: ${NAME}."""
+    gdal: dict[str, str] = {}
+    """Of s3: AWS_NO_SIGN_REQUEST, AWS_REGION, AWS_REQUEST_PAYER, AWS_S3_ENDPOINT."""
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+
+
+class TerrainSection(RemoteSection):
     kind: Literal["terrain"]
-    dems: tuple[Path, ...] = Field(min_length=1)
+    dems: tuple[Address, ...] = Field(min_length=1)
     """GeoTIFF elevation models, the first with data wins."""
 
 
@@ -140,6 +169,82 @@ class ClimateSection(Section):
     precipitation: Path
     reference_elevation: Path
     dems: tuple[Path, ...] = ()
+
+
+class EndpointSection(Section):
+    """A STAC API or a static catalog: a file of configs/sources, or the same keys in a recipe."""
+
+    title: str = ""
+    url: str = ""
+    """Root of an API, or a static catalog's address."""
+    path: Path | None = None
+    """A static catalog on this machine; `url` without http(s) means the same."""
+    sign: Literal["none", "planetary-computer", "headers", "s3"] = "none"
+    headers: dict[str, str] = {}
+    """Values may name environment variables: ${NAME}."""
+    header_hosts: tuple[str, ...] = ()
+    """Further hosts that get the headers."""
+    alternate: str = ""
+    """Which of the assets' alternate addresses to read, such as s3."""
+    gdal: dict[str, str] = {}
+    """Of s3: AWS_REGION, AWS_REQUEST_PAYER, AWS_S3_ENDPOINT and the keys."""
+    collections: dict[str, str] = {}
+    """Kind of source (sentinel2-stac, landsat-stac) -> the collection's id here."""
+    assets: dict[str, dict[str, str]] = {}
+    """Kind of source -> our names of bands and mask -> keys of the assets here, where they are not the same."""
+    budget: BudgetSection = Field(default_factory=BudgetSection)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("url"), str) and not re.match(r"[a-z0-9+.-]+://", raw["url"]):
+            return {**{k: v for k, v in raw.items() if k != "url"}, "path": raw["url"]}
+        return raw
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> EndpointSection:
+        if bool(self.url) == (self.path is not None):
+            raise ValueError("an endpoint needs `url`: the address of an API, or the address or path of a static catalog")
+        return self
+
+
+class StacSection(Section):
+    """Where imagery is found and which of it is taken."""
+
+    endpoint: EndpointSection
+    """In a recipe: the name of a file in configs/sources, a path to one, the address or path of a catalog, or its keys."""
+    collection: str | None = None
+    """Default: the endpoint's for this kind."""
+    assets: dict[str, str] = {}
+    """Our names of bands and mask -> keys of the assets; added to the endpoint's."""
+    snow: bool = True
+    """False: snow hides the ground and counts as not seen."""
+    start: date | None = None
+    """First day; with a time axis its periods say the days."""
+    end: date | None = None
+    """Last day."""
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
+    """Months of the year that count, such as [6, 7, 8]; () = all."""
+    max_cloud: float | None = Field(None, ge=0, le=100)
+    """Most percent of cloud a scene's catalog entry may state."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StacSection:
+        if (self.start is None) != (self.end is None) or (self.start and self.end and self.start > self.end):
+            raise ValueError("start and end belong together, the first day before the last")
+        return self
+
+
+class Sentinel2StacSection(StacSection):
+    """Cloud-free median composites of Sentinel-2 level 2A."""
+
+    kind: Literal["sentinel2-stac"]
+
+
+class LandsatStacSection(StacSection):
+    """Cloud-free composites of Landsat Collection 2 level 2, averaged onto the cells."""
+
+    kind: Literal["landsat-stac"]
 
 
 class SentinelSection(Section):
@@ -162,19 +267,63 @@ class LandCoverSection(Section):
     """A Sentinel-2 scene that refines the cover where it is clear."""
 
 
-class RasterSection(Section):
-    """Any GeoTIFF of the user's."""
+class FileSection(RemoteSection):
+    """Files of the user's: paths of this machine, or http(s) and s3 addresses."""
+
+    path: Address | dict[str, Address]
+    """One file, or one a band (band: file). `{band}`, `{year}` and `{month:02}` may stand in a path."""
+    units: str | tuple[str, ...] | dict[str, str] | None = None
+    """Units of the file's values; win over what the file says of itself."""
+
+
+class RasterSection(FileSection):
+    """GeoTIFF, cloud-optimised or not."""
 
     kind: Literal["raster"]
-    path: Path
-    bands: tuple[str, ...]
-    scale: float = 1.0
-    offset: float = 0.0
+    bands: tuple[str, ...] | None = None
+    """Names of the file's bands, in its order; default: the modality's."""
+    indexes: tuple[int, ...] | None = None
+    """1-based bands of the file; default: the first, second ..."""
+    scale: float | tuple[float, ...] | dict[str, float] | None = None
+    """Value = stored * scale + offset, before the conversion of units; default: what the file says."""
+    offset: float | tuple[float, ...] | dict[str, float] | None = None
     plausible: tuple[float, float] | None = None
+    """Lowest and highest believable value; default: the modality's."""
+    classes: dict[int, str] | None = None
+    """The raster holds codes: code -> band, which becomes the share of the cell that its codes cover."""
+    nodata: float | Literal["none"] | None = None
+    """Replaces what the file declares; none: every value is data."""
+
+
+class NetcdfSection(FileSection):
+    """NetCDF or Zarr on a regular grid."""
+
+    kind: Literal["netcdf", "zarr"]
+    variables: dict[str, str] = {}
+    """Band -> variable of the file, where they are not called the same."""
+    climatology: bool = False
+    """The file's months are those of any year."""
+    aggregate: Literal["mean", "sum"] | dict[str, Literal["mean", "sum"]] = "mean"
+    """How several entries of one period become one."""
+    select: dict[str, str | float] = {}
+    """Further dimension -> coordinate value, such as {depth: 0.05}."""
+    reaches: dict[str, float] = {}
+    """Band -> a value it must reach somewhere within twelve months: precipitation in m, said to be mm, does not."""
+    nodata: float | None = None
+    crs: str | None = None
+    """CRS of the file's coordinates, where it does not say."""
 
 
 SourceSection = Annotated[
-    VirtualSource | TerrainSection | ClimateSection | SentinelSection | LandCoverSection | RasterSection,
+    VirtualSource
+    | TerrainSection
+    | ClimateSection
+    | SentinelSection
+    | Sentinel2StacSection
+    | LandsatStacSection
+    | LandCoverSection
+    | RasterSection
+    | NetcdfSection,
     Field(discriminator="kind"),
 ]
 
@@ -183,6 +332,9 @@ class ModalitySection(Section):
     definition: str
     """Name of a file in the `modalities` folder, without .yaml."""
     source: SourceSection
+    """Default: the source its definition names."""
+    time: TimeAxis | None = None
+    """Other periods than the definition's."""
     train: bool = True
     """False keeps the modality in the cube (for masks, pictures) but out of the model."""
 
@@ -236,11 +388,23 @@ class MapSection(Section):
 
 
 class ClusterSection(Section):
+    """Who does the work, and how much of it at once. `--cluster NAME` takes one from configs/cluster/NAME.yaml."""
+
+    kind: Literal["local", "slurm", "kubernetes"] = "local"
+    """`local`: worker processes on this machine; the others through dask-jobqueue and dask-kubernetes."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler that is already running; nothing is started then."""
     workers: int = Field(2, ge=1)
     memory: str = "auto"
-    """Per worker, such as 4GB; auto shares this machine's among the workers."""
-    scheduler: str | None = None
-    """Address of a running Dask scheduler; None starts a local cluster."""
+    """Per worker, such as 4GB; auto (local only) shares this machine's among the workers."""
+    reads_at_once: int = Field(8, ge=1)
+    """Tasks that read over the network, in flight at the same time on the whole cluster."""
+    attempts: int = Field(3, ge=1)
+    """How often a task is tried before it is put into quarantine."""
+    deadline: float = Field(7200, gt=0)
+    """Seconds after which a task counts as hung."""
+    options: dict[str, Any] = {}
+    """Handed to dask-jobqueue's SLURMCluster or dask-kubernetes' KubeCluster as they are."""
 
     @field_validator("memory")
     @classmethod
@@ -256,31 +420,64 @@ class ClusterSection(Section):
             raise ValueError("an address such as tcp://10.0.0.1:8786 was expected")
         return scheduler
 
+    @model_validator(mode="after")
+    def _fits(self) -> ClusterSection:
+        if self.kind == "local" and self.options:
+            raise ValueError(f"options {sorted(self.options)} are for kind slurm or kubernetes; a local cluster has none")
+        if self.kind != "local" and self.scheduler:
+            raise ValueError(f"scheduler names a running cluster, kind {self.kind} starts one; keep one of them")
+        if self.kind != "local" and self.memory == "auto":
+            raise ValueError(f"memory: kind {self.kind} needs an amount for each worker, such as 8GB")
+        return self
 
-class Recipe(Section):
+
+class CubeRecipe(Section):
+    """What the cubes need: tiles, modalities, where to keep them, who does the work."""
+
     title: str
+    store: Path
+    data: Path | None = None
+    seed: int = Field(0, ge=0, lt=2**31)
+    grid: GridSection
+    world: WorldSection | None = None
+    modalities: dict[str, ModalitySection] = Field(min_length=1)
+    cluster: ClusterSection = Field(default_factory=ClusterSection)
+
+    @model_validator(mode="after")
+    def _cubes_hang_together(self) -> CubeRecipe:
+        if self.store == Path():
+            raise ValueError("`store` is empty; name a folder of its own for the products")
+        for name in self.modalities:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise ValueError(f"modality name {name!r}: use letters, digits and _, a letter first")
+        virtual = [kind for kind in self._kinds() if kind.startswith("virtual")]
+        if virtual and self.world is None:
+            raise ValueError(f"world: missing, but {virtual[0]} needs it; add a `world:` section")
+        return self
+
+    def _kinds(self) -> list[str]:
+        """Kinds of everything read."""
+        return [m.source.kind for m in self.modalities.values()]
+
+
+class Recipe(CubeRecipe):
+    """A whole run: records, cubes, model, maps, indicators."""
+
     notice: str
     """One sentence a map shows at all times: what these predictions are, and are not."""
     description: str = ""
     licence: str = "CC-BY-4.0"
     attribution: tuple[str, ...] = ()
-    store: Path
-    data: Path | None = None
-    seed: int = Field(0, ge=0, lt=2**31)
     interval: tuple[str, str] = ("2000-01-01T00:00:00Z", "2025-12-31T23:59:59Z")
     """First and last moment the predictions stand for, ISO 8601 with time zone."""
-    grid: GridSection
-    world: WorldSection | None = None
     occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
     backbone: BackboneSection | None = None
     species: SpeciesSection = Field(default_factory=SpeciesSection)
     quality: QualitySection = Field(default_factory=QualitySection)
-    modalities: dict[str, ModalitySection] = Field(min_length=1)
     training: TrainingSection
     validation: ValidationSection
     map: MapSection
     indicators: tuple[str, ...] = Field(min_length=1)
-    cluster: ClusterSection = Field(default_factory=ClusterSection)
 
     @field_validator("interval")
     @classmethod
@@ -294,17 +491,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Recipe:
-        if self.store == Path():
-            raise ValueError("`store` is empty; name a folder of its own for the products")
-        for name in self.modalities:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise ValueError(f"modality name {name!r}: use letters, digits and _, a letter first")
         if len(set(self.indicators)) != len(self.indicators):
             raise ValueError(f"indicators {list(self.indicators)} name one twice")
-        kinds: list[str] = [*(o.kind for o in self.occurrences), *(m.source.kind for m in self.modalities.values())]
-        virtual = [kind for kind in kinds if kind.startswith("virtual")]
-        if virtual and self.world is None:
-            raise ValueError(f"world: missing, but {virtual[0]} needs it; add a `world:` section")
         if len({o.kind.startswith("virtual") for o in self.occurrences}) > 1:
             raise ValueError("occurrences mix virtual and real records; use one kind in a recipe")
         if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
@@ -321,3 +509,6 @@ class Recipe(Section):
         if not any(m.train for m in self.modalities.values()):
             raise ValueError("modalities: every one says `train: false`; a model needs at least one")
         return self
+
+    def _kinds(self) -> list[str]:
+        return [*(o.kind for o in self.occurrences), *super()._kinds()]

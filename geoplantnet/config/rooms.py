@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Literal
 
 from geoplantnet.config.recipe import (
     ClimateSection,
+    CubeRecipe,
+    EndpointSection,
+    FileSection,
     LandCoverSection,
+    LandsatStacSection,
+    NetcdfSection,
     RasterSection,
-    Recipe,
+    RemoteSection,
+    Sentinel2StacSection,
     SentinelSection,
     SourceSection,
     TerrainSection,
     VirtualSource,
 )
+from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.sources.climate import LapseRateClimate
+from geoplantnet.sources.gridded import GriddedSource
+from geoplantnet.sources.http import Budget
 from geoplantnet.sources.landcover import LandCoverSource
-from geoplantnet.sources.raster import RasterSource
-from geoplantnet.sources.sentinel2 import Sentinel2Scene
+from geoplantnet.sources.landsat import StacLandsat
+from geoplantnet.sources.raster import Access, RasterSource
+from geoplantnet.sources.sentinel2 import Sentinel2Scene, StacSentinel2
 from geoplantnet.sources.source import Source
+from geoplantnet.sources.stac import StacEndpoint
 from geoplantnet.sources.terrain import TerrainSource
 from geoplantnet.sources.virtual import (
     VirtualBioclim,
@@ -44,7 +56,7 @@ _VIRTUAL: dict[str, Callable[[VirtualLandscape], Source]] = {
 }
 
 
-def grid_of(recipe: Recipe) -> TileGrid:
+def grid_of(recipe: CubeRecipe) -> TileGrid:
     """The recipe's grid."""
     return TileGrid(tile_size=recipe.grid.tile_size, cell_size=recipe.grid.cell_size)
 
@@ -55,7 +67,7 @@ def bounds_of(grid: TileGrid, tiles: tuple[str, ...]) -> tuple[int, int, int, in
     return min(west), min(south), max(east), max(north)
 
 
-def landscape_of(recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> VirtualLandscape:
+def landscape_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> VirtualLandscape:
     """The virtual landscape under the recipe's tiles. Raises ConfigurationError when the recipe has no world."""
     if recipe.world is None:
         raise ConfigurationError("the recipe has no `world:` section; add one to use virtual sources")
@@ -65,25 +77,26 @@ def landscape_of(recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> Virt
     return VirtualLandscape.on_dem(seed=recipe.seed, bounds=bounds)
 
 
-def world_of(recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> VirtualSpecies:
+def world_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> VirtualSpecies:
     """The virtual species of the recipe's world."""
     landscape = landscape_of(recipe, grid, tiles)
     assert recipe.world is not None
     return VirtualSpecies.generate(recipe.world.species, landscape=landscape, seed=recipe.seed)
 
 
-def sources_of(recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> dict[str, Source]:
+def sources_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...], modalities: Iterable[Modality]) -> dict[str, Source]:
     """A source for every modality, by name. Nothing is read yet."""
-    return {name: _source(section.source, recipe, grid, tiles) for name, section in recipe.modalities.items()}
+    return {m.name: _source(recipe.modalities[m.name].source, m, recipe, grid, tiles) for m in modalities}
 
 
-def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple[str, ...]) -> Source:
+def _source(section: SourceSection, modality: Modality, recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> Source:
     place: dict[str, Any] = {"crs": grid.crs, "cell_size": float(grid.cell_size)}
     match section:
         case VirtualSource():
             return _VIRTUAL[section.kind](landscape_of(recipe, grid, tiles))
         case TerrainSection():
-            return TerrainSource(dems=section.dems, **place)
+            about: dict[str, Any] = {"credit": modality.credit, "licence": modality.licence}
+            return TerrainSource(dems=section.dems, bands=modality.bands, access=_access(section), **about, **place)
         case ClimateSection():
             terrain = TerrainSource(dems=section.dems, **place) if section.dems else None
             return LapseRateClimate(
@@ -95,6 +108,10 @@ def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple
             )
         case SentinelSection():
             return _scene(section, grid)
+        case Sentinel2StacSection():
+            return StacSentinel2(bands=modality.bands, resampling=_of_images(modality), **_imagery(section, modality), **place)
+        case LandsatStacSection():
+            return StacLandsat(bands=modality.bands, resampling=_of_images(modality), **_imagery(section, modality), **place)
         case LandCoverSection():
             scene = _scene(section.scene, grid) if section.scene else None
             return LandCoverSource(
@@ -102,9 +119,95 @@ def _source(section: SourceSection, recipe: Recipe, grid: TileGrid, tiles: tuple
             )
         case RasterSection():
             return RasterSource(
-                section.path, section.bands, scale=section.scale, offset=section.offset, plausible=section.plausible, crs=grid.crs
+                section.path,
+                section.bands or modality.bands,
+                indexes=section.indexes,
+                scale=section.scale,
+                offset=section.offset,
+                classes=section.classes,
+                nodata=section.nodata,
+                **_files(section, modality),
+                plausible=section.plausible,
+                **place,
             )
+        case NetcdfSection():
+            return GriddedSource(
+                path=section.path,
+                bands=modality.bands,
+                variables=section.variables,
+                climatology=section.climatology,
+                aggregate=section.aggregate,
+                select=section.select,
+                reaches=section.reaches,
+                nodata=section.nodata,
+                file_crs=section.crs,
+                crs=grid.crs,
+                **_files(section, modality),
+            )
+
+
+def _files(section: FileSection, modality: Modality) -> dict[str, Any]:
+    """What rasters and NetCDF files are told alike."""
+    converted = section.units is not None or any(unit != "1" for unit in modality.units)
+    return {
+        "units": section.units,
+        "target_units": modality.units if converted else None,
+        "resampling": modality.resampling,
+        "periods": modality.time.periods if modality.time else (),
+        "credit": modality.credit,
+        "licence": modality.licence,
+        "access": _access(section),
+    }
+
+
+def _access(section: RemoteSection) -> Access:
+    return Access(budget=Budget(**section.budget.model_dump()), headers=section.headers, gdal=section.gdal)
 
 
 def _scene(section: SentinelSection, grid: TileGrid) -> Sentinel2Scene:
     return Sentinel2Scene(path=section.file, stored=section.stored, offset=section.offset, crs=grid.crs)
+
+
+def endpoint_of(section: EndpointSection) -> StacEndpoint:
+    """The value object of an endpoint."""
+    return StacEndpoint(
+        url=section.url or str(section.path),
+        sign=section.sign,
+        headers=section.headers,
+        header_hosts=section.header_hosts,
+        alternate=section.alternate,
+        gdal=section.gdal,
+        budget=Budget(**section.budget.model_dump()),
+    )
+
+
+def _imagery(section: Sentinel2StacSection | LandsatStacSection, modality: Modality) -> dict[str, Any]:
+    """What composites of both satellites are told. Raises ConfigurationError when it is not said which scenes to take."""
+    where = f"modalities.{modality.name}.source"
+    collection = section.collection or section.endpoint.collections.get(section.kind)
+    if collection is None:
+        known = ", ".join(section.endpoint.collections) or "none"
+        raise ConfigurationError(f"{where}.collection: missing, and the endpoint names none for {section.kind} (it names: {known}); add it")
+    if (section.start is None) == (modality.time is None):
+        said = "both `start`, `end` and a time axis" if modality.time else "neither `start` and `end` nor a time axis (`time`)"
+        raise ConfigurationError(f"{where}: {said} were given; one of them says which days count")
+    when: dict[str, Any] = {"periods": modality.time.periods} if modality.time else {}
+    if section.start and section.end:
+        when = {"interval": (section.start, section.end + timedelta(days=1))}
+    return {
+        "endpoint": endpoint_of(section.endpoint),
+        "collection": collection,
+        "assets": {**section.endpoint.assets.get(section.kind, {}), **section.assets},
+        "months": section.months,
+        "max_cloud": section.max_cloud,
+        "snow": section.snow,
+        **when,
+    }
+
+
+def _of_images(modality: Modality) -> Literal["nearest", "bilinear", "average"]:
+    if modality.resampling not in ("nearest", "bilinear", "average"):
+        raise ConfigurationError(
+            f"modality {modality.name!r}: images come onto the grid by nearest, bilinear or average, not {modality.resampling}"
+        )
+    return modality.resampling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from geoplantnet.config.load import MAX_BYTES, find_recipe, load_recipe
 from geoplantnet.errors import ConfigurationError
-from pipelines.context import Run
+from pipelines.context import CubeRun, Run
+from pipelines.ledger import paths_in
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
 RECIPE = yaml.safe_load(TINY.read_text(encoding="utf-8"))
@@ -60,6 +62,15 @@ def test_shipped_recipes_open(recipe, monkeypatch, tmp_path):
     """Tiny, demo and alps are without fault, wherever the data lie."""
     monkeypatch.setenv("GEOPLANTNET_DATA", str(tmp_path))
     assert Run.open(recipe).tiles
+
+
+def test_the_recipe_of_all_europe_has_every_modality_of_every_tile(monkeypatch, tmp_path):
+    """Cubes need no records: all shipped modalities, each with a source, on a grid of thousands of tiles."""
+    monkeypatch.setenv("GEOPLANTNET_DATA", str(tmp_path))
+    run = CubeRun.open_cubes("europe")
+    assert len(run.tiles) > 15_000 and len(run.sources) == 8
+    with pytest.raises(ConfigurationError, match="occurrences: missing; add it"):
+        Run.open("europe")
 
 
 @pytest.mark.parametrize(
@@ -114,9 +125,44 @@ def test_shipped_recipes_open(recipe, monkeypatch, tmp_path):
         ("interval", ["soon", "later"], "interval: Invalid isoformat string: 'soon'"),
         ("interval", ["2001-01-01T00:00:00Z"], "interval.1: missing; add it"),
         ("cluster", {"memory": "lots"}, "cluster.memory: auto, or an amount such as 4GB .* was expected .found 'lots'"),
+        ("cluster", {"kind": "slurn"}, "cluster.kind: 'slurn' is none of local, slurm, kubernetes. Did you mean 'slurm'?"),
+        ("cluster", {"options": {"queue": "long"}}, "cluster: options .'queue'. are for kind slurm or kubernetes"),
+        ("cluster", {"kind": "slurm"}, "cluster: memory: kind slurm needs an amount for each worker"),
+        (
+            "cluster",
+            {"kind": "slurm", "memory": "8GB", "scheduler": "tcp://10.0.0.1:1"},
+            "cluster: scheduler names a running cluster, kind slurm starts one",
+        ),
+        (
+            "modalities.climate.time",
+            {"step": "month", "first": "soon", "count": 3},
+            "time: first must be a month such as 2019-01, got 'soon'",
+        ),
+        ("modalities.extra", {"definition": "terain"}, "modalities.extra.definition: no definition 'terain'; .* Did you mean 'terrain'?"),
+        ("modalities.extra", {"definition": "virtual_landcover"}, "modalities.extra.source: missing; add it"),
+        (
+            "modalities.extra",
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": "earth_search", "start": "2022-01-01"}},
+            "modalities.extra.source: start and end belong together",
+        ),
+        (
+            "modalities.extra",
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": "earth_serch"}},
+            "modalities.extra.source.endpoint: no endpoint 'earth_serch'; there are .* Did you mean 'earth_search'?",
+        ),
+        (
+            "modalities.extra",
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": {"url": "https://a.b", "signn": "s3"}}},
+            "modalities.extra.source.endpoint.signn: unknown key 'signn'; .* Did you mean 'sign'?",
+        ),
+        (
+            "modalities.extra",
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": {"title": "a"}}},
+            "modalities.extra.source.endpoint: an endpoint needs `url`",
+        ),
         ("cluster", {"scheduler": "nowhere"}, "cluster.scheduler: an address such as tcp://.* was expected .found 'nowhere'"),
         # names that must be known
-        ("grid.tiles", "alp", "grid.tiles: no grid named 'alp'; there are alps, demo. Did you mean 'alps'?"),
+        ("grid.tiles", "alp", "grid.tiles: no grid named 'alp'; there are alps, .*demo.* Did you mean 'alps'?"),
         ("grid.tiles", ["5kmE4100N2601"], "grid.tiles: '5kmE4100N2601' is not a tile of the grid: corners are multiples of 5 km"),
         ("grid.tiles", ["25kmE4100N2600"], "grid.tiles: '25kmE4100N2600' names a 25 km tile; this grid has 5 km tiles"),
         ("grid.tiles", ["Bern"], "grid.tiles: 'Bern' is no meta-tile id; write it like"),
@@ -144,8 +190,8 @@ def test_shipped_recipes_open(recipe, monkeypatch, tmp_path):
         ),
         (
             "modalities.extra",
-            {"definition": "terrain", "source": {"kind": "raster", "path": "a.tif"}},
-            "modalities.extra.source.bands: missing; add it",
+            {"definition": "terrain", "source": {"kind": "raster", "bands": ["elevation"]}},
+            "modalities.extra.source.path: missing; add it",
         ),
     ],
 )
@@ -194,7 +240,7 @@ def test_a_text_that_is_no_recipe_is_refused_before_it_is_understood(tmp_path, t
 
 def test_a_recipe_that_is_not_there_names_those_that_are():
     """The nearest shipped recipe is suggested."""
-    with pytest.raises(ConfigurationError, match=r"no recipe 'dema'; give a path, or one of alps, demo\. Did you mean 'demo'?"):
+    with pytest.raises(ConfigurationError, match=r"no recipe 'dema'; give a path, or one of alps, demo, europe\. Did you mean 'demo'?"):
         find_recipe("dema")
 
 
@@ -212,6 +258,19 @@ def test_a_recipe_that_is_not_there_names_those_that_are():
         ({"bands": ["a"], "resolution": 1000, "window": 3, "halo": 2}, "coarser than the cell, so its window must be 1"),
         ({"bands": ["a"], "resolution": 50, "dtype": "uint8"}, "dtype uint8 needs a nodata value"),
         ({"bands": ["a"], "resolution": 50, "dtype": "uint64"}, "dtype must be float32, uint8, uint16 or int16, got 'uint64'"),
+        ({"bands": ["a"], "resolution": 50, "units": "kelvni"}, "kelvni.* Did you mean .*kelvin"),
+        ({"bands": {"a": {"units": "degreeC", "plausibel": [0, 1]}}, "resolution": 50}, "bands.a: unknown key 'plausibel'.*'plausible'"),
+        ({"bands": {"a": {"plausible": [1]}}, "resolution": 50}, "plausible.0"),
+        ({"bands": {"a": 5}, "resolution": 50}, "bands.a: a mapping with the keys units, plausible, long_name was expected .found 5"),
+        ({"bands": {"a": None}, "units": "m", "resolution": 50}, "units: say it of each band, since `bands` is a mapping here"),
+        ({"bands": ["a"], "resolution": 50, "units": ["m", "m"]}, "units must be one for all or one for each of 1 bands, got 2"),
+        ({"bands": ["a"], "resolution": 50, "resampling": "nearst"}, "resampling"),
+        ({"bands": ["a"], "resolution": 50, "time": {"step": "quater", "first": "2019-12", "count": 4}}, "time.step: 'quater' is none of"),
+        ({"bands": ["a"], "resolution": 50, "time": {"step": "quarter", "first": 2019, "count": 4}}, "time.first: "),
+        (
+            {"bands": ["a"], "resolution": 50, "time": {"step": "year", "first": "2019-1", "count": 4}},
+            "a month such as 2019-01, got '2019-1'",
+        ),
         ([1], "a mapping of keys was expected"),
     ],
 )
@@ -293,3 +352,79 @@ def test_damaged_bytes_open_or_are_refused(tmp_path, noise, position):
         Run.open(file)
     except ConfigurationError as error:
         assert str(file) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": "a.json"}},
+            "collection: missing, and the endpoint names none",
+        ),
+        (
+            {"definition": "sentinel2", "source": {"kind": "sentinel2-stac", "endpoint": "earth_search"}},
+            "neither `start` and `end` nor a time axis",
+        ),
+        (
+            {"definition": "landsat", "source": {"kind": "landsat-stac", "endpoint": "local", "start": "2020-01-01", "end": "2020-12-31"}},
+            "both `start`, `end` and a time axis",
+        ),
+    ],
+)
+def test_imagery_must_know_its_collection_and_its_days(tmp_path, section, said):
+    """Said twice or not at all: an error before anything is searched."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(changed("modalities.extra", section)), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"modalities.extra.source.*{said}"):
+        _ = Run.open(file).sources
+
+
+def test_an_endpoint_reaches_its_source_whole(tmp_path):
+    """Address, collection, assets, days and seasons of a recipe are those of the source; a local catalog counts as an input file."""
+    catalog = tmp_path / "items.ndjson"
+    recipe = changed(
+        "modalities.image",
+        {
+            "definition": "sentinel2",
+            "source": {
+                "kind": "sentinel2-stac",
+                "endpoint": str(catalog),
+                "collection": "mine",
+                "assets": {"B02": "blue"},
+                "start": "2022-06-01",
+                "end": "2022-06-30",
+                "months": [6],
+                "max_cloud": 20,
+            },
+        },
+    )
+    recipe["modalities"]["series"] = {
+        "definition": "landsat",
+        "time": {"step": "year", "first": "2019-01", "count": 2},
+        "source": {"kind": "landsat-stac", "endpoint": "planetary_computer"},
+    }
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    opened = Run.open(file)
+    image, series = opened.sources["image"], opened.sources["series"]
+    assert (image.endpoint.url, image.collection, image.assets) == (str(catalog), "mine", {"B02": "blue"})
+    assert (image.interval, image.months, image.max_cloud) == ((date(2022, 6, 1), date(2022, 7, 1)), (6,), 20)
+    assert (series.collection, series.endpoint.sign, len(series.periods)) == ("landsat-c2-l2", "planetary-computer", 2)
+    assert catalog in paths_in([opened.recipe.modalities["image"].source])
+    assert not image.endpoint.is_remote and series.endpoint.is_remote
+
+
+def test_every_file_of_a_template_is_an_input(tmp_path):
+    """One file a band: each counts, so that a changed one is noticed; an address stays an address."""
+    for name in ("a_ph.tif", "a_clay.tif", "b_ph.tif"):
+        (tmp_path / name).touch()
+    recipe = changed("modalities.extra", {"definition": "soil", "source": {"kind": "raster", "path": str(tmp_path / "a_{band}.tif")}})
+    recipe["modalities"]["far"] = {"definition": "soil", "source": {"kind": "raster", "path": "https://a.b/c_{band}.tif"}}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    opened = Run.open(file)
+    sections = opened.recipe.modalities
+    assert list(paths_in([sections["extra"].source])) == [tmp_path / "a_clay.tif", tmp_path / "a_ph.tif"]
+    assert list(paths_in([sections["far"].source])) == []
+    assert opened.is_remote("far") and not opened.is_remote("extra") and not opened.is_remote("climate")
+    assert opened.sources["far"].path == "https://a.b/c_{band}.tif"

@@ -83,8 +83,10 @@ def size_of(path: str | os.PathLike[str]) -> int:
     return sum(file.stat().st_size for file in files_of(Path(path)))
 
 
-def sweep(root: str | os.PathLike[str]) -> int:
+def sweep(root: str | os.PathLike[str], *, deepest: int | None = None) -> int:
     """Remove every temporary below `root`. Returns how many. Only for who holds the store alone: writers are not asked.
+
+    `deepest`: folders more than so many levels below `root` are not looked into (a store of many tiles has millions).
 
     (A process id says little: a killed process keeps it until it is reaped, and a container gives it to the next.)
     """
@@ -94,7 +96,8 @@ def sweep(root: str | os.PathLike[str]) -> int:
             if name.startswith(_PREFIX):
                 _remove(Path(folder) / name)
                 removed += 1
-        directories[:] = [d for d in directories if not d.startswith(_PREFIX)]
+        level = len(Path(folder).relative_to(root).parts)
+        directories[:] = [d for d in directories if not d.startswith(_PREFIX)] if deepest is None or level < deepest else []
     return removed
 
 

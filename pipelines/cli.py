@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from geoplantnet import __version__
+from geoplantnet.config.load import named_grids, recipe_folders
 from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, UsageError
-from pipelines.context import Run
+from geoplantnet.grid.named import make_grid, read_grid
+from geoplantnet.grid.tile_grid import TileGrid
+from pipelines.build_cubes import CUBES, empty_tiles
+from pipelines.context import CubeRun, Run
+from pipelines.dry_run import estimate, table_of
+from pipelines.export_patches import export
 from pipelines.flow import Interrupted
-from pipelines.ledger import Ledger
+from pipelines.ledger import Ledger, tile_of
 from pipelines.progress import Reporter
+from pipelines.stages import Done, SomeTilesFailed, carry_out
 
 app = typer.Typer(
     help="Plant biodiversity mapping: occurrences, data cubes, deep species distribution models, indicators, map services.",
@@ -30,10 +38,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+grids = typer.Typer(help="Meta-tiles: of a recipe, of the named grids, of an area of your own.", no_args_is_help=True)
+app.add_typer(grids, name="grid")
+
+MANY = 6
+"""More countries or regions than this are counted, not named."""
+
 RecipeArg = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the name of a shipped one (demo, alps).")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of input data; overrides the recipe's.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Where products lie; overrides the recipe's.")]
 TilesOption = Annotated[list[str] | None, typer.Option("--tile", help="Only this tile's tasks (may be repeated).")]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", help="Who does the work: a YAML file, or local, slurm, kubernetes; instead of the recipe's own.")
+]
+RetryOption = Annotated[bool, typer.Option("--retry", help="Try again what failed so often that it was put into quarantine.")]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
 
@@ -46,16 +64,16 @@ def _pipeline() -> ModuleType:
         raise UsageError(f"this verb needs the sdm extra ({error.name} is missing): pip install 'geoplantnet[sdm]'") from error
 
 
-def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] | None) -> Run:
-    return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()))
+def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] | None, cluster: str | None = None) -> Run:
+    return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()), cluster=cluster)
 
 
-def _run_and_summarise(run: Run) -> None:
+def _run_and_summarise(run: Run, *, retry: bool = False) -> None:
     """Every stage, then the account of it, also when some tiles failed."""
     pipeline, reporter = _pipeline(), Reporter()
     try:
-        done = pipeline.run_stages(run, list(pipeline.STAGES), reporter)
-    except pipeline.SomeTilesFailed as partial:
+        done = pipeline.run_stages(run, list(pipeline.STAGES), reporter, retry=retry)
+    except SomeTilesFailed as partial:
         pipeline.summarise(run, partial.done, reporter)
         raise
     pipeline.summarise(run, done, reporter)
@@ -64,33 +82,83 @@ def _run_and_summarise(run: Run) -> None:
 def _stage_command(name: str, title: str) -> None:
     """A verb that carries out one stage."""
 
-    def command(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None, tile: TilesOption = None) -> None:
-        run = _open(recipe, data, store, tile)
+    def command(
+        recipe: RecipeArg,
+        data: DataOption = None,
+        store: StoreOption = None,
+        tile: TilesOption = None,
+        cluster: ClusterOption = None,
+        retry: RetryOption = False,
+    ) -> None:
+        run, reporter = _open(recipe, data, store, tile, cluster), Reporter()
         names = ["publish", "catalog"] if name == "publish" else [name]
-        done = _pipeline().run_stages(run, names, reporter := Reporter())
-        if not done.tasks:
-            reporter.say(f"{name}: nothing to do, up to date in {run.store}")
+        _say_when_idle(name, _pipeline().run_stages(run, names, reporter, retry=retry), run, reporter)
 
     command.__doc__ = title
     app.command(name)(command)
 
 
-@app.command()
-def grid(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None) -> None:
-    """List the recipe's meta-tiles: id, bounds, and what has been made of each."""
-    run = _open(recipe, data, store, None)
-    ledger = Ledger(run.store)
-    table = Table(title=f"{run.recipe.title}: {len(run.tiles)} tiles of {run.grid.tile_size // 1000} km, {run.grid.crs}")
-    for column in ("tile", "west", "south", "east", "north", "made"):
-        table.add_column(column, justify="left" if column in ("tile", "made") else "right")
-    for tile_id in run.tiles:
-        made = [name for name in _pipeline().STAGES if ledger.record(name, tile_id)]
-        table.add_row(tile_id, *(str(b) for b in run.tile(tile_id).bounds), ", ".join(made))
-    Console().print(table)
+def _say_when_idle(name: str, done: Done, run: CubeRun, reporter: Reporter) -> None:
+    if not done.tasks:
+        reporter.say(f"{name}: nothing to do, up to date in {run.store}")
 
 
 _stage_command("occurrences", "Read, check and name the records; choose the species.")
-_stage_command("cubes", "Build the data cube of every tile.")
+
+
+@app.command()
+def cubes(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe; without one, --grid and --modalities say what to build.")] = None,
+    grid: Annotated[str | None, typer.Option("--grid", help="A named grid, such as alps (`geoplantnet grid list`).")] = None,
+    modalities: Annotated[
+        str | None, typer.Option("--modalities", help="Names, comma-separated: of a recipe's, or of shipped ones.")
+    ] = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    tile: TilesOption = None,
+    cluster: ClusterOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it would cost.")] = False,
+    retry: RetryOption = False,
+) -> None:
+    """Build the data cubes: one task a tile and modality."""
+    tiles, names = tuple(tile or ()), tuple(filter(None, (modalities or "").split(",")))
+    if (recipe is None) == (grid is None) or (grid is not None and not names):
+        raise UsageError("say what to build: a recipe, or --grid NAME with --modalities a,b,c")
+    run: CubeRun
+    if recipe is not None:
+        run = CubeRun.open_cubes(recipe, data=data, store=store, tiles=tiles, modalities=names, cluster=cluster)
+    else:
+        run = CubeRun.of_grid(grid or "", names, data=data, store=store, tiles=tiles, cluster=cluster)
+    reporter = Reporter()
+    if dry_run:
+        Console(width=None if sys.stdout.isatty() else 110).print(table_of(run, estimate(run, retry=retry)))
+        return
+    done = carry_out(run, [CUBES], reporter, retry=retry)
+    _say_when_idle("cubes", done, run, reporter)
+    if done.tasks and (empty := empty_tiles(run, run.chosen)):
+        few = ", ".join(empty[:6]) + (" ..." if len(empty) > 6 else "")
+        reporter.say(f"{len(empty)} of {len(run.chosen)} tiles are nodata in every modality and cannot be mapped: {few}")
+
+
+@app.command()
+def patches(
+    recipe: RecipeArg,
+    points: Annotated[Path, typer.Argument(help="CSV table: surveyId, and x and y (the grid's CRS) or lon and lat (degrees).")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    data: DataOption = None,
+    store: StoreOption = None,
+    subset: Annotated[str, typer.Option("--subset", help="Part of the file names, such as train or test.")] = "train",
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of the JPEG images.")] = 90,
+) -> None:
+    """Write cubes at points as GeoLifeCLEF and malpolon have them: JPEG patches, Landsat and climate series."""
+    run = CubeRun.open_cubes(recipe, data=data, store=store)
+    done = export(run, points, folder, subset=subset, quality=quality)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{len(done.written):,} surveys written to {folder}")
+    if done.without_cube:
+        console.print(f"{len(done.without_cube):,} surveys lie on tiles without a cube and were left out")
+
+
 _stage_command("train", "Train the model and score it on held-out spatial blocks.")
 _stage_command("map", "Map every tile: one latent tile each.")
 _stage_command("indicators", "Compute the biodiversity indicators of every tile.")
@@ -98,10 +166,16 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 
 
 @app.command("run")
-def run_all(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None, tile: TilesOption = None) -> None:
+def run_all(
+    recipe: RecipeArg,
+    data: DataOption = None,
+    store: StoreOption = None,
+    tile: TilesOption = None,
+    cluster: ClusterOption = None,
+    retry: RetryOption = False,
+) -> None:
     """Carry out every stage that is not up to date, and say what came of it."""
-    run = _open(recipe, data, store, tile)
-    _run_and_summarise(run)
+    _run_and_summarise(_open(recipe, data, store, tile, cluster), retry=retry)
 
 
 @app.command()
@@ -134,15 +208,18 @@ def status(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None
     table = Table(title=f"{run.recipe.title} in {run.store}")
     for column in ("stage", "done", "of", "seconds", "failed"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    failures = ledger.failures()
+    failures, limit = ledger.failures(), run.recipe.cluster.attempts
     for name, stage in _pipeline().STAGES.items():
-        records = [r for r in (ledger.record(name, key) for key in stage.keys(run)) if r]
+        keys = stage.keys(run)
+        records = [r for r in (ledger.record(name, key) for key in sorted(ledger.keys(name).intersection(keys))) if r]
         failed = sum(f.stage == name for f in failures)
-        table.add_row(name, str(len(records)), str(len(stage.keys(run))), f"{sum(r.seconds for r in records):.0f}", str(failed or ""))
+        table.add_row(name, str(len(records)), str(len(keys)), f"{sum(r.seconds for r in records):.0f}", str(failed or ""))
     console = Console()
     console.print(table)
     for failure in failures:
-        console.print(f"{failure.stage} {failure.key}: {failure.kind}: {failure.message}", highlight=False, markup=False, soft_wrap=True)
+        poison = f" (in quarantine after {failure.attempts} attempts)" if failure.attempts >= limit else ""
+        line = f"{failure.stage} {failure.key}: {failure.kind}: {failure.message}{poison}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -168,6 +245,78 @@ def verify(
         return
     advice = "dropped: `geoplantnet run` makes them again" if drop else "add --drop to have the next run make them again"
     raise IntegrityError(f"{len(damage)} damaged in {run.store}; {advice}")
+
+
+@grids.command("show")
+def show_grid(
+    recipe: Annotated[str, typer.Argument(help="A recipe, or the name of a grid.")], data: DataOption = None, store: StoreOption = None
+) -> None:
+    """List meta-tiles: of a recipe with bounds and what has been made of each, of a named grid with where each lies."""
+    known = named_grids()
+    if recipe in known and not any((folder / f"{recipe}.yaml").is_file() for folder in recipe_folders()):
+        _show_named(recipe, known[recipe])
+        return
+    run = CubeRun.open_cubes(recipe, data=data, store=store)
+    ledger, stages = Ledger(run.store), ("cubes", "map", "indicators", "publish")
+    made = {name: Counter(map(tile_of, ledger.keys(name))) for name in stages}
+    whole = {"cubes": len(run.modalities)}
+    table = Table(title=f"{run.recipe.title}: {len(run.tiles)} tiles of {run.grid.tile_size // 1000} km, {run.grid.crs}")
+    for column in ("tile", "west", "south", "east", "north", "made"):
+        table.add_column(column, justify="left" if column in ("tile", "made") else "right")
+    for tile_id in run.tiles:
+        of = [n if made[n][tile_id] >= whole.get(n, 1) else f"{n} {made[n][tile_id]}/{whole[n]}" for n in stages if made[n][tile_id]]
+        table.add_row(tile_id, *(str(b) for b in run.tile(tile_id).bounds), ", ".join(of))
+    Console().print(table)
+
+
+def _show_named(name: str, file: Path) -> None:
+    tiles = read_grid(file, TileGrid())
+    table = Table(title=f"{name}: {len(tiles):,} tiles, {file}")
+    for column in tiles.columns:
+        table.add_column(column, justify="right" if column == "land_share" else "left")
+    for row in tiles.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    Console().print(table)
+
+
+@grids.command("list")
+def list_grids() -> None:
+    """Name the grids that are here: tiles, area, countries, regions."""
+    table, grid = Table(), TileGrid()
+    for column in ("grid", "tiles", "km2", "countries", "biogeographic regions"):
+        table.add_column(column, justify="right" if column in ("tiles", "km2") else "left")
+    for name, file in named_grids().items():
+        tiles = read_grid(file, grid)
+        area = tiles.land_share.sum() * (grid.tile_size / 1000) ** 2
+        countries, regions = (sorted(set(tiles[column]) - {""}) for column in ("country", "biogeographic_region"))
+        where = " ".join(countries) if len(countries) <= MANY else f"{len(countries)} countries"
+        table.add_row(
+            name, f"{len(tiles):,}", f"{area:,.0f}", where, ", ".join(regions) if len(regions) <= MANY else f"{len(regions)} regions"
+        )
+    Console().print(table)
+
+
+@grids.command("make")
+def new_grid(
+    geometry: Annotated[Path, typer.Option("--geometry", help="Polygons: a GeoPackage, GeoJSON or Shapefile with its CRS.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the grid: small letters, digits, - and _.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where the table is written; recipes look in tiles/.")] = Path("tiles"),
+    layer: Annotated[str | None, typer.Option("--layer", help="Layer of the file; needed where it has several.")] = None,
+    buffer: Annotated[float, typer.Option("--buffer", help="Widen the area first, metres.")] = 0.0,
+    min_share: Annotated[float, typer.Option("--min-share", help="Leave out tiles covered by less than this share.")] = 0.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a grid of that name.")] = False,
+) -> None:
+    """Name the meta-tiles that an area of your own touches."""
+    grid = TileGrid()
+    europe = named_grids().get("europe")
+    reference = read_grid(europe, grid) if europe else None
+    made = make_grid(geometry, name, folder, grid, layer=layer, buffer=buffer, min_share=min_share, reference=reference, force=force)
+    console = Console(highlight=False)
+    console.print(f"{made.path}: {len(made.table):,} tiles of {grid.tile_size // 1000} km for {made.area_km2:,.0f} km2", soft_wrap=True)
+    if made.below_min_share:
+        console.print(f"{made.below_min_share:,} tiles are covered by less than {min_share:g} and were left out")
+    if made.outside_km2:
+        console.print(f"{made.outside_km2:,.0f} km2 lie outside the grid's bounds and got no tile")
 
 
 @app.callback(invoke_without_command=True)

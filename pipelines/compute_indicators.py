@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from pipelines.flow import Inside, Made, Stage
 from pipelines.tables import stored_traits
 
 
-def settings(run: Run, tile_id: str) -> object:
+def settings(run: Run) -> Callable[[str], object]:
     """Which indicators, and the words in their files."""
-    return [run.recipe.indicators, run.recipe.notice]
+    return lambda tile_id: [run.recipe.indicators, run.recipe.notice]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -71,4 +72,4 @@ def describe(stats: dict[str, Any]) -> str:
     return ", ".join(medians + ([f"{stats['clipped']} values clipped to the stored range"] if stats["clipped"] else []))
 
 
-INDICATORS = Stage("indicators", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)
+INDICATORS: Stage[Run] = Stage("indicators", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

@@ -1,66 +1,42 @@
-"""How a stage is carried out: which tasks are due, on which workers, and what becomes of a failure."""
+"""How a stage is carried out: a window of tasks in flight, tried again where that may help, and what becomes of a failure."""
 
 from __future__ import annotations
 
+import queue
 import signal
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from multiprocessing import resource_tracker
-from pathlib import Path
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-import dask
-from distributed import Client, LocalCluster, as_completed, get_worker
-from distributed.scheduler import KilledWorker
+from distributed import Future, WorkerPlugin, get_worker
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-import geoplantnet
-from geoplantnet.config.recipe import ClusterSection
-from geoplantnet.errors import GeoPlantNetError, InputError, StorageError
-from pipelines.context import Run
-from pipelines.ledger import Failure, Ledger, Record, fingerprint
+from geoplantnet.errors import GeoPlantNetError, StorageError, TryAgain
+from pipelines.context import CubeRun
+from pipelines.lanes import Lanes
+from pipelines.ledger import PASSING, Failure, Ledger, Record
+from pipelines.meter import Meter, ended_after
+from pipelines.plan import Inside, Made, Stage, Task, leave_out, plan
 from pipelines.progress import Reporter
+from pipelines.progress import Stage as Bar
+from pipelines.workers import Workers, require_memory
 
-Made = tuple[list[Path], dict[str, Any]]
-"""What a task hands back: the assets it committed, and a few facts for the ledger."""
-Inside = Callable[[int, int, str], None]
-TOPIC = "geoplantnet"
-WITHOUT_WORKERS = "120s"
-"""How long a task waits for a worker when all have gone and none comes back; then it has failed."""
-PATIENCE = 20.0
-"""Seconds to wait for a scheduler to answer."""
-WORKER_ENVIRONMENT = {
-    # A worker that gives freed arrays back to the system pays for the same pages again and again: training took 7 times longer.
-    "MALLOC_TRIM_THRESHOLD_": "2000000000",
-    "MALLOC_MMAP_THRESHOLD_": "2000000000",
-    # One thread a task; training sets its own, which sleep rather than spin while they wait for a core.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+__all__ = ["Flow", "Inside", "Interrupted", "Made", "Outcome", "Stage", "execute"]
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One verb of the pipeline."""
-
-    name: str
-    keys: Callable[[Run], Sequence[str]]
-    """Its tasks."""
-    settings: Callable[[Run, str], object]
-    """The part of recipe and inputs that a task depends on (JSON-able)."""
-    needs: Callable[[Run, str], list[tuple[str, str]]]
-    """(stage, key) of the upstream tasks it reads."""
-    work: Callable[[Run, str, Inside], Made]
-    """Does the task on a worker."""
-    describe: Callable[[dict[str, Any]], str] = lambda stats: ""
-    """The facts as a short note for people."""
+AHEAD = 2
+"""Tasks in flight for every worker thread: one running, one waiting for it."""
+FIRST_DELAY, LONGEST_DELAY = 5.0, 600.0
+"""Seconds before a task is tried again; each time four times longer."""
+BYSTANDER = 10
+"""How often a task that was only waiting on a worker when that died is handed out again without being counted."""
+GLANCE = 2.0
+"""Seconds between two looks at the workers."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +44,12 @@ class Outcome:
     """What a stage did."""
 
     stage: str
-    done: tuple[Record, ...]
+    done: tuple[str, ...]
+    """Keys of the tasks carried out."""
     skipped: int
     failures: tuple[Failure, ...]
-    """Of its own tasks, and those upstream that left some of its tasks out."""
+    """Of its own tasks (those in quarantine too), and those upstream that left some of its tasks out."""
+    quarantined: int
     seconds: float
 
 
@@ -85,100 +63,76 @@ class Flow:
     While it is open, SIGINT and SIGTERM let running tasks end and hand out no more; a second one is not waited for.
     """
 
-    def __init__(self, run: Run, reporter: Reporter) -> None:
-        self.run, self.reporter, self.ledger = run, reporter, Ledger(run.store)
-        self._client: Client | None = None
-        self._cluster: LocalCluster | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+    def __init__(self, run: CubeRun, reporter: Reporter, *, retry: bool = False) -> None:
+        self.run, self.reporter, self.retry, self.ledger = run, reporter, retry, Ledger(run.store)
+        self._workers: Workers | None = None
         self._stop = threading.Event()
         self._handlers: dict[signal.Signals, Any] = {}
 
-    def carry_out(self, stage: Stage) -> Outcome:
+    def carry_out(self, stage: Stage[Any]) -> Outcome:
         """Do every due task of a stage. A failing task is recorded and the others go on.
 
-        Raises InputError when an upstream stage has not been run, StorageError when the store takes no more, Interrupted
-        after SIGINT or SIGTERM.
+        Raises InputError when an upstream stage has not been run, ConfigurationError when a worker cannot hold the largest
+        task, StorageError when the store takes no more, TryAgain when scheduler or workers are gone, Interrupted after a signal.
         """
         self._heed(stage)
         started = time.monotonic()
-        due, skipped, blocked = [], 0, []
-        for key in stage.keys(self.run):
-            upstream = [(s, k, self.ledger.record(s, k)) for s, k in stage.needs(self.run, key)]
-            missing = [(s, k) for s, k, record in upstream if record is None]
-            if missing:
-                blocked.append((key, missing))
-                continue
-            mark = fingerprint(
-                geoplantnet.__version__,
-                asdict(self.run.grid),
-                stage.name,
-                key,
-                stage.settings(self.run, key),
-                [r.content for _, _, r in upstream if r],
-            )
-            if self.ledger.is_done(stage.name, key, mark):
-                skipped += 1
-            else:
-                due.append((key, mark))
-        left_out = self._leave_out(stage, blocked)
-        records, failures = self._do(stage, due) if due else ([], [])
-        return Outcome(stage.name, tuple(records), skipped, (*left_out, *failures), time.monotonic() - started)
+        found = plan(self.run, stage, retry=self.retry)
+        left_out = leave_out(self.run, stage, found.blocked)
+        done, failures = self._do(stage, found.due) if found.due else ([], [])
+        seconds = time.monotonic() - started
+        return Outcome(stage.name, tuple(done), found.done, (*left_out, *found.poison, *failures), len(found.poison), seconds)
 
-    def _leave_out(self, stage: Stage, blocked: list[tuple[str, list[tuple[str, str]]]]) -> list[Failure]:
-        """A tile whose upstream task failed is left out, and what was made of it before counts no more; one whose upstream
-        was never run is the caller's mistake.
-        """
-        failures = self.ledger.failures()
-        causes: dict[Failure, None] = {}
-        for key, missing in blocked:
-            for upstream, of in missing:
-                of_this_tile = [f for f in failures if f.key == of]
-                if not of_this_tile:
-                    raise InputError(
-                        f"{stage.name} {key} needs {upstream} {of}, which has not been made; run `geoplantnet {upstream}` first"
-                    )
-                causes[next((f for f in of_this_tile if f.stage == upstream), of_this_tile[0])] = None
-            self.ledger.forget(stage.name, key)
-        return list(causes)
-
-    def _do(self, stage: Stage, due: list[tuple[str, str]]) -> tuple[list[Record], list[Failure]]:
-        client = self._connect()
-        records: list[Record] = []
-        failures: list[Failure] = []
-        waiting = iter(due)
-        with self.reporter.stage(stage.name, len(due)) as bar:
-            handler = lambda event: bar.inside(*event[1]) if isinstance(event, tuple) else None  # noqa: E731
-            client.subscribe_topic(TOPIC, handler)
-            running: dict[Any, str] = {}
-            pool: as_completed = as_completed()
-
-            def submit() -> None:
-                if not (self._stop.is_set() or _full(failures)) and (task := next(waiting, None)):
-                    future = client.submit(execute, stage, self.run, *task, pure=False, retries=0)
-                    running[future.key] = task[0]
-                    pool.add(future)
-
-            for _ in range(2 * len(client.scheduler_info(n_workers=-1)["workers"]) or 2):
-                submit()
-            for future in pool:
-                key = running[future.key]
-                result = _result(future, stage.name, key)
-                if isinstance(result, Record):
-                    records.append(result)
-                    bar.task_done(key, result.seconds, stage.describe(result.stats))
-                else:
-                    failures.append(result)
-                    if not _full([result]):
-                        self.ledger.fail(result)
-                    bar.task_done(key, 0.0, f"failed: {result.message}")
-                submit()
-            client.unsubscribe_topic(TOPIC)
-        if full := _full(failures):
-            raise StorageError(full.message)
+    def _do(self, stage: Stage[Any], due: list[Task]) -> tuple[list[str], list[Failure]]:
+        require_memory(self.run.recipe.cluster, *stage.memory(self.run))
+        before = {f.key: f for f in self.ledger.failures(stage.name)}
+        with self.reporter.stage(stage.name, len(due)) as bar, _Handed(self._connect(), self.run, stage, bar) as handed:
+            done, failures = self._keep_going(stage, due, before, handed, bar)
+        if failures and _is_full(failures[-1]):
+            raise StorageError(failures[-1].message)
         self._heed(stage)
-        return records, failures
+        return done, failures
 
-    def _heed(self, stage: Stage) -> None:
+    def _keep_going(
+        self, stage: Stage[Any], due: list[Task], before: dict[str, Failure], handed: _Handed, bar: Bar
+    ) -> tuple[list[str], list[Failure]]:
+        """Keep the window full until nothing is left, or nothing more may start."""
+        section = self.run.recipe.cluster
+        lanes = Lanes(due, lambda key: stage.is_remote(self.run, key), reads_at_once=section.reads_at_once)
+        done: list[str] = []
+        failures: list[Failure] = []
+        full = False
+        while True:
+            ending = full or self._stop.is_set()
+            while not ending and handed.has_room and (task := lanes.take(time.monotonic())):
+                handed.out(task)
+            if not handed.in_flight and (ending or not lanes):
+                return done, sorted(failures, key=_is_full)
+            ended = handed.next_result(until=lanes.next_time if handed.has_room else None)
+            if ended is None:
+                continue
+            task, result = ended
+            lanes.ended(task)
+            if isinstance(result, _Bystander):
+                lanes.again(task, time.monotonic())
+            elif isinstance(result, Record):
+                done.append(task.key)
+                bar.task_done(task.key, result.seconds, stage.describe(result.stats))
+            else:
+                full = full or _is_full(result)
+                failure = before[task.key] = _counted(result, before.get(task.key), task)
+                if not _is_full(failure):
+                    self.ledger.fail(failure)
+                tried = handed.tries(task)
+                if tried < section.attempts and stage.of_tiles and _may_pass(failure):
+                    delay = min(FIRST_DELAY * 4 ** (tried - 1), LONGEST_DELAY)
+                    lanes.again(task, time.monotonic() + delay)
+                    bar.note(f"{task.key}  {failure.message}; trying again in {delay:.0f} s ({tried} of {section.attempts} attempts)")
+                else:
+                    failures.append(failure)
+                    bar.task_done(task.key, 0.0, f"failed: {failure.message}", failed=True)
+
+    def _heed(self, stage: Stage[Any]) -> None:
         if self._stop.is_set():
             raise Interrupted(f"stopped during {stage.name}; running tasks were finished, run again to go on")
 
@@ -189,47 +143,18 @@ class Flow:
         # In a thread of its own: the signal may have come in the middle of a print.
         threading.Thread(target=self.reporter.say, args=("stopping: waiting for running tasks (again to stop at once)",)).start()
 
-    def _connect(self) -> Client:
-        if self._client is None:
-            self._client = self._start(self.run.recipe.cluster)
-        return self._client
-
-    def _start(self, section: ClusterSection) -> Client:
-        if section.scheduler:
-            try:
-                return Client(section.scheduler, timeout=PATIENCE)
-            except OSError as error:
-                raise InputError(
-                    f"no Dask scheduler answers at {section.scheduler} ({error}); start one, or drop cluster.scheduler"
-                ) from error
-        self._scratch = tempfile.TemporaryDirectory(prefix="geoplantnet-")
-        settings = {
-            "distributed.worker.daemon": True,
-            "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-            "distributed.scheduler.no-workers-timeout": WITHOUT_WORKERS,
-        }
-        with _signals_stay_here(), dask.config.set(settings):
-            self._cluster = LocalCluster(
-                n_workers=section.workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=section.memory,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                local_directory=self._scratch.name,
-                silence_logs=50,
-            )
-        return Client(self._cluster)
+    def _connect(self) -> Workers:
+        if self._workers is None:
+            self._workers = Workers(self.run.recipe.cluster)
+            if not self._workers.threads:
+                self.reporter.say("waiting for workers")
+        return self._workers
 
     def close(self) -> None:
-        """Let workers and scratch space go."""
+        """Let the workers go."""
         try:
-            if self._client is not None:
-                self._client.close()
-            if self._cluster is not None:
-                self._cluster.close()
-            if self._scratch is not None:
-                self._scratch.cleanup()
+            if self._workers is not None:
+                self._workers.close()
         finally:
             for which, handler in self._handlers.items():
                 signal.signal(which, handler)
@@ -243,50 +168,153 @@ class Flow:
         self.close()
 
 
-@contextmanager
-def _signals_stay_here() -> Iterator[None]:
-    """Workers started inside never see SIGINT and SIGTERM.
+class _Bystander:
+    """Of a task that had not begun when the worker it waited for died: nothing is known of it."""
 
-    Ctrl-C and batch systems signal the whole process group, but only the run may act: it lets the workers end their
-    tasks. Processes inherit the blocked mask; what arrives meanwhile is delivered to this one afterwards.
+
+class _Handed:
+    """The tasks in flight: hands them to workers, which got stage and run once, and hears how they ended."""
+
+    def __init__(self, workers: Workers, run: CubeRun, stage: Stage[Any], bar: Bar) -> None:
+        self._workers, self._run, self._stage, self._bar = workers, run, stage, bar
+        self._name = f"geoplantnet-{uuid.uuid4().hex}"
+        self._tasks: dict[Any, tuple[Task, Future]] = {}
+        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._began: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+        self._bystander: dict[str, int] = {}
+        self._room, self._looked = AHEAD, 0.0
+
+    def __enter__(self) -> _Handed:
+        deadline = self._run.recipe.cluster.deadline if self._stage.of_tiles else None
+        self._workers.client.subscribe_topic(self._name, self._heard)
+        self._workers.client.register_plugin(_Work(self._stage, self._run, deadline), name=self._name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._workers.alive:
+            self._workers.client.unsubscribe_topic(self._name)
+            self._workers.client.unregister_worker_plugin(self._name)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another task may be handed out; workers come and go."""
+        now = time.monotonic()
+        if now - self._looked > GLANCE:
+            self._room, self._looked = max(self._workers.threads, 1) * AHEAD, now
+        return len(self._tasks) < self._room
+
+    def tries(self, task: Task) -> int:
+        """How often a task was tried in this run, and did not succeed."""
+        return self._tries.get(task.key, 0)
+
+    def out(self, task: Task) -> None:
+        """Hand a task to whichever worker is free."""
+        future = self._workers.client.submit(_on_worker, self._name, *task, pure=False, retries=0)
+        self._tasks[future.key] = task, future
+        future.add_done_callback(self._ended.put)
+
+    def next_result(self, until: float | None) -> tuple[Task, Record | Failure | _Bystander] | None:
+        """The next task that ended, and how; None when none did for a while. Raises TryAgain when scheduler or workers are gone."""
+        wait = GLANCE if until is None else min(max(until - time.monotonic(), 0.0), GLANCE)
+        try:
+            future = self._ended.get(timeout=wait)
+        except queue.Empty:
+            if not self._workers.alive:
+                raise TryAgain("the Dask scheduler is gone; what is done stays done, run again") from None
+            return None
+        task, _ = self._tasks.pop(future.key)
+        result = self._result(future, task.key)
+        future.release()  # before the next is handed out: the scheduler never knows more than the window
+        self._began.pop(task.key, None)
+        if isinstance(result, Failure):
+            self._tries[task.key] = self._tries.get(task.key, 0) + 1
+        elif isinstance(result, Record):
+            self._tries.pop(task.key, None)
+        return task, result
+
+    def _result(self, future: Future, key: str) -> Record | Failure | _Bystander:
+        stage, section = self._stage.name, self._run.recipe.cluster
+        began = self._began.get(key)
+        try:
+            return future.result()
+        except KilledWorker:
+            if began is None and self._bystander.get(key, 0) < BYSTANDER:
+                self._bystander[key] = self._bystander.get(key, 0) + 1
+                return _Bystander()
+            if began is not None and self._stage.of_tiles and time.monotonic() - began >= section.deadline:
+                message = f"it hung: it took longer than cluster.deadline ({section.deadline:g} s) and was ended"
+                return Failure(stage=stage, key=key, kind="Hung", message=message)
+            message = "its worker was killed, most likely for lack of memory; raise cluster.memory or lower cluster.workers"
+            return Failure(stage=stage, key=key, kind="KilledWorker", message=message)
+        except (NoWorkerError, NoValidWorkerError) as error:
+            raise TryAgain("all workers are gone and none came back; what is done stays done, run again") from error
+        except (CommClosedError, ConnectionError) as error:
+            message = f"the connection to its worker was lost ({error})"
+            return Failure(stage=stage, key=key, kind="ConnectionError", message=message, exit_code=TryAgain.exit_code)
+        except Exception as error:
+            return Failure(stage=stage, key=key, kind=type(error).__name__, message=str(error) or type(error).__name__)
+
+    def _heard(self, event: Any) -> None:
+        """A worker says that a task began, or how far it is."""
+        told = event[1]
+        if isinstance(told, str):
+            self._began[told] = time.monotonic()
+        else:
+            self._bar.inside(*told)
+
+
+class _Work(WorkerPlugin):
+    """What every task of a stage needs, sent to each worker once, also to those that join later."""
+
+    def __init__(self, stage: Stage[Any], run: CubeRun, deadline: float | None) -> None:
+        self.stage, self.run, self.deadline = stage, run, deadline
+
+
+def _on_worker(name: str, key: str, mark: str) -> Record | Failure:
+    worker = get_worker()
+    own = worker.plugins[name]
+    assert isinstance(own, _Work)
+    worker.log_event(name, key)
+    with ended_after(own.deadline):
+        return execute(own.stage, own.run, key, mark, lambda done, total, message: worker.log_event(name, (key, done, total, message)))
+
+
+def execute(stage: Stage[Any], run: CubeRun, key: str, mark: str, inside: Inside = lambda done, total, message: None) -> Record | Failure:
+    """Do one task and enter it in the ledger; an error comes back as a Failure, never as a traceback.
+
+    The record of what the task made before is taken back first: a record never speaks of files it did not see.
     """
-    resource_tracker.ensure_running()  # multiprocessing's helper unblocks both when it starts, so it must have started
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def execute(stage: Stage, run: Run, key: str, mark: str) -> Record | Failure:
-    """Do one task on a worker and enter it in the ledger; an error comes back as a Failure, never as a traceback.
-
-    The old record is taken back before the first output is touched: a record never speaks of files it did not see.
-    """
-    started = time.monotonic()
-    ledger = Ledger(run.store)
+    meter, ledger = Meter(), Ledger(run.store)
+    failed: Callable[..., Failure] = lambda **facts: Failure(stage=stage.name, key=key, **facts)  # noqa: E731
     try:
         with ledger.writing():
-            ledger.forget(stage.name, key)
-            outputs, stats = stage.work(run, key, lambda done, total, message: get_worker().log_event(TOPIC, (key, done, total, message)))
-            return ledger.commit(stage.name, key, mark, outputs, stats, time.monotonic() - started)
+            ledger.take_back(stage.name, key)
+            outputs, stats = stage.work(run, key, inside)
+            return ledger.commit(stage.name, key, mark, outputs, stats, meter.read())
     except GeoPlantNetError as error:
-        return Failure(stage=stage.name, key=key, kind=error.kind, message=str(error), exit_code=error.exit_code)
+        return failed(kind=error.kind, message=str(error), exit_code=error.exit_code)
+    except (ConnectionError, TimeoutError) as error:
+        return failed(kind="ConnectionError", message=f"{type(error).__name__}: {error}", exit_code=TryAgain.exit_code)
     except Exception as error:
-        text = traceback.format_exc()
-        return Failure(stage=stage.name, key=key, kind=type(error).__name__, message=str(error) or type(error).__name__, details=text)
+        return failed(kind=type(error).__name__, message=str(error) or type(error).__name__, details=traceback.format_exc())
 
 
-def _full(failures: Sequence[Failure]) -> Failure | None:
-    """The first failure that says the store takes no more: every other task would fail of it too."""
-    return next((f for f in failures if f.kind == StorageError.__name__), None)
+def _may_pass(failure: Failure) -> bool:
+    """Whether another try may succeed, with nothing changed."""
+    return failure.kind in (*PASSING, "KilledWorker", "Hung")
 
 
-def _result(future: Any, stage: str, key: str) -> Record | Failure:
-    try:
-        return future.result()
-    except KilledWorker:
-        message = "its worker was killed several times, most likely for lack of memory; lower cluster.workers or raise cluster.memory"
-        return Failure(stage=stage, key=key, kind="KilledWorker", message=message)
-    except Exception as error:
-        return Failure(stage=stage, key=key, kind=type(error).__name__, message=str(error))
+def _counted(failure: Failure, before: Failure | None, task: Task) -> Failure:
+    """A failure with how often exactly this was tried, by earlier runs too."""
+    earlier = before.attempts if before is not None and before.fingerprint == task.mark else 0
+    return replace(failure, fingerprint=task.mark, attempts=earlier + (failure.kind not in PASSING))
+
+
+def _is_full(failure: Failure) -> bool:
+    """Whether a failure says that the store takes no more: every other task would fail of it too."""
+    return failure.kind == StorageError.__name__

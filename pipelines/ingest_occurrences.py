@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,14 @@ from pipelines.tables import SPECIES, TRAITS, store_species
 VIRTUAL = (VirtualPlots, VirtualRecords)
 
 
-def settings(run: Run, key: str) -> object:
+def settings(run: Run) -> Callable[[str], object]:
     """Everything the recipe says of records, and the files they come from."""
     r = run.recipe
     world = [r.world.model_dump(), run.tiles] if r.world else None
     backbone = r.backbone.model_dump(mode="json") if r.backbone else None
     sections = [o.model_dump(mode="json") for o in r.occurrences]
-    return [sections, backbone, r.species.model_dump(), r.quality.model_dump(), world, r.seed, sorted(map(str, _input_files(run)))]
+    asked = [sections, backbone, r.species.model_dump(), r.quality.model_dump(), world, r.seed, sorted(map(str, _input_files(run)))]
+    return lambda key: asked
 
 
 def work(run: Run, key: str, inside: Inside) -> Made:
@@ -145,4 +147,6 @@ def describe(stats: dict[str, Any]) -> str:
     return f"{stats['used']:,} of {stats['read']:,} records used, {stats['species']} species"
 
 
-OCCURRENCES = Stage("occurrences", keys=lambda run: ("all",), settings=settings, needs=lambda run, key: [], work=work, describe=describe)
+OCCURRENCES: Stage[Run] = Stage(
+    "occurrences", keys=lambda run: ("all",), settings=settings, needs=lambda run, key: [], work=work, describe=describe, of_tiles=False
+)

@@ -2,7 +2,8 @@
 
 A task is done when its record carries the fingerprint of today's recipe and inputs and every output lies there with the
 recorded size. Fingerprints are built on the *content* of upstream outputs, so a product that is rebuilt bit-identical
-makes nothing downstream stale.
+makes nothing downstream stale. A key is a tile (`25kmE4125N2575`), a tile and a modality (`25kmE4125N2575.sentinel2`) or
+the name of a task that concerns all tiles.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -25,6 +28,15 @@ from geoplantnet.storage import files_of, json_text, sha256, size_of, sweep, wri
 
 PATIENCE = 30.0
 """Seconds a run waits for the last tasks of a run that was killed."""
+DEEPEST = 2
+"""Folders below the store in which temporaries can lie (cubes/TILE.zarr); what is committed has none inside."""
+PASSING = ("TryAgain", "ConnectionError")
+"""Kinds of failures that say nothing of the task itself: another try may succeed, and none is held against it."""
+
+
+def tile_of(key: str) -> str:
+    """The tile a task belongs to; of a task that concerns all tiles, its own name."""
+    return key.partition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +59,21 @@ class Record:
     outputs: tuple[Output, ...]
     stats: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    """How long it took."""
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    """Bytes its worker process held at most."""
     seal: str = ""
-    """SHA-256 over all the rest: a record with a changed byte is no record."""
+    """SHA-256 of the record's text with an empty seal: a record with a changed byte is no record."""
 
     def sealed(self) -> Record:
         """The record with its seal."""
-        return replace(self, seal=fingerprint(asdict(replace(self, seal=""))))
+        return replace(self, seal=hashlib.sha256(json_text(asdict(replace(self, seal=""))).encode()).hexdigest())
 
     @property
-    def content(self) -> list[list[str]]:
-        """What downstream fingerprints are built on."""
-        return [[o.path, o.sha256] for o in self.outputs]
+    def content(self) -> str:
+        """What downstream fingerprints are built on: the outputs, not how long they took."""
+        return fingerprint([[o.path, o.sha256] for o in self.outputs])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,14 @@ class Failure:
     message: str
     exit_code: int = 1
     details: str = ""
+    fingerprint: str = ""
+    """What was tried."""
+    attempts: int = 0
+    """How often exactly that was tried and failed; `PASSING` kinds do not count."""
+
+    def is_poison(self, mark: str, attempts: int) -> bool:
+        """Whether the task, if it is still the same, failed so often that it is not worth another try."""
+        return self.fingerprint == mark and self.attempts >= attempts
 
 
 class Damage(NamedTuple):
@@ -92,42 +116,63 @@ class Ledger:
         """Whether anything was ever recorded here."""
         return any(self._folder.glob("*/*.json"))
 
+    def keys(self, stage: str) -> set[str]:
+        """Tasks of a stage that have a record: one listing of a folder, however many there are."""
+        return {name.removesuffix(".json") for name in self._names(stage) if name.endswith(".json")}
+
     def record(self, stage: str, key: str) -> Record | None:
         """The record of a task, or None when there is none, or a damaged one."""
         return _read(self._file(stage, key))
 
-    def is_done(self, stage: str, key: str, mark: str) -> bool:
-        """Whether the task was done from exactly these inputs and its outputs still lie there."""
-        record = self.record(stage, key)
-        if record is None or record.fingerprint != mark:
-            return False
-        return all((self.store / o.path).exists() and size_of(self.store / o.path) == o.bytes for o in record.outputs)
+    def holds(self, record: Record) -> bool:
+        """Whether every output of a record still lies there with its size."""
+        return all(_size(self.store / o.path) == o.bytes for o in record.outputs)
 
-    def commit(self, stage: str, key: str, mark: str, outputs: Iterable[Path], stats: dict[str, Any], seconds: float) -> Record:
+    def commit(self, stage: str, key: str, mark: str, outputs: Iterable[Path], stats: dict[str, Any], cost: Cost) -> Record:
         """Hash the outputs and write the record: from here on the task is done."""
         listed = tuple(Output(path=p.relative_to(self.store).as_posix(), sha256=sha256(p), bytes=size_of(p)) for p in sorted(outputs))
-        record = Record(stage=stage, key=key, fingerprint=mark, outputs=listed, stats=stats, seconds=round(seconds, 2)).sealed()
+        record = Record(stage=stage, key=key, fingerprint=mark, outputs=listed, stats=stats, **cost._asdict()).sealed()
         write_json(self._file(stage, key), asdict(record))
+        self._file(stage, key, "failed").unlink(missing_ok=True)
         return record
 
     def fail(self, failure: Failure) -> None:
         """Keep why a task failed."""
         write_json(self._file(failure.stage, failure.key, "failed"), asdict(failure))
 
-    def failures(self) -> list[Failure]:
-        """Tasks that failed and have not succeeded since."""
-        return [failure for p in sorted(self._folder.glob("*/*.failed")) if (failure := _read_failure(p))]
+    def failures(self, stage: str | None = None) -> list[Failure]:
+        """Tasks (of one stage) that failed and have not succeeded since, by stage and key."""
+        files = [self._folder / s / n for s in self._stages(stage) for n in sorted(self._names(s)) if n.endswith(".failed")]
+        return [failure for file in files if (failure := _read_failure(file))]
 
-    def records(self) -> Iterator[Record]:
-        """All records, by stage and key."""
-        for file in sorted(self._folder.glob("*/*.json")):
-            if record := self.record(file.parent.name, file.stem):
-                yield record
+    def records(self, stage: str | None = None) -> Iterator[Record]:
+        """All records (of one stage), by stage and key."""
+        for name in self._stages(stage):
+            for key in sorted(self.keys(name)):
+                if record := self.record(name, key):
+                    yield record
+
+    def take_back(self, stage: str, key: str) -> None:
+        """Drop the record of a task that is about to change its outputs. Earlier failures stay known."""
+        self._file(stage, key).unlink(missing_ok=True)
 
     def forget(self, stage: str, key: str) -> None:
         """Drop what is known of a task, so that the next run does it again."""
         for suffix in ("json", "failed"):
             self._file(stage, key, suffix).unlink(missing_ok=True)
+
+    def _stages(self, stage: str | None) -> list[str]:
+        if stage is not None:
+            return [stage]
+        return sorted(p.name for p in self._folder.iterdir()) if self._folder.is_dir() else []
+
+    def _names(self, stage: str) -> list[str]:
+        """What lies in the folder of a stage."""
+        try:
+            with os.scandir(self._folder / stage) as entries:
+                return [entry.name for entry in entries]
+        except FileNotFoundError:
+            return []
 
     def damage(self) -> list[Damage]:
         """Compare every output with its record, byte by byte. One entry per output that is missing or differs, and per damaged record."""
@@ -169,7 +214,7 @@ class Ledger:
                 if time.monotonic() > given_up:
                     raise TryAgain(f"tasks of a run that was killed still write to {self.store}; wait for them to end, or end them")
                 time.sleep(0.1)
-            sweep(self.store)
+            sweep(self.store, deepest=DEEPEST)
             fcntl.flock(writers, fcntl.LOCK_UN)
             yield
 
@@ -191,16 +236,35 @@ class Ledger:
         return self._folder / stage / f"{key}.{suffix}"
 
 
+class Cost(NamedTuple):
+    """What a task took."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
 def _read(file: Path) -> Record | None:
     """A record of which no byte was changed."""
     try:
         text = file.read_text(encoding="utf-8")
         raw = json.loads(text)
         record = Record(**{**raw, "outputs": tuple(Output(**o) for o in raw["outputs"])})
+        unsealed = text.replace(f'"seal": "{record.seal}"', '"seal": ""', 1)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    whole = record.seal == record.sealed().seal and text == json_text(asdict(record))
-    return record if whole else None
+    return record if hashlib.sha256(unsealed.encode()).hexdigest() == record.seal else None
+
+
+def _size(path: str | Path) -> int:
+    """Bytes of a file, or of all files below a folder; -1 when nothing lies there. Zarr has many small folders: this is called often."""
+    try:
+        with os.scandir(path) as entries:
+            return sum(_size(e.path) if e.is_dir(follow_symlinks=False) else e.stat().st_size for e in entries)
+    except NotADirectoryError:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _read_failure(file: Path) -> Failure | None:
@@ -233,9 +297,13 @@ def identity(path: str | os.PathLike[str]) -> list[list[object]]:
 
 
 def paths_in(value: object) -> Iterator[Path]:
-    """Every path named anywhere in recipe sections."""
+    """Every path named anywhere in recipe sections; of one with names in braces the files that it stands for."""
     if isinstance(value, Path):
-        yield value
+        plain = Path(*takewhile(lambda part: "{" not in part, value.parts))
+        if plain == value:
+            yield value
+        else:
+            yield from sorted(plain.glob(re.sub(r"\{[^}]*\}", "*", value.relative_to(plain).as_posix())))
     elif isinstance(value, BaseModel):
         yield from paths_in(list(dict(value).values()))
     elif isinstance(value, Mapping):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from geoplantnet.assemblages import LatentTile, quantise, write_latent
 from geoplantnet.config.rooms import world_of
-from geoplantnet.cubes import node_named, open_cube
+from geoplantnet.cubes import node_named, open_cube, require_data
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.sdm import checkpoint
 from geoplantnet.sdm.evaluate import agreement
 from geoplantnet.sdm.predict import covered, predict_tile
 from geoplantnet.storage import write_beside
+from pipelines.build_cubes import cube_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.tables import stored_species
@@ -23,21 +25,23 @@ TRUTH_STEP = 7
 """Cells between two at which a map of a virtual world is compared with its truth."""
 
 
-def settings(run: Run, tile_id: str) -> object:
+def settings(run: Run) -> Callable[[str], object]:
     """How the recipe wants tiles mapped, and the words a latent tile carries."""
-    return [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
+    asked = [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
+    return lambda tile_id: asked
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
-    """The model and the tile's cube."""
-    return [("train", "model"), ("cubes", tile_id)]
+    """The model and the tile's whole cube."""
+    return [("train", "model"), *cube_of(run, tile_id)]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
-    """Map one tile and commit its latent tile."""
+    """Map one tile and commit its latent tile. Raises NoDataError where no modality has any data, or none of those required."""
     model, _ = checkpoint.load(run.model)
     checkpoint.require_modalities(model, run.modalities)
-    tile = run.tile(tile_id)
+    tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
+    require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
     z, valid = predict_tile(model, tile, run.cube(tile_id))
     valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
     if not valid.any():
@@ -108,4 +112,4 @@ def describe(stats: dict[str, Any]) -> str:
     return f"{100 * stats['valid']:.0f} % of cells{truth}"
 
 
-MAP = Stage("map", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)
+MAP: Stage[Run] = Stage("map", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

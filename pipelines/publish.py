@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
 from geoplantnet.indicators import indicator
+from pipelines.build_cubes import cube_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
@@ -28,14 +30,14 @@ SCALE, NODATA = 0.004, 255
 REPORTING_CELL = 5_000
 
 
-def settings(run: Run, tile_id: str) -> object:
+def settings(run: Run) -> Callable[[str], object]:
     """The words and moments an item states."""
-    return [run.recipe.title, run.recipe.notice, run.recipe.interval, run.recipe.map.plot_area, run.recipe.indicators]
+    return lambda tile_id: [run.recipe.title, run.recipe.notice, run.recipe.interval, run.recipe.map.plot_area, run.recipe.indicators]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
     """All that the tile's item lists."""
-    return [("map", tile_id), ("indicators", tile_id), ("cubes", tile_id)]
+    return [("map", tile_id), ("indicators", tile_id), *cube_of(run, tile_id)]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
@@ -209,10 +211,10 @@ def _nice(value: float, *, least: float) -> float:
     return round(next(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999) * power, 6)
 
 
-def catalog_settings(run: Run, key: str) -> object:
+def catalog_settings(run: Run) -> Callable[[str], object]:
     """The words of the catalog and of every layer."""
     r = run.recipe
-    return [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area]
+    return lambda key: [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area]
 
 
 def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
@@ -243,5 +245,7 @@ def describe(stats: dict[str, Any]) -> str:
     return f"{stats['bytes'] / 1e6:.0f} MB"
 
 
-PUBLISH = Stage("publish", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)
-CATALOG = Stage("catalog", keys=lambda run: ("catalog",), settings=catalog_settings, needs=catalog_needs, work=catalog_work)
+PUBLISH: Stage[Run] = Stage("publish", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)
+CATALOG: Stage[Run] = Stage(
+    "catalog", keys=lambda run: ("catalog",), settings=catalog_settings, needs=catalog_needs, work=catalog_work, of_tiles=False
+)

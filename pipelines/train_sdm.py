@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from geoplantnet.sdm.baselines import LocationOnly, Prevalence
 from geoplantnet.sdm.evaluate import skill
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.train import BACKGROUND, Step, TrainingData, TrainingPlan, predict_sites, train
-from pipelines.build_cubes import input_files
+from pipelines.build_cubes import empty_tiles, input_files, key_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
@@ -27,24 +27,34 @@ from pipelines.tables import stored_species
 BACKGROUND_ID = "background"
 
 
-def settings(run: Run, key: str) -> object:
+def settings(run: Run) -> Callable[[str], object]:
     """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
     r = run.recipe
-    learnt = [[asdict(m), r.modalities[m.name].source.model_dump(mode="json")] for m in run.model_modalities]
-    return [
+    learnt = [m.name for m in run.model_modalities]
+    asked = [
         r.training.model_dump(mode="json"),
         r.validation.model_dump(mode="json"),
         r.seed,
-        learnt,
+        [run.asked[name] for name in learnt],
         run.tiles,
-        sorted(map(str, input_files(run))),
+        input_files(run, learnt),
     ]
+    return lambda key: asked
 
 
 def needs(run: Run, key: str) -> list[tuple[str, str]]:
-    """The occurrences and every cube that could be built."""
-    failed = {f.key for f in Ledger(run.store).failures() if f.stage == "cubes"}
-    return [("occurrences", "all"), *(("cubes", tile) for tile in run.tiles if tile not in failed)]
+    """The occurrences, and what the model learns from of every cube that could be built."""
+    return [("occurrences", "all"), *((stage, key) for tile in _learnt_tiles(run) for stage, key in _learnt_of(run, tile))]
+
+
+def _learnt_of(run: Run, tile_id: str) -> list[tuple[str, str]]:
+    return [("cubes", key_of(tile_id, m.name)) for m in run.model_modalities]
+
+
+def _learnt_tiles(run: Run) -> list[str]:
+    """Tiles of which nothing that the model learns from has failed."""
+    failed = {("cubes", f.key) for f in Ledger(run.store).failures("cubes")}
+    return [tile for tile in run.tiles if failed.isdisjoint(_learnt_of(run, tile))]
 
 
 def work(run: Run, key: str, inside: Inside) -> Made:
@@ -52,7 +62,9 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     species = stored_species(run)
     found = occ.load(run.records)
     events, labels = _sites(run, found, species)
-    cubes = {tile: run.cube(tile) for stage, tile in needs(run, key) if stage == "cubes"}
+    learnt = _learnt_tiles(run)
+    empty = set(empty_tiles(run, learnt))
+    cubes = {tile: run.cube(tile) for tile in learnt if tile not in empty}
     sound = _in_sound_tiles(run, events, set(cubes))
     events, labels = events[sound].reset_index(drop=True), labels[np.flatnonzero(sound)]
     absence = (events["sampling"] == "presence-absence").to_numpy()
@@ -98,7 +110,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
 
 
 def _in_sound_tiles(run: Run, events: pd.DataFrame, cubes: set[str]) -> np.ndarray:
-    """(event,) False in a tile of the recipe whose cube failed: what its sources say there cannot be trusted."""
+    """(event,) False in a tile of the recipe whose cube failed or is empty: what its sources say there cannot be trusted."""
     tiles = pd.Series(run.grid.tile_ids_at(events["x"], events["y"]))
     return (~tiles.isin(set(run.tiles) - cubes)).to_numpy()
 
@@ -184,8 +196,10 @@ def describe(stats: dict[str, Any]) -> str:
     """AUC of the model beside location alone."""
     own, place = stats["skill"]["model"]["auc"], stats["skill"]["location only"]["auc"]
     lost = stats["sites_in_failed_tiles"]
-    note = f"; {lost:,} sites in failed tiles left out" if lost else ""
+    note = f"; {lost:,} sites in failed or empty tiles left out" if lost else ""
     return f"{stats['species']} species; AUC {own or float('nan'):.3f} (location only {place or float('nan'):.3f}){note}"
 
 
-TRAIN = Stage("train", keys=lambda run: ("model",), settings=settings, needs=needs, work=work, describe=describe)
+TRAIN: Stage[Run] = Stage(
+    "train", keys=lambda run: ("model",), settings=settings, needs=needs, work=work, describe=describe, of_tiles=False
+)

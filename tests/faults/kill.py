@@ -29,7 +29,7 @@ from pipelines.run import STAGES
 
 ROOT = Path(__file__).parents[2]
 WAITING = "import sys, pipelines.run; from pipelines.cli import main; print('ready', flush=True); sys.stdin.readline(); main()"
-TIMINGS = ("seconds", "seal")
+TIMINGS = ("seconds", "cpu_seconds", "peak_memory", "seal")
 
 
 def start(recipe: str, store: Path, log: Path) -> subprocess.Popen[str]:

@@ -20,9 +20,9 @@ from rich.console import Console
 from geoplantnet.storage import files_of, sha256
 from pipelines.cli import main
 from pipelines.context import Run
-from pipelines.flow import WORKER_ENVIRONMENT
 from pipelines.progress import Reporter
 from pipelines.run import STAGES, run_stages, summarise
+from pipelines.workers import WORKER_ENVIRONMENT
 
 TINY = Path(__file__).parent.parent / "data" / "tiny.yaml"
 NO_PRODUCT = (".lock", ".writers")
@@ -96,7 +96,7 @@ def run_recipe() -> Runs:
         reporter = Reporter(Console(file=text, width=200))
         done = run_stages(opened, names or list(STAGES), reporter)
         summarise(opened, done, reporter)
-        tasks = tuple((o.stage, r.key) for o in done.outcomes for r in o.done)
+        tasks = tuple((o.stage, key) for o in done.outcomes for key in o.done)
         return Ran(tuple(o.stage for o in done.outcomes if o.done), tasks, text.getvalue())
 
     return run

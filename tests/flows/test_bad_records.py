@@ -8,7 +8,7 @@ import pytest
 from geoplantnet.errors import ConfigurationError
 from pipelines.context import Run
 from pipelines.ledger import Ledger
-from pipelines.run import TaskFailed
+from pipelines.stages import TaskFailed
 
 HEADER = "occurrenceID,scientificName,decimalLatitude,decimalLongitude,coordinateUncertaintyInMeters,year\n"
 GOOD = "".join(f"good-{i},Abies alba,46.4{i},8.1{i},10,2020\n" for i in range(6))

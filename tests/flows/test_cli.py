@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 
+import geopandas as gpd
 import pytest
+from shapely import box
 
 from pipelines.ledger import Ledger
 from pipelines.run import STAGES
@@ -41,11 +43,40 @@ def test_a_wrong_call_ends_with_2(cli, arguments):
 
 def test_grid_lists_tiles_bounds_and_what_was_made(cli, reference, tmp_path):
     """Before and after a run."""
-    empty = cli("grid", reference.recipe, "--store", tmp_path)
+    empty = cli("grid", "show", reference.recipe, "--store", tmp_path)
     assert (
         empty.code == 0 and all(tile in empty.out for tile in (ONE, TWO, THREE)) and "4100000" in empty.out and "publish" not in empty.out
     )
-    assert "cubes, map, indicators, publish" in cli("grid", reference.recipe, "--store", reference.store).out
+    assert "cubes, map, indicators, publish" in cli("grid", "show", reference.recipe, "--store", reference.store).out
+
+
+def test_a_half_built_cube_is_counted(cli, reference, store):
+    """Modalities there of those wanted."""
+    Ledger(store).forget("cubes", f"{ONE}.terrain")
+    assert f"{ONE} " in (said := cli("grid", "show", reference.recipe, "--store", store).out) and "cubes 2/3, map" in said
+
+
+def test_named_grids_are_listed_and_shown(cli):
+    """Names with their number of tiles; one with what is known of every tile."""
+    listed = cli("grid", "list")
+    assert listed.code == 0 and all(name in listed.out for name in ("alps", "europe", "greece")) and "Mediterranean" in listed.out
+    shown = cli("grid", "show", "greece")
+    assert shown.code == 0 and shown.out.count("25kmE") > 300 and "biogeographic_region" in shown.out
+    ended = cli("grid", "show", "grece")
+    assert ended.code == 3 and "Traceback" not in ended.text
+
+
+def test_a_grid_of_ones_own_is_made_from_polygons_and_built_on(cli, tmp_path, monkeypatch):
+    """Four tiles around a corner; the table lies where recipes look; a second of the name is refused, a bad file too."""
+    geometry = tmp_path / "area.gpkg"
+    gpd.GeoSeries([box(4_120_000, 2_570_000, 4_130_000, 2_580_000)], crs="EPSG:3035").to_file(geometry, driver="GPKG")
+    monkeypatch.chdir(tmp_path)
+    made = cli("grid", "make", "--geometry", geometry, "--name", "corner")
+    assert made.code == 0 and "4 tiles of 25 km for 100 km2" in made.out
+    assert (tmp_path / "tiles" / "corner.csv").read_text(encoding="utf-8").count(",CH,CH,Alpine") == 4
+    assert cli("grid", "make", "--geometry", geometry, "--name", "corner").code == 2
+    assert cli("grid", "make", "--geometry", tmp_path / "no.gpkg", "--name", "other").code == 4
+    assert "4 tiles" in cli("grid", "show", "corner").out
 
 
 def test_status_counts_and_names_failures(cli, reference, store):
@@ -150,11 +181,11 @@ def test_the_map_server_of_an_empty_store_says_what_to_do(cli, reference, tmp_pa
     assert ended.code == 6 and "nothing is published" in ended.err and "Traceback" not in ended.text
 
 
-@pytest.mark.parametrize("verb", ["status", "grid", "verify", "run"])
+@pytest.mark.parametrize("verb", ["status", "grid show", "verify", "run", "cubes", "cubes --dry-run"])
 def test_a_store_that_is_a_file_is_a_storage_error(verb, reference, tmp_path):
     """No traceback, exit 6, and the path is named."""
     (tmp_path / "store").write_text("not a folder")
     code = "import pipelines.cli as c; c.main()"
-    command = [sys.executable, "-c", code, verb, str(reference.recipe), "--store", str(tmp_path / "store")]
+    command = [sys.executable, "-c", code, *verb.split(), str(reference.recipe), "--store", str(tmp_path / "store")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 6 and "Traceback" not in ended.stderr and str(tmp_path / "store") in ended.stderr

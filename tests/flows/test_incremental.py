@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from geoplantnet.errors import InputError, UnknownTile
+from pipelines.build_cubes import CUBES
 from pipelines.context import Run
-from pipelines.flow import Flow, Stage, execute
+from pipelines.flow import Flow, execute
 from pipelines.ledger import Ledger
+from pipelines.plan import Stage
+from pipelines.progress import Reporter
+from pipelines.stages import carry_out
 
 ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
+QUIET = Reporter(Console(quiet=True))
+MODALITIES = ("sentinel2", "climate", "terrain")
 PER_TILE_END = ("map", "indicators", "publish", "catalog")
 
 
@@ -32,8 +39,8 @@ def test_a_second_run_does_nothing_starts_no_workers_and_says_so(reference, stor
 @pytest.mark.parametrize(
     ("product", "task"),
     [
-        (f"cubes/{ONE}.zarr", ("cubes", ONE)),
-        (f"cubes/{ONE}.zarr/terrain/data/c", ("cubes", ONE)),
+        (f"cubes/{ONE}.zarr/climate", ("cubes", f"{ONE}.climate")),
+        (f"cubes/{ONE}.zarr/terrain/data/c", ("cubes", f"{ONE}.terrain")),
         ("occurrences/records/events.parquet", ("occurrences", "all")),
         ("occurrences/traits.csv", ("occurrences", "all")),
         ("model/weights.safetensors", ("train", "model")),
@@ -51,6 +58,15 @@ def test_a_deleted_product_is_made_again_and_nothing_else(reference, store, run_
     gone = store / product
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     assert run_recipe(reference.recipe, store).tasks == (task,)
+    assert products(store) == reference.bytes_of
+
+
+@pytest.mark.parametrize("product", [f"cubes/{ONE}.zarr", f"cubes/{ONE}.zarr/zarr.json"])
+def test_a_deleted_cube_is_made_again_by_the_tasks_of_its_modalities(reference, store, run_recipe, products, product):
+    """Without its root it is no cube."""
+    gone = store / product
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    assert set(run_recipe(reference.recipe, store).tasks) == {("cubes", f"{ONE}.{name}") for name in MODALITIES}
     assert products(store) == reference.bytes_of
 
 
@@ -97,14 +113,46 @@ def test_going_back_to_the_first_recipe_gives_its_bytes_again(reference, store, 
     assert products(store) == reference.bytes_of
 
 
-def test_a_modality_whose_window_changes_trains_anew(reference, store, write_recipe, run_recipe):
-    """The cube stays the same; the model, which sees more of it, does not."""
+def with_terrain(write_recipe, **changes):
+    """The tiny recipe with another definition of its terrain."""
     recipe = write_recipe()
     definition = yaml.safe_load((Path(__file__).parents[2] / "configs" / "modalities" / "terrain.yaml").read_text(encoding="utf-8"))
     (recipe.parent / "modalities").mkdir()
-    (recipe.parent / "modalities" / "terrain.yaml").write_text(yaml.safe_dump({**definition, "window": 5}), encoding="utf-8")
-    ran = run_recipe(recipe, store)
+    (recipe.parent / "modalities" / "terrain.yaml").write_text(yaml.safe_dump({**definition, **changes}), encoding="utf-8")
+    return recipe
+
+
+def test_one_changed_modality_is_rebuilt_alone_and_the_model_trains_anew(reference, store, write_recipe, run_recipe):
+    """The other modalities of every cube stay; what depends on the changed one does not."""
+    ran = run_recipe(with_terrain(write_recipe, window=5), store)
+    assert [task for task in ran.tasks if task[0] == "cubes"] == [("cubes", f"{tile}.terrain") for tile in (ONE, TWO, THREE)]
     assert ran.stages == ("cubes", "train", *PER_TILE_END)
+
+
+def test_a_modality_the_model_does_not_learn_from_does_not_train_anew(store, write_recipe, run_recipe):
+    """Hours of training are not lost over a band for the map's sake; nor are indicators, when the map comes out as it was."""
+    terrain = {"modalities.terrain": {"definition": "terrain", "source": {"kind": "virtual-terrain"}, "train": False}}
+    run_recipe(write_recipe(terrain), store)
+    recipe = with_terrain(lambda: write_recipe(terrain), title="Another title")
+    assert run_recipe(recipe, store).stages == ("cubes", "map", "publish", "catalog")
+
+
+def test_modalities_can_be_built_one_after_the_other(reference, run_recipe, products, tmp_path):
+    """Chosen one by one, in whatever order, they make the cubes of one go."""
+    for name in reversed(MODALITIES):
+        done = carry_out(Run.open(reference.recipe, store=tmp_path, modalities=(name,)), [CUBES], QUIET)
+        assert [key for outcome in done.outcomes for key in outcome.done] == [f"{tile}.{name}" for tile in (ONE, TWO, THREE)]
+    cubes = {name: sha for name, sha in reference.bytes_of.items() if name.startswith("cubes/")}
+    assert products(tmp_path) == cubes
+
+
+def test_what_another_recipe_left_in_a_cube_is_not_published(reference, store, write_recipe, run_recipe, products):
+    """A modality that is no longer the recipe's leaves the cube with its record; the store is that of the recipe alone."""
+    recipe = write_recipe({"modalities.more": {"definition": "terrain", "source": {"kind": "virtual-terrain"}, "train": False}})
+    run_recipe(recipe, store)
+    assert (store / "cubes" / f"{ONE}.zarr" / "more").is_dir()
+    run_recipe(reference.recipe, store)
+    assert products(store) == reference.bytes_of and Ledger(store).damage() == []
 
 
 def test_only_the_chosen_tile_is_worked_on(reference, store, run_recipe, products):
@@ -136,7 +184,7 @@ def test_a_record_is_taken_back_before_its_outputs_change(reference, store):
         (run.store / "tiles" / key / "shannon.tif").write_bytes(b"new")
         raise KeyboardInterrupt
 
-    stage = Stage("indicators", keys=lambda run: run.chosen, settings=lambda run, key: [], needs=lambda run, key: [], work=killed)
+    stage = Stage("indicators", keys=lambda run: run.chosen, settings=lambda run: lambda key: [], needs=lambda run, key: [], work=killed)
     assert Ledger(store).record("indicators", ONE)
     with pytest.raises(KeyboardInterrupt):
         execute(stage, Run.open(reference.recipe, store=store), ONE, "mark")

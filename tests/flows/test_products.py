@@ -29,9 +29,10 @@ INDICATORS = ("richness", "shannon", "tree_richness", "invasives", "iucn_worst")
 
 
 def test_every_stage_ran_once_for_each_of_its_keys(reference):
-    """One task a (stage, key): tiles where a stage is of tiles, one otherwise."""
-    per_tile = [(stage, tile) for stage in ("cubes", "map", "indicators", "publish") for tile in TILES]
-    assert sorted(reference.ran.tasks) == sorted([("occurrences", "all"), ("train", "model"), ("catalog", "catalog"), *per_tile])
+    """One task a (stage, key): tile and modality of cubes, tiles where a stage is of tiles, one otherwise."""
+    per_tile = [(stage, tile) for stage in ("map", "indicators", "publish") for tile in TILES]
+    cubes = [("cubes", f"{tile}.{name}") for tile in TILES for name in ("sentinel2", "climate", "terrain")]
+    assert sorted(reference.ran.tasks) == sorted([("occurrences", "all"), *cubes, ("train", "model"), ("catalog", "catalog"), *per_tile])
 
 
 def test_the_summary_tells_tiles_species_skill_and_place(reference):

@@ -18,8 +18,8 @@ KINDS = {
     "occurrences/records/rejections.parquet": ("occurrences", "all"),
     "occurrences/species.json": ("occurrences", "all"),
     "occurrences/traits.csv": ("occurrences", "all"),
-    f"cubes/{TILE}.zarr/zarr.json": ("cubes", TILE),
-    f"cubes/{TILE}.zarr/terrain/data/c/0/0/0": ("cubes", TILE),
+    f"cubes/{TILE}.zarr/terrain/data/c/0/0/0": ("cubes", f"{TILE}.terrain"),
+    f"cubes/{TILE}.zarr/sentinel2/zarr.json": ("cubes", f"{TILE}.sentinel2"),
     "model/weights.safetensors": ("train", "model"),
     "model/model.json": ("train", "model"),
     f"latent/{TILE}.zarr/z/zarr.json": ("map", TILE),
@@ -34,6 +34,11 @@ KINDS = {
     "catalog.json": ("catalog", "catalog"),
     f"ledger/indicators/{TILE}.json": ("indicators", TILE),
 }
+
+
+ROOT = f"cubes/{TILE}.zarr/zarr.json"
+"""The one file that several tasks vouch for: all modalities of its tile."""
+CUBE = {("cubes", f"{TILE}.{name}") for name in ("sentinel2", "climate", "terrain")}
 
 
 def flip(file: Path, position: int, bit: int = 0) -> None:
@@ -78,6 +83,12 @@ def test_damage_to_any_kind_of_asset_is_found_and_named(damaged, asset, task, da
         assert found(damaged) == {task}
 
 
+def test_damage_to_the_root_of_a_cube_is_found_by_all_its_modalities(damaged):
+    """Each of them needs it."""
+    flip(damaged / ROOT, 40)
+    assert found(damaged) == CUBE
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_one_flipped_bit_anywhere_is_found(all_files, damaged, data):
@@ -86,7 +97,7 @@ def test_one_flipped_bit_anywhere_is_found(all_files, damaged, data):
     whole = file.read_bytes()
     flip(file, data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7)))
     try:
-        assert len(found(damaged)) == 1
+        assert len(found(damaged)) == (len(CUBE) if file.parent.name.endswith(".zarr") and file.parent.parent.name == "cubes" else 1)
     finally:
         file.write_bytes(whole)
 
@@ -124,5 +135,5 @@ def damaged(shared_copy, reference, request) -> Path:
     yield shared_copy
     for name in [*reference.bytes_of, *(n for n in KINDS if n.startswith("ledger"))]:
         source, file = reference.store / name, shared_copy / name
-        if not file.exists() or file.stat().st_size != source.stat().st_size or name in KINDS:
+        if not file.exists() or file.stat().st_size != source.stat().st_size or name in (*KINDS, ROOT):
             file.write_bytes(source.read_bytes())

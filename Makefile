@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock web bench clean
+.PHONY: help demo test check stac lock web bench clean
 
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## List the verbs
 demo: $(VENV)/.demo ## Map virtual species around the Aletsch glacier and serve the map (SERVE=0 ends after the products)
 	$(BIN)/geoplantnet demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: $(VENV)/.dev check ## Check style, types and floors, then run the tests
+test: $(VENV)/.dev check stac ## Check style, types and floors, then run the tests
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## Style (ruff), types (mypy), floors (import-linter)
@@ -22,6 +22,9 @@ check: $(VENV)/.dev ## Style (ruff), types (mypy), floors (import-linter)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+stac: ## Install the STAC API that the tests talk to (as root with PostGIS); without it they are skipped
+	@PYTHON='$(PYTHON)' PIP_ARGS='$(PIP_ARGS)' sh tests/stac/install.sh
 
 lock: ## Write constraints.txt anew from a fresh environment
 	rm -rf .lock && $(PYTHON) -m venv .lock
@@ -35,8 +38,8 @@ web: ## Build the web map (needs Node; the result is part of the repository)
 bench: $(VENV)/.dev ## Run the benchmarks and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-clean: ## Remove the environment and the demo's products
-	rm -rf $(VENV) tiles/demo
+clean: ## Remove the environments and the demo's products
+	rm -rf $(VENV) .venv-stac tiles/demo
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoplantnet needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 ...")'

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("mapping",)
+BENCHMARKS = ("cubes", "patches", "scheduling", "mapping")
 
 
 def table(name: str, rows: list[dict[str, object]]) -> list[str]:

@@ -131,6 +131,8 @@ def validate_cube(cube: xr.DataTree, tile: MetaTile, modalities: Sequence[Modali
             )
         if not (np.array_equal(node["x"], x) and np.array_equal(node["y"], y)):
             raise CubeError(f"cube {tile.id} {m.name}: pixel centres are off the tile's lattice; rebuild it with `geoplantnet cubes`")
+        if m.time and not ("time" in node.coords and np.array_equal(node["time"].values.astype("datetime64[D]"), m.time.starts)):
+            raise CubeError(f"cube {tile.id} {m.name}: holds other periods than {m.time}; rebuild it with `geoplantnet cubes`")
 
 
 def node_named(cube: xr.DataTree, name: str) -> xr.Dataset:

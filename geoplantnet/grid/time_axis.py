@@ -34,7 +34,7 @@ class TimeAxis:
         if self.step not in _MONTHS:
             hint = did_you_mean(str(self.step), _MONTHS)
             raise ConfigurationError(f"time: step must be {', '.join(_MONTHS)}, got {self.step!r}.{hint}")
-        if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", self.first):
+        if not re.fullmatch(r"(?!0000)\d{4}-(0[1-9]|1[0-2])", self.first):
             raise ConfigurationError(f"time: first must be a month such as 2019-01, got {self.first!r}")
         if self.count < 1 or self._month(self.count) // 12 > 9999:
             raise ConfigurationError(f"time: count must be a positive number of {self.step}s before the year 9999, got {self.count}")

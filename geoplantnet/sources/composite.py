@@ -26,6 +26,7 @@ import numpy.typing as npt
 import rasterio
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -165,7 +166,7 @@ def place(scene: Harmonised, mask: str, bands: Sequence[str], rasters: Rasters, 
     if len(systems) > 1:
         raise Unusable("with files in several CRSs")
     system = CRS(systems.pop().to_wkt())
-    if crs is not None and CRS(crs) != system:
+    if crs is not None and not _same(crs, system):
         raise Unusable("whose files are in another CRS than the item says")
     if any(t.b or t.d or t.a <= 0 or t.e != -t.a for t in transforms.values()) or system.geographic:
         raise Unusable("whose pixels are not squares of metres, north up")
@@ -191,6 +192,13 @@ def place(scene: Harmonised, mask: str, bands: Sequence[str], rasters: Rasters, 
     if scene.mask == "scl" and red is not None:
         scene = settled(scene, *_sample(rasters, scene.assets[red], scene.assets[mask]))
     return Placed(scene, lattice, extents, factors, block)
+
+
+def _same(said: str, system: CRS) -> bool:
+    try:
+        return bool(CRS(said) == system)
+    except (CRSError, ValueError):  # a word that names no CRS
+        return False
 
 
 def _sample(rasters: Rasters, red: str, mask: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -455,8 +463,10 @@ def reach(geobox: GeoBox, lattice: Lattice, extents: Sequence[Extent]) -> Extent
     if not left <= right:
         return Extent(0, 0, 0, 0)
     unit = lattice.coarse
-    west, north = (math.floor((v - 1) / unit) * unit for v in (left, top))
-    wanted = Extent(west, north, math.ceil((right + 2 - west) / unit) * unit, math.ceil((bottom + 2 - north) / unit) * unit)
+    spare = 1 + abs(geobox.resolution.x) / lattice.step  # from the centres of the outermost cells to their corners, whatever their turn
+    west, north = (math.floor((v - spare) / unit) * unit for v in (left, top))
+    right, bottom = right + 1 + spare, bottom + 1 + spare
+    wanted = Extent(west, north, math.ceil((right - west) / unit) * unit, math.ceil((bottom - north) / unit) * unit)
     parts = [part for e in extents if (part := wanted.meet(e))]
     if not parts:
         return Extent(0, 0, 0, 0)

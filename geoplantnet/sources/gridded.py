@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -310,10 +310,12 @@ def _opened(path: PathLike, engine: Engine | None, access: Access, patience: Pat
     source: Any = os.fspath(path)
     try:
         with ExitStack() as stack:
+            if is_remote(path):
+                http = stack.enter_context(closing(access.http(source, patience)))
             if is_remote(path) and chosen == "zarr":
-                source = HttpStore(source, access.http(source, patience))
+                source = HttpStore(source, http)
             elif is_remote(path):
-                assets = Assets(access.http(source, patience), begins=_GRIDS)
+                assets = Assets(http, begins=_GRIDS)
                 source = stack.enter_context(io.BufferedReader(_Filling(assets.open(source)), _REMOTE_BLOCK))
             chosen = chosen or _netcdf_engine(source)
             yield stack.enter_context(_lazily(source, chosen))
@@ -457,11 +459,16 @@ def _within(days: npt.NDArray[np.datetime64], period: Period, how: str, what: st
     """Entries of a period, weighted. Raises RasterError when the file has none, or fewer than its own step promises."""
     start, end = (np.datetime64(day, "D") for day in period)
     inside = np.flatnonzero((days >= start) & (days < end))
-    step = float(np.median(np.diff(np.sort(days)).astype(float))) if len(days) > 1 else float((end - start).astype(int))
-    expected = max(1, int(float((end - start).astype(int)) / step + 0.1)) if step > 0 else 1
-    if len(inside) < expected:
+    own = np.unique(days)  # hours of a day are one entry here
+    length = float((end - start).astype(int))
+    step = float(np.median(np.diff(own).astype(float))) if len(own) > 1 else length
+    expected = max(1, int(length / step + 0.1))
+    if 28 <= step <= 31:  # months: a year holds twelve, not 365 / 31
+        expected = max(1, int((end.astype("datetime64[M]") - start.astype("datetime64[M]")).astype(int)))
+    found = len(inside) if len(own) == len(days) else int(((own >= start) & (own < end)).sum())
+    if found < expected:
         raise RasterError(
-            f"{what} has {len(inside)} of {expected} entries from {period[0]} to {period[1]}; it spans {days.min()} to {days.max()}: "
+            f"{what} has {found} of {expected} entries from {period[0]} to {period[1]}; it spans {days.min()} to {days.max()}: "
             "choose other periods, or say `climatology: true` if its months are those of any year"
         )
     return {int(i): 1.0 if how == "sum" else 1.0 / len(inside) for i in inside}

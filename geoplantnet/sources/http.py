@@ -188,10 +188,13 @@ def patience_of(budget: Budget | Patience) -> Patience:
 
 def public(url: str) -> str:
     """A URL without its query, user and password: what may be shown, logged and stored."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+    except ValueError:  # a port that is no number, brackets that do not close
+        return "(a malformed address)"
     if not parts.scheme:
         return url
-    host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
     return f"{parts.scheme}://{host}{parts.path}"
 
 
@@ -208,7 +211,8 @@ class Answer:
 class Http:
     """GET and POST within a budget. Every answer is read to its end, and must be as long as it says.
 
-    Secrets (`headers`) go to the hosts of `hosts` alone, whatever redirects say; they are not logged and not in errors.
+    Secrets (`headers`) go to the hosts of `hosts` alone, whatever redirects say, and with `https_only` never in clear, whatever
+    a catalog's links say; they are not logged and not in errors.
     """
 
     def __init__(
@@ -217,12 +221,13 @@ class Http:
         *,
         headers: Mapping[str, str] | None = None,
         hosts: frozenset[str] = frozenset(),
+        https_only: bool = False,
         sign: Sign | None = None,
         adapter: BaseAdapter | None = None,
     ) -> None:
         self.patience = patience
-        self._headers, self._hosts, self._sign = dict(headers or {}), hosts, sign
-        self._session = requests.Session()
+        self._headers, self._hosts, self._sign, self._https_only = dict(headers or {}), hosts, sign, https_only
+        self._session = _Session()
         self._session.headers["User-Agent"] = "geoplantnet"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter or _WatchedAdapter())
@@ -289,10 +294,13 @@ class Http:
         if self._sign is not None:
             url, more = self._sign(method, url, self.patience)
             sent |= more
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts, port = urlsplit(url), urlsplit(url).port  # the port is judged when it is asked for
+        except ValueError as error:
+            raise wrong(f"{public(url)}: {error}; mend the catalog or the source") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise wrong(f"{public(url)} is no http or https address; mend it, or sign: s3 for s3 addresses")
-        if parts.hostname in self._hosts:
+        if parts.hostname in self._hosts and (parts.scheme == "https" or not self._https_only):
             sent |= {name: with_environment(value) for name, value in self._headers.items()}
         budget, remaining = self.patience.budget, self.patience.remaining
         timeout = max(0.001, min(budget.timeout, remaining))
@@ -365,7 +373,11 @@ class Assets:
 
     def __call__(self, href: str) -> str:
         """The address to hand to rasterio.open. Raises RasterError for what is neither a URL nor an allowed path."""
-        if urlsplit(href).scheme in ("http", "https", "s3"):
+        if re.match(r"(https?|s3)://", href, re.IGNORECASE):
+            try:
+                _ = urlsplit(href).port  # rasterio would trip over it, too
+            except ValueError as error:
+                raise RasterError(f"asset {public(href)}: {error}; mend the item") from None
             self.is_remote = True
             return _Address(href, self)
         path = Path(href.removeprefix("file://"))
@@ -697,9 +709,9 @@ def matches(checksum: str, data: bytes) -> bool:
         name = _HASHES[code]
         if len(raw) - at != length or not length:
             raise ValueError
-    except (ValueError, KeyError, IndexError):
+    except (ValueError, KeyError, IndexError, TypeError):
         raise InputError(
-            f"file:checksum {checksum[:80]!r} is no multihash of a kind known here ({', '.join(_HASHES.values())}); mend the item"
+            f"file:checksum {str(checksum)[:80]!r} is no multihash of a kind known here ({', '.join(_HASHES.values())}); mend the item"
         ) from None
     digest = hashlib.blake2b(data, digest_size=length) if name == "blake2b" else hashlib.new(name, data, usedforsecurity=False)
     return digest.digest() == raw[at:]
@@ -734,8 +746,11 @@ def with_environment(value: str) -> str:
 
 
 def _redirected(answer: Answer, method: str) -> str:
-    target = urljoin(answer.url, answer.headers.get("Location", ""))
-    parts, here = urlsplit(target), urlsplit(answer.url)
+    try:
+        target = urljoin(answer.url, answer.headers.get("Location", ""))
+        parts, here = urlsplit(target), urlsplit(answer.url)
+    except ValueError as error:
+        raise ConfigurationError(f"{public(answer.url)} redirects to an address that is none: {error}") from None
     if "Location" not in answer.headers or parts.scheme not in ("http", "https"):
         raise ConfigurationError(f"{public(answer.url)} redirects to {public(target)!r}, which is no http or https address")
     if here.scheme == "https" and parts.scheme == "http":
@@ -906,6 +921,13 @@ class _WatchedHttpPool(HTTPConnectionPool):
 
 class _WatchedHttpsPool(HTTPSConnectionPool):
     ConnectionCls = _WatchedHttpsConnection
+
+
+class _Session(requests.Session):
+    """Redirects are `Http.ask`'s: requests would read a redirect's body to its end, however long, to look where it leads."""
+
+    def resolve_redirects(self, *args: Any, **options: Any) -> Iterator[Any]:  # type: ignore[override]
+        return iter(())
 
 
 class _WatchedAdapter(HTTPAdapter):

@@ -6,6 +6,7 @@ import os
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -72,12 +73,14 @@ class Access:
                     raise error.__cause__ from error
                 raise
 
-        with gdal_environment(self.gdal):
+        with closing(assets.http), gdal_environment(self.gdal):
             return with_retries(once, spending, assets=assets)
 
     def http(self, url: str, patience: Patience) -> Http:
         """What asks the URL's host, with its credentials."""
-        return Http(patience, headers=self.headers, hosts=frozenset({urlsplit(url).hostname or ""}), sign=S3Signature(self.gdal))
+        parts = urlsplit(url)
+        hosts, https_only = frozenset({parts.hostname or ""}), parts.scheme == "https"
+        return Http(patience, headers=self.headers, hosts=hosts, https_only=https_only, sign=S3Signature(self.gdal))
 
 
 def is_remote(path: PathLike) -> bool:

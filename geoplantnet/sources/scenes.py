@@ -155,6 +155,9 @@ def _landsat(item: pystac.Item, common: dict[str, Any]) -> Harmonised:
     collection = str(properties.get("landsat:collection_number", "02"))
     if collection != "02":
         raise Unusable(f"of Landsat Collection {collection}, not 02")
+    level = re.match(r"L\d", str(properties.get("landsat:correction") or next(iter(re.findall(r"^L\w\d\d_(L\d\w\w)_", item.id)), "")))
+    if level is not None and level[0] != "L2":
+        raise Unusable(f"of Landsat level {level[0][1]}, no surface reflectance")
     path, row = (str(properties.get(f"landsat:wrs_{name}", "")).zfill(3) for name in ("path", "row"))
     platform = str(properties.get("platform", "")).lower().replace("_", "-")
     tier = str(properties.get("landsat:collection_category", ""))

@@ -92,7 +92,8 @@ class StacEndpoint:
             sign = _AZURE
         elif assets and (self.sign == "s3" or self.gdal):
             sign = S3Signature(self.gdal)
-        return Http(patience, headers=self.headers, hosts=hosts, sign=sign, adapter=adapter)
+        https_only = urlsplit(self.url).scheme == "https"
+        return Http(patience, headers=self.headers, hosts=hosts, https_only=https_only, sign=sign, adapter=adapter)
 
 
 class Items(list[pystac.Item]):
@@ -168,7 +169,10 @@ def search(
 def opened(endpoint: StacEndpoint, items: Iterable[pystac.Item], patience: Patience) -> Iterator[Assets]:
     """What opens the assets of items: `patch_url` of odc.stac.load, or `rasterio.open(assets(href))`. GDAL's options are set inside."""
     expected = {
-        href: Expected(size=asset.extra_fields.get("file:size"), checksum=asset.extra_fields.get("file:checksum"))
+        href: Expected(
+            size=size if isinstance(size := asset.extra_fields.get("file:size"), int) else None,
+            checksum=asset.extra_fields.get("file:checksum"),
+        )
         for item in items
         for asset in item.assets.values()
         if (href := asset.get_absolute_href()) is not None
@@ -261,9 +265,10 @@ def _judged(
         return "without id", None, None
     if feature.get("collection", collection) != collection:
         return None, None, None
-    if not feature.get("assets"):
+    if not (isinstance(feature.get("assets"), dict) and feature["assets"]):
         return "without assets", None, None
-    properties = feature.get("properties") or {}
+    properties = feature.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
     try:
         when = _utc(datetime.fromisoformat(properties.get("datetime") or properties["start_datetime"]))
     except (KeyError, ValueError, TypeError):
@@ -282,12 +287,15 @@ def _judged(
         if not all(_COMPARISONS[operator](properties[name], value) for operator, value in tests.items()):
             return None, None, None
     try:
-        return None, when, pystac.Item.from_dict(dict(feature))
+        item = pystac.Item.from_dict(dict(feature))
+        for asset in item.assets.values():
+            asset.get_absolute_href()  # raises for an address that is none
+        return None, when, item
     except Exception:  # pystac raises nearly anything for a malformed item
         return "that are no STAC items", None, None
 
 
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+def _comparable(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def safe(a: Any, b: Any) -> bool:
         try:
             return compare(a, b)
@@ -300,14 +308,14 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda a, b: a == b,
     "neq": lambda a, b: a != b,
-    "lt": _ordered(lambda a, b: a < b),
-    "lte": _ordered(lambda a, b: a <= b),
-    "gt": _ordered(lambda a, b: a > b),
-    "gte": _ordered(lambda a, b: a >= b),
-    "in": lambda a, b: a in b,
-    "startsWith": lambda a, b: str(a).startswith(b),
-    "endsWith": lambda a, b: str(a).endswith(b),
-    "contains": lambda a, b: b in a,
+    "lt": _comparable(lambda a, b: a < b),
+    "lte": _comparable(lambda a, b: a <= b),
+    "gt": _comparable(lambda a, b: a > b),
+    "gte": _comparable(lambda a, b: a >= b),
+    "in": _comparable(lambda a, b: a in b),
+    "startsWith": _comparable(lambda a, b: str(a).startswith(b)),
+    "endsWith": _comparable(lambda a, b: str(a).endswith(b)),
+    "contains": _comparable(lambda a, b: b in a),
 }
 _CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "in": "in"}
 
@@ -400,7 +408,7 @@ def _client(endpoint: StacEndpoint, root: dict[str, Any], io: StacApiIO) -> Clie
 
 
 def _self_of(feature: Mapping[str, Any]) -> str | None:
-    return next((link.get("href") for link in feature.get("links") or [] if isinstance(link, dict) and link.get("rel") == "self"), None)
+    return next((link["href"] for link in _links(feature) if link.get("rel") == "self"), None)
 
 
 def _as_cql2(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -427,8 +435,8 @@ def _walk(root: str, read: Callable[[str], Any], patience: Patience) -> Iterator
             features = [document]
         elif kind in ("Catalog", "Collection"):
             features = []
-            for link in reversed(document.get("links") or []):
-                if link.get("rel") in ("child", "item", "items") and link.get("href"):
+            for link in reversed(_links(document)):
+                if link.get("rel") in ("child", "item", "items"):
                     target = _resolved(link["href"], href)
                     if target not in seen:
                         seen.add(target)
@@ -439,6 +447,8 @@ def _walk(root: str, read: Callable[[str], Any], patience: Patience) -> Iterator
             raise InputError(
                 f"{public(root)} has more than {patience.budget.max_pages} documents; raise max_pages of the budget or use an API"
             )
+        if not (isinstance(features, list) and all(isinstance(feature, dict) for feature in features)):
+            raise InputError(f"{public(href)} has features that are no objects; mend the catalog")
         count += len(features)
         if count > patience.budget.max_items:
             raise InputError(f"{public(root)} has more than {patience.budget.max_items} items; raise max_items of the budget or use an API")
@@ -446,10 +456,18 @@ def _walk(root: str, read: Callable[[str], Any], patience: Patience) -> Iterator
             yield _with_absolute_assets(feature, href)
 
 
+def _links(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Links of a document that lead anywhere."""
+    links = document.get("links")
+    return [k for k in links if isinstance(k, dict) and isinstance(k.get("href"), str) and k["href"]] if isinstance(links, list) else []
+
+
 def _with_absolute_assets(feature: dict[str, Any], base: str) -> dict[str, Any]:
+    if not isinstance(feature.get("assets"), dict):
+        return feature
     assets = {
         name: {**asset, "href": _resolved(asset["href"], base)} if isinstance(asset, dict) and isinstance(asset.get("href"), str) else asset
-        for name, asset in (feature.get("assets") or {}).items()
+        for name, asset in feature["assets"].items()
     }
     return {**feature, "assets": assets}
 
@@ -460,17 +478,21 @@ def _at_alternate(feature: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         return feature
     assets = {}
     for key, asset in feature["assets"].items():
-        other = (asset.get("alternate") or {}).get(name) if isinstance(asset, dict) else None
-        assets[key] = {**asset, "href": other["href"]} if other and other.get("href") else asset
+        others = asset.get("alternate") if isinstance(asset, dict) else None
+        other = others.get(name) if isinstance(others, dict) else None
+        assets[key] = {**asset, "href": other["href"]} if isinstance(other, dict) and other.get("href") else asset
     return {**feature, "assets": assets}
 
 
 def _resolved(href: str, base: str) -> str:
-    """An address relative to the document that holds it."""
-    if urlsplit(href).scheme:
+    """An address relative to the document that holds it; one that is malformed stays, and is refused where it is asked for."""
+    try:
+        if urlsplit(href).scheme:
+            return href
+        if urlsplit(base).scheme in ("http", "https"):
+            return urljoin(base, href)
+    except ValueError:
         return href
-    if urlsplit(base).scheme in ("http", "https"):
-        return urljoin(base, href)
     return os.path.normpath(Path(base).absolute().parent / href)
 
 
@@ -544,10 +566,13 @@ class _RobustIO(StacApiIO):
     @staticmethod
     def _next(page: Mapping[str, Any], url: str, parameters: Mapping[str, Any] | None) -> tuple[str, str, Any, Any] | None:
         """The question for the next page: its link says all, or what to change in the first body (`merge`)."""
-        link = next((link for link in page.get("links") or [] if link.get("rel") == "next" and link.get("href")), None)
+        link = next((link for link in _links(page) if link.get("rel") == "next"), None)
         if link is None:
             return None
-        href, method = urljoin(url, link["href"]), str(link.get("method") or "GET").upper()
+        for part in ("headers", "body"):
+            if not isinstance(link.get(part) or {}, dict):
+                raise InputError(f"{public(url)}: its link to the next page has a {part} that is no object; ask the server's operator")
+        href, method = _resolved(link["href"], url), str(link.get("method") or "GET").upper()
         if method != "POST":
             return href, method, link.get("headers"), None
         body = link.get("body") or {}

@@ -43,8 +43,7 @@ class HttpStore(Store):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Bytes of a key, None where there are none. Raises TryAgain, ConfigurationError, and RasterError's kin."""
-        path, _, query = self._url.partition("?")
-        url = f"{path}/{key}" + (f"?{query}" if query else "")
+        url = self._of(key)
         data = self._http.patience.attempt(f"GET {public(url)}", lambda: self._once(url, byte_range))
         return None if data is None else prototype.buffer.from_bytes(data)
 
@@ -56,8 +55,13 @@ class HttpStore(Store):
 
     async def exists(self, key: str) -> bool:
         """Whether there is a key."""
-        url = f"{self._url}/{key}"
+        url = self._of(key)
         return self._http.patience.attempt(f"GET {public(url)}", lambda: self._once(url, RangeByteRequest(0, 1))) is not None
+
+    def _of(self, key: str) -> str:
+        """The URL of a key; a query stays behind it."""
+        path, mark, query = self._url.partition("?")
+        return f"{path.rstrip('/')}/{key}{mark}{query}"
 
     def _once(self, url: str, byte_range: ByteRequest | None) -> bytes | None:
         """One attempt. Raises Fault."""
@@ -66,10 +70,11 @@ class HttpStore(Store):
         try:
             answer = self._http.ask("GET", url, headers=headers, wrong=_Refused)
         except _Refused as error:
-            if re.search(r"status (404|410)", str(error)):
+            said = re.match(r"GET .*?: status (\d+)", str(error))  # the first: what follows are the server's words
+            if said is not None and said[1] in ("404", "410"):
                 return None
             raise
-        where, said = public(url), answer.headers.get("Content-Range", "")
+        where, told = public(url), answer.headers.get("Content-Range", "")
         if answer.headers.get("Content-Type", "").split(";")[0].strip().lower() in _TEXT:
             raise Fault("text in place of data", f"{where} with status {answer.status}")
         if byte_range is None:
@@ -78,13 +83,13 @@ class HttpStore(Store):
             return answer.body
         if answer.status != 206:
             return _part(answer.body, byte_range)
-        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", said.strip())
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", told.strip())
         if match is None:
-            raise Fault("wrong range", f"{where}: status 206 with Content-Range {said!r}")
+            raise Fault("wrong range", f"{where}: status 206 with Content-Range {told!r}")
         first, last, total = (int(group) for group in match.groups())
         start, end = _bounds(byte_range, total)
         if (first, last + 1) != (start, end) or len(answer.body) != end - start:
-            raise Fault("wrong range", f"{where}: asked for bytes {asked}, got {said!r} and {len(answer.body)} bytes")
+            raise Fault("wrong range", f"{where}: asked for bytes {asked}, got {told!r} and {len(answer.body)} bytes")
         return answer.body
 
     async def set(self, key: str, value: Buffer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoplantnet.config.load import load_modality
 from geoplantnet.cubes import (
     Modality,
     PatchReader,
@@ -24,7 +26,7 @@ from geoplantnet.cubes import (
     write_node,
     write_root,
 )
-from geoplantnet.cubes.cube import lattice, pack, unpack
+from geoplantnet.cubes.cube import assemble, lattice, node_of, pack, unpack
 from geoplantnet.cubes.patches import bilinear_weights, cells_of, cut, dense_weights, tile_patch
 from geoplantnet.errors import ConfigurationError, CubeError, NoDataError, RasterError
 from geoplantnet.grid.time_axis import TimeAxis
@@ -175,6 +177,18 @@ def test_a_cube_that_does_not_fit_is_refused(cube, modalities, change, says):
     validate_cube(open_cube(path), tile, modalities)
 
 
+def test_a_cube_of_other_periods_is_refused(cube):
+    """As many quarters of other years are another cube."""
+    tile, _, _ = cube
+    cells = tile.grid.cells_per_side
+    held = Modality(name="series", bands=("a",), resolution=50, time=TimeAxis(step="quarter", first="2019-12", count=4))
+    wanted = dataclasses.replace(held, time=TimeAxis(step="quarter", first="2020-12", count=4))
+    series = assemble(tile, {"series": node_of(tile, held, np.ones((4, 1, cells, cells), np.float32))})
+    validate_cube(series, tile, [held])
+    with pytest.raises(CubeError, match="other periods"):
+        validate_cube(series, tile, [wanted])
+
+
 def test_a_cube_of_another_tile_is_refused(cube, modalities):
     """Tile ids are compared."""
     tile, _, path = cube
@@ -213,6 +227,14 @@ def test_a_value_that_does_not_fit_is_an_error_and_zero_is_not_nodata():
     with pytest.raises(CubeError, match="change dtype or scale"):
         pack(np.array([7.0], np.float32), m)
     assert unpack(pack(np.array([0.0], np.float32), m), m)[0] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("name", ["sentinel2", "landsat"])
+def test_reflectance_below_zero_is_kept(name):
+    """Water and shadow are slightly negative once an offset is taken off: no error, no clipping, and not the code of no data."""
+    m = load_modality(name, [Path(__file__).parents[2] / "configs" / "modalities"], key=name)
+    values = np.array([-0.3, -0.002, 0.0, 0.0001, 2.0, np.nan], np.float32)
+    assert np.allclose(unpack(pack(values, m), m), values, atol=0.51 * m.scale, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_meteorological_seasons_begin_in_december():
     [
         ({"step": "quater"}, "Did you mean 'quarter'"),
         ({"first": "2019-13"}, "a month such as 2019-01, got '2019-13'"),
+        ({"first": "0000-01"}, "a month such as 2019-01, got '0000-01'"),
         ({"first": "2019"}, "a month such as 2019-01, got '2019'"),
         ({"count": 0}, "count must be a positive number of quarters"),
         ({"count": 100_000}, "before the year 9999"),

@@ -191,6 +191,18 @@ def test_days_become_months(tmp_path: Path) -> None:
         source(short, bands=("tas",), variables={"tas": "t2m"}, periods=axis).read(BOX)
 
 
+def test_a_year_of_eleven_months_is_no_year(tmp_path: Path) -> None:
+    """A sum that lacks a month is refused, and so is a month of hours that lacks days."""
+    year = TimeAxis(step="year", first="2019-01", count=1).periods
+    path = written(monthly().isel(time=[*range(5), *range(6, 12)]), tmp_path / "eleven.nc")
+    with pytest.raises(RasterError, match="has 11 of 12 entries from 2019-01-01 to 2020-01-01"):
+        source(path, periods=year, aggregate="sum").read(BOX)
+    hours = pd.date_range("2019-01-01", "2019-01-03", freq="h", inclusive="left")
+    month = TimeAxis(step="month", first="2019-01", count=1).periods
+    with pytest.raises(RasterError, match="has 2 of 31 entries from 2019-01-01 to 2019-02-01"):
+        source(written(monthly(times=hours), tmp_path / "hours.nc"), periods=month).read(BOX)
+
+
 def test_a_climatology_serves_any_year(tmp_path: Path) -> None:
     """Months of any year, dated or numbered: a period gets its own; without `climatology` they are out of range."""
     axis = TimeAxis(step="month", first="2031-12", count=14).periods

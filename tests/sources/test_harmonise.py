@@ -233,3 +233,12 @@ def test_landsat_5_by_number() -> None:
         got = harmonise(one, ("nir",), mask="qa_pixel")
         assert got.assets["nir"].endswith(f"{nir}.TIF") and got.place == "192028"
         assert got.datatake == f"{name[:4].lower()} 192 {datetime(2022, 6, 12):%Y-%m-%d}"
+
+
+def test_landsat_level_1_is_no_reflectance_of_the_surface() -> None:
+    """The same bands and the same QA_PIXEL, but other numbers: left out, by what the item says or by its name."""
+    for name, said in (("LC09_L1TP_192028_20220701_20220908_02_T1", {}), ("x", {"landsat:correction": "L1GT"})):
+        one = item(said, name=name)
+        one.add_asset("qa_pixel", pystac.Asset("https://example.org/qa.TIF", media_type="image/tiff"))
+        with pytest.raises(Unusable, match="Landsat level 1"):
+            harmonise(one, S2, mask="qa_pixel")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 import requests
+import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
@@ -233,6 +234,8 @@ def test_secrets_go_to_their_host_alone():
         ("GET", 302, "file:///etc/passwd", "no http or https"),
         ("GET", 302, "gopher://h/", "no http or https"),
         ("GET", 302, "http://h/plain", "from https to http"),
+        ("GET", 302, "https://[h/", "an address that is none"),
+        ("GET", 302, "https://h:port/", "Port could not be cast"),
         ("POST", 302, "https://h/y", "redirects a POST"),
         ("GET", 302, "/x", "more than 5 redirects"),
     ],
@@ -241,6 +244,54 @@ def test_redirects_that_are_refused(method, status, target, why):
     """Other schemes, a step down to http, a POST that would become a GET, a circle."""
     with pytest.raises(ConfigurationError, match=why):
         Http(Clock().patience(), adapter=Script((status, {"Location": target}, b""))).ask(method, "https://h/x")
+
+
+@pytest.mark.parametrize("url", ["https://h:port/x", "https://h:99999/x", "https://[::1/x", "https://u:s3cret@[/x"])
+def test_a_malformed_address_is_a_typed_error(url):
+    """What a catalog calls an address may be none: said without its secrets, never a ValueError of the standard library."""
+    with pytest.raises(ConfigurationError, match="malformed address") as refused:
+        Http(Clock().patience(), adapter=Script(OK)).json(url)
+    assert "s3cret" not in str(refused.value)
+    assets = Assets(Http(Clock().patience(), adapter=Script(OK)))
+    with pytest.raises(RasterError, match="malformed address"):
+        with_retries(lambda: rasterio.open(assets(url)), Clock().patience(), assets=assets)
+
+
+def test_secrets_are_not_sent_in_clear_where_only_https_will_do():
+    """A link to the same host without the s of https gets no header."""
+    script = Script(OK, OK)
+    http = Http(Clock().patience(), headers={"Authorization": "s3cret"}, hosts=frozenset({"mine"}), https_only=True, adapter=script)
+    http.json("https://mine/x")
+    http.json("http://mine/x")
+    assert [request.headers.get("Authorization") for request in script.asked] == ["s3cret", None]
+
+
+def test_the_body_of_a_redirect_is_not_read_to_its_end():
+    """It may have none: an endless or exploding body behind a 302 must not fill the memory."""
+    furthest = 0
+
+    class Body(io.BytesIO):
+        def close(self):
+            nonlocal furthest
+            furthest = self.tell()
+            super().close()
+
+    served = Body(bytes(50_000_000))
+
+    class Long(BaseAdapter):
+        def send(self, request, **options):
+            response = requests.Response()
+            response.status_code, response.url, response.request = 302, request.url, request
+            response.headers["Location"] = "https://[h/"
+            response.raw = urllib3.HTTPResponse(served, status=302, preload_content=False)
+            return response
+
+        def close(self):
+            pass
+
+    with pytest.raises(ConfigurationError, match="an address that is none"):
+        Http(Clock().patience(), adapter=Long()).ask("GET", "https://h/x")
+    assert 0 < furthest < 1_000_000
 
 
 def test_a_post_follows_307_with_its_body():

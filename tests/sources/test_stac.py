@@ -129,14 +129,18 @@ def test_what_is_no_usable_item_is_counted_with_its_reason():
         item("", assets={}),
         item("nan", geometry={"type": "Point", "coordinates": [float("nan"), 1]}),
         item("null", properties=None),
+        item("list", properties=[1]),
+        item("number", assets=5),
+        item("address", assets={"B04": {"href": "https://[h/x.tif"}}),
     ]
     with StacServer(items) as server:
         result = found(server.url)
     assert ids(result) == ["good"]
     assert result.rejected == {
         "with a malformed geometry": ("nan", "odd"),
-        "without a readable datetime": ("never", "null", "then"),
-        "without assets": ("empty",),
+        "without a readable datetime": ("list", "never", "null", "then"),
+        "that are no STAC items": ("address",),
+        "without assets": ("empty", "number"),
         "without geometry": ("nowhere",),
         "without id": ("(no id)",),
     }

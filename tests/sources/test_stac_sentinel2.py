@@ -149,6 +149,25 @@ def test_coarser_cells_are_means_of_what_was_seen(season) -> None:
     assert np.isfinite(coarse).all() and np.abs(off).max() < 0.15 * np.nanstd(fine) and off.std() < 0.04 * np.nanstd(fine)
 
 
+@pytest.mark.parametrize("resolution", [25, 50, 100, 250])
+def test_a_window_of_coarse_cells_is_the_window(season, resolution: int) -> None:
+    """Cells at the edge of a window have all their pixels, however many they are."""
+    box = GeoBox.from_bbox(tuple(BOX.boundingbox), crs="EPSG:3035", resolution=resolution, tight=False)
+    whole = source(season.endpoint).read(box)
+    for window in (np.s_[1:3, 1:3], np.s_[2:3, 0:1]):
+        part = source(season.endpoint).read(box[window])
+        np.testing.assert_array_equal(part.values, whole.values[:, *window])
+        np.testing.assert_array_equal(part["count"].values, whole["count"].values[window])
+
+
+def test_an_item_that_names_no_crs_is_left_out(scenes) -> None:
+    """A word that is no CRS costs its item, not the tile."""
+    scenes.add("odd", {"B04": ground(), "SCL": classes()}, properties={"proj:code": "EPSG:nonsense"})
+    scenes.add("good", {"B04": ground(), "SCL": classes()}, when="2022-06-13T10:16:00Z")
+    got = source(scenes.endpoint).read(BOX).attrs["provenance"]
+    assert got[0]["left_out"] == {"whose files are in another CRS than the item says": 1} and [p["id"] for p in got[1:]] == ["good"]
+
+
 @pytest.mark.parametrize("raised", [False, True])
 @pytest.mark.parametrize(
     "said",

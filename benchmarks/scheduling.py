@@ -79,7 +79,7 @@ def measure(quick: bool) -> list[Row]:
     return [
         Row(name=f"planning {what}", value=planning, unit="s", reference=f"{tasks:,} tasks due, empty store", target="<= 10 s", ok=planning <= 10),
         Row(name="finding all of it done", value=again, unit="s", reference=f"{tasks:,} records read and checked", target="<= 60 s", ok=again <= 60),
-        Row(name="tasks the scheduler knows at once", value=watch.tasks, unit="tasks", reference=f"one lazy graph: {graph:,}", target=f"<= {window}", ok=watch.tasks <= window),
+        Row(name="tasks the scheduler knows at once", value=watch.tasks, unit="tasks", reference=f"one lazy graph: {graph:,}", target=f"<= {2 * window}: the window of {window}, and as many just ended", ok=watch.tasks <= 2 * window),
         Row(name="growth of scheduler and client", value=watch.grown / 1e6, unit="MB", reference=f"one lazy graph, not a task done: {lazy / 1e6:,.0f} MB", target="<= 300 MB", ok=watch.grown <= 300e6),
         Row(name="CPU of scheduler and client", value=1000 * cpu / tasks, unit="ms/task", reference=f"{seconds:,.0f} s for all with {WORKERS} workers, records synced to disk"),
     ]  # fmt: skip

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,15 +20,17 @@ from rich.table import Table
 
 from geoplantnet import __version__
 from geoplantnet.config.load import named_grids, recipe_folders
+from geoplantnet.config.recipe import Recipe
 from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid.named import make_grid, read_grid
 from geoplantnet.grid.tile_grid import TileGrid
-from pipelines.build_cubes import CUBES, empty_tiles
+from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
 from pipelines.dry_run import estimate, table_of
 from pipelines.export_patches import export
 from pipelines.flow import Interrupted
 from pipelines.ledger import Ledger, tile_of
+from pipelines.plan import Stage
 from pipelines.progress import Reporter
 from pipelines.stages import Done, SomeTilesFailed, carry_out
 
@@ -48,6 +51,9 @@ RecipeArg = Annotated[str, typer.Argument(help="A recipe: a YAML file, or the na
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of input data; overrides the recipe's.")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Where products lie; overrides the recipe's.")]
 TilesOption = Annotated[list[str] | None, typer.Option("--tile", help="Only this tile's tasks (may be repeated).")]
+GridOption = Annotated[str | None, typer.Option("--grid", help="A named grid, such as alps (`geoplantnet grid list`).")]
+ModalitiesOption = Annotated[str | None, typer.Option("--modalities", help="Names, comma-separated: of a recipe's, or of shipped ones.")]
+CubeRecipeArg = Annotated[str | None, typer.Argument(help="A recipe; without one, --grid and --modalities say which cubes.")]
 ClusterOption = Annotated[
     str | None, typer.Option("--cluster", help="Who does the work: a YAML file, or local, slurm, kubernetes; instead of the recipe's own.")
 ]
@@ -66,6 +72,31 @@ def _pipeline() -> ModuleType:
 
 def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] | None, cluster: str | None = None) -> Run:
     return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()), cluster=cluster)
+
+
+def _open_cubes(
+    recipe: str | None,
+    grid: str | None,
+    modalities: str | None,
+    data: Path | None,
+    store: Path | None,
+    tiles: list[str] | None = None,
+    cluster: str | None = None,
+) -> CubeRun:
+    """The cubes of a recipe, or of a named grid."""
+    names = tuple(filter(None, (name.strip() for name in (modalities or "").split(","))))
+    if (recipe is None) == (grid is None) or (grid is not None and not names):
+        raise UsageError("say which cubes: a recipe, or --grid NAME with --modalities a,b,c")
+    chosen = tuple(tiles or ())
+    if recipe is not None:
+        return CubeRun.open_cubes(recipe, data=data, store=store, tiles=chosen, modalities=names, cluster=cluster)
+    return CubeRun.of_grid(grid or "", names, data=data, store=store, tiles=chosen, cluster=cluster)
+
+
+def _open_any(recipe: str | None, grid: str | None, modalities: str | None, data: Path | None, store: Path | None) -> CubeRun:
+    """A whole recipe where it is one, else cubes alone."""
+    cubes_alone = _open_cubes(recipe, grid, modalities, data, store)
+    return _open(recipe, data, store, None) if recipe is not None and isinstance(cubes_alone.recipe, Recipe) else cubes_alone
 
 
 def _run_and_summarise(run: Run, *, retry: bool = False) -> None:
@@ -108,11 +139,9 @@ _stage_command("occurrences", "Read, check and name the records; choose the spec
 
 @app.command()
 def cubes(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe; without one, --grid and --modalities say what to build.")] = None,
-    grid: Annotated[str | None, typer.Option("--grid", help="A named grid, such as alps (`geoplantnet grid list`).")] = None,
-    modalities: Annotated[
-        str | None, typer.Option("--modalities", help="Names, comma-separated: of a recipe's, or of shipped ones.")
-    ] = None,
+    recipe: CubeRecipeArg = None,
+    grid: GridOption = None,
+    modalities: ModalitiesOption = None,
     data: DataOption = None,
     store: StoreOption = None,
     tile: TilesOption = None,
@@ -121,17 +150,13 @@ def cubes(
     retry: RetryOption = False,
 ) -> None:
     """Build the data cubes: one task a tile and modality."""
-    tiles, names = tuple(tile or ()), tuple(filter(None, (modalities or "").split(",")))
-    if (recipe is None) == (grid is None) or (grid is not None and not names):
-        raise UsageError("say what to build: a recipe, or --grid NAME with --modalities a,b,c")
-    run: CubeRun
-    if recipe is not None:
-        run = CubeRun.open_cubes(recipe, data=data, store=store, tiles=tiles, modalities=names, cluster=cluster)
-    else:
-        run = CubeRun.of_grid(grid or "", names, data=data, store=store, tiles=tiles, cluster=cluster)
+    run = _open_cubes(recipe, grid, modalities, data, store, tile, cluster)
     reporter = Reporter()
     if dry_run:
-        Console(width=None if sys.stdout.isatty() else 110).print(table_of(run, estimate(run, retry=retry)))
+        console, estimates = Console(width=None if sys.stdout.isatty() else 110), estimate(run, retry=retry)
+        console.print(table_of(run, estimates))
+        for missing in (e.missing for e in estimates if e.missing and e.due):
+            console.print(missing, highlight=False, markup=False, soft_wrap=True)
         return
     done = carry_out(run, [CUBES], reporter, retry=retry)
     _say_when_idle("cubes", done, run, reporter)
@@ -142,7 +167,7 @@ def cubes(
 
 @app.command()
 def patches(
-    recipe: RecipeArg,
+    recipe: Annotated[str, typer.Argument(help="A recipe; one that says no more than `cubes` needs will do.")],
     points: Annotated[Path, typer.Argument(help="CSV table: surveyId, and x and y (the grid's CRS) or lon and lat (degrees).")],
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     data: DataOption = None,
@@ -201,15 +226,22 @@ def serve(
 
 
 @app.command()
-def status(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None) -> None:
+def status(
+    recipe: CubeRecipeArg = None,
+    grid: GridOption = None,
+    modalities: ModalitiesOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+) -> None:
     """Say what has been made, how long it took, and what failed."""
-    run = _open(recipe, data, store, None)
+    run = _open_any(recipe, grid, modalities, data, store)
     ledger = Ledger(run.store)
     table = Table(title=f"{run.recipe.title} in {run.store}")
     for column in ("stage", "done", "of", "seconds", "failed"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     failures, limit = ledger.failures(), run.recipe.cluster.attempts
-    for name, stage in _pipeline().STAGES.items():
+    stages: Mapping[str, Stage[Any]] = _pipeline().STAGES if isinstance(run, Run) else {CUBES.name: CUBES}
+    for name, stage in stages.items():
         keys = stage.keys(run)
         records = [r for r in (ledger.record(name, key) for key in sorted(ledger.keys(name).intersection(keys))) if r]
         failed = sum(f.stage == name for f in failures)
@@ -224,16 +256,19 @@ def status(recipe: RecipeArg, data: DataOption = None, store: StoreOption = None
 
 @app.command()
 def verify(
-    recipe: RecipeArg,
+    recipe: CubeRecipeArg = None,
+    grid: GridOption = None,
+    modalities: ModalitiesOption = None,
     data: DataOption = None,
     store: StoreOption = None,
     drop: Annotated[bool, typer.Option("--drop", help="Forget what is damaged, so that the next run makes it again.")] = False,
 ) -> None:
     """Compare every product with its recorded SHA-256, byte by byte."""
-    run = _open(recipe, data, store, None)
+    run = _open_any(recipe, grid, modalities, data, store)
+    verb = "run" if isinstance(run, Run) else "cubes"
     ledger, console = Ledger(run.store), Console(highlight=False)
     if not ledger.exists:
-        raise StorageError(f"{run.store} holds no products; make them with `geoplantnet run {recipe}`")
+        raise StorageError(f"{run.store} holds no products; make them with `geoplantnet {verb}`")
     with ledger.locked() if drop else nullcontext():
         damage = ledger.damage()
         for fault in damage:
@@ -243,7 +278,7 @@ def verify(
     if not damage:
         console.print(f"{sum(len(r.outputs) for r in ledger.records())} assets verified, all as recorded")
         return
-    advice = "dropped: `geoplantnet run` makes them again" if drop else "add --drop to have the next run make them again"
+    advice = f"dropped: `geoplantnet {verb}` makes them again" if drop else "add --drop to have the next run make them again"
     raise IntegrityError(f"{len(damage)} damaged in {run.store}; {advice}")
 
 
@@ -251,10 +286,12 @@ def verify(
 def show_grid(
     recipe: Annotated[str, typer.Argument(help="A recipe, or the name of a grid.")], data: DataOption = None, store: StoreOption = None
 ) -> None:
-    """List meta-tiles: of a recipe with bounds and what has been made of each, of a named grid with where each lies."""
+    """List meta-tiles: of a recipe with bounds and what has been made of each, of a named grid with where each lies
+    and, with --store, which modalities of its cube are there.
+    """
     known = named_grids()
     if recipe in known and not any((folder / f"{recipe}.yaml").is_file() for folder in recipe_folders()):
-        _show_named(recipe, known[recipe])
+        _show_named(recipe, known[recipe], store)
         return
     run = CubeRun.open_cubes(recipe, data=data, store=store)
     ledger, stages = Ledger(run.store), ("cubes", "map", "indicators", "publish")
@@ -269,8 +306,13 @@ def show_grid(
     Console().print(table)
 
 
-def _show_named(name: str, file: Path) -> None:
+def _show_named(name: str, file: Path, store: Path | None) -> None:
     tiles = read_grid(file, TileGrid())
+    if store is not None:
+        made = defaultdict(list)
+        for key in sorted(Ledger(store).keys(CUBES.name)):
+            made[tile_of(key)].append(modality_of(key))
+        tiles = tiles.assign(cubes=[", ".join(made[tile_id]) for tile_id in tiles.tile_id])
     table = Table(title=f"{name}: {len(tiles):,} tiles, {file}")
     for column in tiles.columns:
         table.add_column(column, justify="right" if column == "land_share" else "left")

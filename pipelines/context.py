@@ -60,7 +60,7 @@ class CubeRun:
     ) -> CubeRun:
         """The cubes of a named grid from shipped modalities and the sources these name. Raises ConfigurationError."""
         recipe = cube_recipe(grid=grid, modalities=modalities, store=store, data=data)
-        return CubeRun(**_concrete(recipe, Path("--grid"), tiles, (), cluster))
+        return CubeRun(**_concrete(recipe, Path(f"--grid {grid}"), tiles, (), cluster))
 
     @classmethod
     def open_cubes(

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
-from statistics import fmean
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 from rich.table import Table
 
-from geoplantnet.errors import GeoPlantNetError
 from pipelines.build_cubes import CUBES, key_of, modality_of
 from pipelines.context import CubeRun
 from pipelines.estimate import Estimate, StacSection, amount, by_arithmetic, by_measure, bytes_of_scenes, rows, times
-from pipelines.ledger import Ledger, Record, tile_of
-from pipelines.plan import Plan, plan
+from pipelines.ledger import Ledger, Record, paths_in
+from pipelines.plan import plan
 from pipelines.workers import memory_of
 
 SAMPLE = 200
 """Tasks of a modality, evenly spread, from which the cost of the others is known."""
-ASKED = 4
-"""Tiles for which a source is asked how many bytes it would read."""
 
 
 def estimate(run: CubeRun, *, retry: bool = False) -> list[Estimate]:
@@ -30,29 +26,28 @@ def estimate(run: CubeRun, *, retry: bool = False) -> list[Estimate]:
     poison = Counter(modality_of(failure.key) for failure in found.poison)
     estimates = []
     for name in run.wanted:
-        one = by_measure(
-            by_arithmetic(run.grid, run.modality(name), read=_read(run, name, found), remote=run.is_remote(name)), _measured(run, name)
-        )
+        one = by_arithmetic(run.grid, run.modality(name), read=_read(run, name), remote=run.is_remote(name))
+        one = by_measure(one, _measured(run, name))
         counts = {"due": due[name], "quarantined": poison[name], "done": len(run.chosen) - due[name] - poison[name]}
-        estimates.append(times(one, **counts))
+        estimates.append(replace(times(one, **counts), missing=_missing(run, name)))
     return estimates
 
 
-def _read(run: CubeRun, name: str, found: Plan) -> float | None:
-    """Bytes that a task of a modality reads: as its source says of some tiles, or as often as satellites pass; None = unknown."""
-    m, section = run.modality(name), run.recipe.modalities[name].source
-    if section.kind.startswith("virtual"):
-        return None
-    asked: Any = getattr(run.source(name), "estimate", None)
-    said: list[float] = []
-    for task in islice((t for t in found.due if modality_of(t.key) == name), ASKED if asked else 0):
-        try:
-            said.append(asked(run.tile(tile_of(task.key)).geobox(m.resolution, margin=m.halo * m.resolution)))
-        except GeoPlantNetError:
-            continue  # the run itself will say what is wrong with this tile
-    if said:
-        return fmean(said)
-    return bytes_of_scenes(run.grid, m, section) if isinstance(section, StacSection) else None
+def _read(run: CubeRun, name: str) -> float | None:
+    """Bytes that a task of a modality reads, where it is a composite: as often as satellites pass; None = unknown."""
+    section = run.recipe.modalities[name].source
+    return bytes_of_scenes(run.grid, run.modality(name), section) if isinstance(section, StacSection) else None
+
+
+def _missing(run: CubeRun, name: str) -> str:
+    """The input files of a modality that are not there, in words; empty when all are. Addresses are not asked."""
+    section = run.recipe.modalities[name].source
+    named = list(paths_in([section]))
+    absent = [str(path) for path in named if not path.exists()]
+    template = getattr(section, "path", None)
+    if not named and isinstance(template, Path):
+        absent = [str(template)]
+    return f"{name}: {', '.join(absent[:3])}{' ...' if len(absent) > 3 else ''} is not there" if absent else ""
 
 
 def _measured(run: CubeRun, name: str) -> list[Record]:

@@ -29,7 +29,8 @@ VALUES_A_SECOND = 6e6
 """Values read, brought onto the lattice, merged and compressed in a second of one processor (eight Sentinel-2 scenes of a tile: 35 s)."""
 BYTES_A_SECOND = 10e6
 """Over the network, one task."""
-
+A_TASK = 0.3
+"""Seconds a task takes whatever its size: files opened, folders made, records synced to disk."""
 
 SATELLITES = {"sentinel2-stac": (10.0, 5.0), "landsat-stac": (30.0, 8.0)}
 """Pixel in metres, and days after which a place is seen again (two satellites)."""
@@ -57,6 +58,8 @@ class Estimate:
     remote: bool = False
     measured: int = 0
     """Tasks of this modality measured in this store, on which time, output and memory rest; 0 = arithmetic."""
+    missing: str = ""
+    """Input files that are not there, in words; empty = none is known to be missing."""
 
 
 def values_of(grid: TileGrid, modality: Modality) -> int:
@@ -89,10 +92,10 @@ def bytes_of_scenes(grid: TileGrid, modality: Modality, section: StacSection) ->
 
 
 def by_arithmetic(grid: TileGrid, modality: Modality, *, read: float | None, remote: bool) -> Estimate:
-    """One task. `read`: bytes its source says it reads; None = one stored value for each of the cube."""
+    """One task. `read`: bytes it reads; None = one stored value for each of the cube."""
     values, size = values_of(grid, modality), np.dtype(modality.dtype).itemsize
     inward = float(values * size if read is None else read)
-    cpu = max(values, inward / size) / VALUES_A_SECOND
+    cpu = A_TASK + max(values, inward / size) / VALUES_A_SECOND
     return Estimate(
         name=modality.name,
         due=1,

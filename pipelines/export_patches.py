@@ -9,7 +9,7 @@ from pyproj import Transformer
 
 from geoplantnet.cubes import Modality
 from geoplantnet.cubes.geolifeclef import Exported, export_geolifeclef
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, UsageError
 from pipelines.build_cubes import cube_of
 from pipelines.context import CubeRun
 from pipelines.ledger import Ledger
@@ -21,6 +21,12 @@ MONTHS = ("tas", "tasmin", "tasmax", "pr")
 
 def export(run: CubeRun, points: Path, folder: Path, *, subset: str, quality: int) -> Exported:
     """Write what the recipe has of images, Landsat series and monthly climate at the points of a table into a new folder."""
+    images, quarters, months = (
+        _with_bands(run, bands, series=series) for bands, series in ((IMAGES, False), (QUARTERS, True), (MONTHS, True))
+    )
+    if not (images or quarters or months):
+        wanted = "; or ".join(" ".join(bands) + which for bands, which in ((IMAGES, ""), (QUARTERS, " in time"), (MONTHS, " in time")))
+        raise UsageError(f"none of {', '.join(m.name for m in run.modalities)} has what these formats hold: {wanted}")
     ledger = Ledger(run.store)
     whole = [tile for tile in run.tiles if all(ledger.record(*task) for task in cube_of(run, tile))]
     return export_geolifeclef(
@@ -28,9 +34,9 @@ def export(run: CubeRun, points: Path, folder: Path, *, subset: str, quality: in
         folder,
         grid=run.grid,
         cubes={tile: run.cube(tile) for tile in whole},
-        sentinel2=_with_bands(run, IMAGES, series=False),
-        landsat=_with_bands(run, QUARTERS, series=True),
-        climate=_with_bands(run, MONTHS, series=True),
+        sentinel2=images,
+        landsat=quarters,
+        climate=months,
         subset=subset,
         quality=quality,
     )

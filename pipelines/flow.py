@@ -229,7 +229,7 @@ class _Handed:
             return None
         task, _ = self._tasks.pop(future.key)
         result = self._result(future, task.key)
-        future.release()  # before the next is handed out: the scheduler never knows more than the window
+        future.release()  # the scheduler forgets it before it is told of many more
         self._began.pop(task.key, None)
         if isinstance(result, Failure):
             self._tries[task.key] = self._tries.get(task.key, 0) + 1

@@ -97,7 +97,7 @@ def cube_recipe(
     place = Path("--modalities")
     raw: dict[str, Any] = {
         "title": f"Cubes of {grid}",
-        "store": os.fspath(store) if store else f"tiles/{grid}",
+        "store": os.fspath(store) if store else f"tiles/{grid}-cubes",
         "grid": {"tiles": grid},
         "modalities": {name: {"definition": name} for name in modalities},
         **({"data": chosen} if chosen else {}),

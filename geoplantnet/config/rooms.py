@@ -35,6 +35,7 @@ from geoplantnet.sources.sentinel2 import Sentinel2Scene, StacSentinel2
 from geoplantnet.sources.source import Source
 from geoplantnet.sources.stac import StacEndpoint
 from geoplantnet.sources.terrain import TerrainSource
+from geoplantnet.sources.units import conversion
 from geoplantnet.sources.virtual import (
     VirtualBioclim,
     VirtualClimate,
@@ -147,17 +148,36 @@ def _source(section: SourceSection, modality: Modality, recipe: CubeRecipe, grid
 
 
 def _files(section: FileSection, modality: Modality) -> dict[str, Any]:
-    """What rasters and NetCDF files are told alike."""
+    """What rasters and NetCDF files are told alike. Raises ConfigurationError for units that cannot become the modality's."""
+    _check_units(section.units, modality)
+    own = dict(zip(modality.bands, modality.units))
+    bands = getattr(section, "bands", None) or modality.bands  # a file may have them in another order
     converted = section.units is not None or any(unit != "1" for unit in modality.units)
     return {
         "units": section.units,
-        "target_units": modality.units if converted else None,
+        "target_units": tuple(own.get(band, "1") for band in bands) if converted else None,
         "resampling": modality.resampling,
         "periods": modality.time.periods if modality.time else (),
         "credit": modality.credit,
         "licence": modality.licence,
         "access": _access(section),
     }
+
+
+def _check_units(units: str | tuple[str, ...] | dict[str, str] | None, modality: Modality) -> None:
+    """Found out before a task of thousands does."""
+    match units:
+        case dict():
+            pairs = [(units[band], own) for band, own in zip(modality.bands, modality.units) if band in units]
+        case str():
+            pairs = [(units, own) for own in modality.units]
+        case _:
+            return  # nothing is said, or it is said in the order of the file's bands
+    for said, own in pairs:
+        try:
+            conversion(said, own, period=modality.time.periods[0] if modality.time else None)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"modalities.{modality.name}.source.units: {error}") from error
 
 
 def _access(section: RemoteSection) -> Access:

@@ -379,6 +379,33 @@ def test_imagery_must_know_its_collection_and_its_days(tmp_path, section, said):
         _ = Run.open(file).sources
 
 
+LIME = {"bands": {"caco3": {"units": "g kg-1"}, "ph": {"units": "pH"}}, "resolution": 50}
+
+
+def lime(folder, source):
+    """A recipe with a raster of two bands and two units."""
+    (folder / "modalities").mkdir()
+    (folder / "modalities" / "lime.yaml").write_text(yaml.safe_dump({"title": "Lime", **LIME}), encoding="utf-8")
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(changed("modalities.lime", {"definition": "lime", "source": source})), encoding="utf-8")
+    return Run.open(file)
+
+
+def test_units_follow_the_bands_of_the_file(tmp_path):
+    """A file that has its bands in another order than the modality: each still becomes its own unit."""
+    source = lime(tmp_path, {"kind": "raster", "path": "lime.tif", "bands": ["ph", "caco3"], "units": {"caco3": "%"}}).source("lime")
+    assert (source.bands, source.target_units) == (("ph", "caco3"), ("pH", "g kg-1"))
+
+
+@pytest.mark.parametrize("units", ["mm", {"caco3": "mm"}])
+@pytest.mark.parametrize("kind", ["raster", "netcdf"])
+def test_units_that_measure_something_else_are_refused_before_a_task_starts(tmp_path, kind, units):
+    """ConfigurationError that names the key, when the source is made."""
+    run = lime(tmp_path, {"kind": kind, "path": "lime.tif", "units": units})
+    with pytest.raises(ConfigurationError, match=r"modalities\.lime\.source\.units: 'mm' cannot become 'g kg-1'"):
+        run.source("lime")
+
+
 def test_an_endpoint_reaches_its_source_whole(tmp_path):
     """Address, collection, assets, days and seasons of a recipe are those of the source; a local catalog counts as an input file."""
     catalog = tmp_path / "items.ndjson"

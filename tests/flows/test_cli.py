@@ -9,9 +9,10 @@ import sys
 
 import geopandas as gpd
 import pytest
+import yaml
 from shapely import box
 
-from pipelines.ledger import Ledger
+from pipelines.ledger import Cost, Failure, Ledger
 from pipelines.run import STAGES
 
 ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
@@ -120,6 +121,45 @@ def test_verify_tells_the_count_or_the_damage(cli, reference, store, products):
     assert "makes them again" in cli("verify", reference.recipe, "--store", store, "--drop").err
     assert cli("run", reference.recipe, "--store", store).code == 0
     assert cli("verify", reference.recipe, "--store", store).code == 0 and products(store) == reference.bytes_of
+
+
+def test_cubes_alone_are_looked_at_like_whole_runs(cli, reference, tmp_path):
+    """A recipe of cubes: status has its one stage, verify its assets; a fault in what looks like a whole recipe is told as ever."""
+    whole = yaml.safe_load(reference.recipe.read_text(encoding="utf-8"))
+    file = tmp_path / "cubes.yaml"
+    file.write_text(yaml.safe_dump({k: whole[k] for k in ("title", "store", "seed", "grid", "world", "modalities")}), encoding="utf-8")
+    said = cli("status", file, "--store", reference.store)
+    (line,) = (line for line in said.out.splitlines() if " cubes " in line)
+    assert said.code == 0 and line.split()[3:7:2] == ["9", "9"] and " map " not in said.out
+    assert cli("verify", file, "--store", reference.store).code == 0
+    ended = cli("verify", file, "--store", tmp_path / "empty")
+    assert ended.code == 6 and "`geoplantnet cubes`" in ended.err
+    file.write_text(yaml.safe_dump({k: v for k, v in whole.items() if k != "map"}), encoding="utf-8")
+    ended = cli("status", file)
+    assert ended.code == 3 and "map: missing; add it" in ended.err
+
+
+def test_cubes_of_a_named_grid_are_looked_at_with_the_words_that_built_them(cli, tmp_path):
+    """status, verify and grid show: what is done of one tile, what failed of another, a damaged byte."""
+    store, words = tmp_path / "store", ("--grid", "demo", "--modalities", "footprint, landcover", "--data", tmp_path)
+    cube = store / "cubes" / "25kmE4125N2575.zarr" / "footprint"
+    cube.mkdir(parents=True)
+    (cube / "zarr.json").write_text("{}", encoding="utf-8")
+    ledger = Ledger(store)
+    ledger.commit("cubes", "25kmE4125N2575.footprint", "mark", [cube], {"valid": 1, "pixels": 1, "asked": ""}, Cost())
+    ledger.fail(Failure(stage="cubes", key="25kmE4150N2575.landcover", kind="InputError", message="no file"))
+    said = cli("status", *words, "--store", store)
+    (line,) = (line for line in said.out.splitlines() if " cubes " in line)
+    assert said.code == 0 and [w for w in line.split() if w.isdigit()] == ["1", "8", "0", "1"]
+    assert "cubes 25kmE4150N2575.landcover: InputError: no file" in said.out
+    assert "1 assets verified" in cli("verify", *words, "--store", store).out
+    (cube / "zarr.json").write_text("[]", encoding="utf-8")
+    assert cli("verify", *words, "--store", store).code == 6
+    ledger.commit("cubes", "25kmE5625N1450.footprint", "mark", [cube], {}, Cost())
+    shown = cli("grid", "show", "greece", "--store", store).out.splitlines()
+    assert [line.split()[1] for line in shown if "footprint" in line] == ["25kmE5625N1450"]
+    for wrong in ((), ("--grid", "demo"), ("demo", "--grid", "demo")):
+        assert cli("status", *wrong).code == cli("verify", *wrong).code == 2
 
 
 def test_verify_of_nothing_is_an_error(cli, reference, tmp_path):

@@ -98,6 +98,25 @@ def test_a_composite_is_estimated_by_its_scenes():
     assert scenes_of(yearly, june.model_copy(update={"start": None, "end": None})) == scenes_of(m, june)
 
 
+def test_many_small_tasks_are_not_free():
+    """A cube of two coarse bands takes a fraction of a second; thousands of them take more than none."""
+    m = Modality(name="footprint", bands=("a", "b"), resolution=1000, halo=1)
+    assert 0.1 <= by_arithmetic(TileGrid(), m, read=None, remote=False).seconds <= 1
+
+
+def test_input_files_that_are_not_there_are_told(cli, tmp_path):
+    """A plain path and a template without a single file, before a thousand tasks fail of them; a file that is there is not named."""
+    folder = tmp_path / "soilgrids"
+    words = ("cubes", "--grid", "demo", "--modalities", "soil,terrain", "--data", tmp_path, "--store", tmp_path / "store", "--dry-run")
+    ended = cli(*words)
+    said = " ".join(ended.out.split())
+    assert ended.code == 0 and "soil: " in said and "{band}_0-5cm_mean.tif is not there" in said and "dem.tif is not there" in said
+    folder.mkdir()
+    (folder / "clay_0-5cm_mean.tif").touch()
+    (tmp_path / "dem.tif").touch()
+    assert "not there" not in cli(*words).out
+
+
 def test_numbers_for_people():
     """Three digits and a unit."""
     assert [amount(x) for x in (0, 999, 5.64e6, 2.5e9, 1.23456e13)] == ["0 B", "999 B", "5.64 MB", "2.5 GB", "12,345.6 GB"]

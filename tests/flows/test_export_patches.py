@@ -9,7 +9,7 @@ import pytest
 from pyproj import Transformer
 
 from geoplantnet.cubes.geolifeclef import Layout, read_sentinel2
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, UsageError
 from pipelines.context import CubeRun
 from pipelines.export_patches import export, read_points
 
@@ -33,6 +33,14 @@ def test_points_in_degrees_and_in_metres_give_the_same_patches(reference, tmp_pa
         images.append(read_sentinel2(paths.rgb(12), paths.nir(12)).values)
         assert json.loads((tmp_path / name / "export.json").read_text())
     assert images[0].shape == (4, 128, 128) and (images[0] == images[1]).all()
+
+
+def test_cubes_without_what_the_formats_hold_are_refused_with_what_they_would_hold(tmp_path):
+    """Nothing is written; the error names bands, not arguments of a function."""
+    run = CubeRun.of_grid("demo", ["footprint"], data=tmp_path, store=tmp_path / "store")
+    with pytest.raises(UsageError, match="none of footprint has what these formats hold: B02 B03 B04 B08; or blue"):
+        export(run, tmp_path / "points.csv", tmp_path / "out", subset="train", quality=90)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ Period = tuple[date, date]
 """First day, and the day after the last: half open, UTC."""
 
 
+_BESIDE = "that do not reach the pixels asked for"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StacImagery:
     """Median composites of clear pixels. Reflectance, float32, NaN where no clear pixel was seen.
@@ -102,7 +105,7 @@ class StacImagery:
     def read(self, geobox: GeoBox) -> xr.DataArray:
         """Reflectance, float32 (band, y, x), or (time, band, y, x) with `periods`; `count` holds the clear observations.
 
-        A period without a clear pixel is NaN with count 0. Raises NoDataError when no scene meets the GeoBox in any period,
+        A period without a clear pixel is NaN with count 0. Raises NoDataError when no scene reaches the GeoBox in any period,
         RasterError when scenes do but none can be used, TryAgain when the catalog's budget is spent.
         """
         patience = self.endpoint.budget.begin()
@@ -137,6 +140,8 @@ class StacImagery:
                     used += self._composite(chosen, systems, rasters, geobox, out[i], counts[i], left_out)
         if not used:
             told = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+            if left_out[_BESIDE] == len(items):  # footprints are drawn wider than files reach
+                raise NoDataError(f"{public(self.endpoint.url)}: collection {self.collection} has no pixel here: {told}")
             raise RasterError(f"none of {len(items)} items of {self.collection} can be used: {told}; mend the catalog or ask another one")
         return self._array(out, counts, geobox, used, left_out)
 
@@ -174,7 +179,7 @@ class StacImagery:
         for lattice, members in sorted(lattices.items(), key=lambda entry: (str(entry[0].crs), entry[0].step, entry[0].x, entry[0].y)):
             extent = reach(geobox, lattice, [p.extents[self.mask] for p in members])
             if not extent:
-                left_out["that do not reach the pixels asked for"] += len(members)
+                left_out[_BESIDE] += len(members)
                 continue
             groups, duplicates = dates([p.scene for p in members])
             left_out.update(duplicates)

@@ -191,6 +191,9 @@ def test_the_offset_is_applied_once_whatever_the_catalog_says(scenes, raised: bo
     assert "dark pixels" in provenance["why"] and provenance.get("baseline") == said.get("s2:processing_baseline")
 
 
+WIDE = {"type": "Polygon", "coordinates": [[[10, 46], [13, 46], [13, 47], [10, 47], [10, 46]]]}
+
+
 def replace_items(scenes, chosen: slice) -> StacEndpoint:
     """The endpoint of a catalog of some of its items."""
     kept, scenes.items = scenes.items, scenes.items[chosen]
@@ -250,6 +253,14 @@ def test_two_zones_meet_without_a_seam(scenes) -> None:
     np.testing.assert_array_equal(got["count"].values, seen.astype(np.uint16))
     part = source(scenes.endpoint).read(box[50:90, 100:180])
     np.testing.assert_array_equal(part.values, got.values[:, 50:90, 100:180])
+
+
+def test_a_footprint_wider_than_its_file_is_no_fault(scenes) -> None:
+    """An item that meets the tile by its outline alone has nothing here: no data, rather than a broken catalog."""
+    item = scenes.add("wide", {"B04": ground(), "SCL": classes()}, west=679_980 + 60_000)
+    scenes.items[-1] = item | {"geometry": WIDE, "bbox": [10, 46, 13, 47]}
+    with pytest.raises(NoDataError, match="has no pixel here: 1 that do not reach the pixels asked for"):
+        source(scenes.endpoint).read(BOX)
 
 
 def test_periods_are_a_time_axis(scenes) -> None:

@@ -1,8 +1,22 @@
-"""Floor 2, plants read from the world: `OccurrenceSet` (events, occurrences, counted rejections), readers, quality checks, spatial splits."""
+"""Floor 2, plants read from the world: `OccurrenceSet` (events, occurrences, counted rejections), readers, quality checks, abundance, spatial splits
+and their size, thinning, and what is known of sampling effort.
+"""
 
+from geoplantnet.occurrences.abundance import abundance_weights, site_weights
+from geoplantnet.occurrences.autocorrelation import (
+    AutocorrelationRange,
+    Variogram,
+    autocorrelation_range,
+    block_size,
+    presence_axes,
+    presence_range,
+    variogram,
+)
+from geoplantnet.occurrences.background import Effort, TargetGroup, effort, target_group
 from geoplantnet.occurrences.darwin_core import (
     GRID_CRS,
     OccurrenceSet,
+    abundance_matrix,
     concat,
     from_records,
     from_tables,
@@ -14,27 +28,52 @@ from geoplantnet.occurrences.darwin_core import (
     validate_events,
     validate_occurrences,
 )
-from geoplantnet.occurrences.quality import check
-from geoplantnet.occurrences.splits import spatial_blocks
+from geoplantnet.occurrences.quality import check, in_tiles, share_inside, thinned
+from geoplantnet.occurrences.splits import presences_by_fold, region_folds, spatial_blocks, survey_groups, training_rows
 from geoplantnet.occurrences.surveys import read_ek, read_eu_forest, read_wet, read_ws
+from geoplantnet.occurrences.thinning import thin, thin_labels, thin_to_grid
 
 __all__ = [
     "GRID_CRS",
+    "AutocorrelationRange",
+    "Effort",
     "OccurrenceSet",
+    "TargetGroup",
+    "Variogram",
+    "abundance_matrix",
+    "abundance_weights",
+    "autocorrelation_range",
+    "block_size",
     "check",
     "concat",
+    "effort",
     "from_records",
     "from_tables",
+    "in_tiles",
     "load",
+    "presence_axes",
     "presence_matrix",
+    "presence_range",
+    "presences_by_fold",
     "read_ek",
     "read_eu_forest",
     "read_records",
     "read_wet",
     "read_ws",
+    "region_folds",
     "save",
+    "share_inside",
+    "site_weights",
     "spatial_blocks",
     "summary",
+    "survey_groups",
+    "target_group",
+    "thin",
+    "thin_labels",
+    "thin_to_grid",
+    "thinned",
+    "training_rows",
     "validate_events",
     "validate_occurrences",
+    "variogram",
 ]

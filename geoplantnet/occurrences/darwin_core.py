@@ -22,8 +22,9 @@ import pandas as pd
 import scipy.sparse as sp
 from pyproj import CRS, Transformer
 
-from geoplantnet.errors import CrsError, OccurrenceError
+from geoplantnet.errors import CrsError, OccurrenceError, UsageError
 from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.occurrences.abundance import COVER, INDIVIDUALS, UNITS, combine_layers, read_quantities
 from geoplantnet.storage import write_beside
 from geoplantnet.taxonomy.backbone import Backbone, slug
 from geoplantnet.taxonomy.species_list import SpeciesList
@@ -32,19 +33,35 @@ GRID_CRS = TileGrid().crs
 """CRS of `x`, `y` and of the geometry."""
 SAMPLING = ("presence-only", "presence-absence")
 STATUS = ("present", "absent")
-EVENT_TEXT = ("eventID", "samplingProtocol", "sampling", "sampleSizeUnit", "datasetID")
+EVENT_TEXT = ("eventID", "parentEventID", "samplingProtocol", "sampling", "sampleSizeUnit", "datasetID")
 EVENT_NUMBERS = (
     *("x", "y", "decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters"),
     *("year", "sampleSizeValue", "elevation", "slope", "aspect"),
 )
 EVENT_COLUMNS = (
     *("eventID", "x", "y", "decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters", "year", "samplingProtocol", "sampling"),
-    *("sampleSizeValue", "sampleSizeUnit", "datasetID", "elevation", "slope", "aspect", "geometry"),
+    *("sampleSizeValue", "sampleSizeUnit", "datasetID", "elevation", "slope", "aspect", "parentEventID", "geometry"),
 )
-OCCURRENCE_COLUMNS = ("eventID", "taxonID", "scientificName", "verbatimScientificName", "occurrenceStatus")
+OCCURRENCE_TEXT = (
+    *("eventID", "taxonID", "scientificName", "verbatimScientificName", "occurrenceStatus"),
+    *("organismQuantity", "organismQuantityType"),
+)
+OCCURRENCE_COLUMNS = (*OCCURRENCE_TEXT, "abundance")
+"""organismQuantity is what was written, `abundance` (ours, not a Darwin Core term) what it says in the unit of organismQuantityType."""
+SQUARE_METRES = {
+    **dict.fromkeys(("square metre", "square metres", "square meter", "square meters", "m2", "m²", "m^2", "sqm"), 1.0),
+    **dict.fromkeys(("are", "ares"), 1e2),
+    **dict.fromkeys(("hectare", "hectares", "ha"), 1e4),
+    **dict.fromkeys(("square kilometre", "square kilometres", "square kilometer", "square kilometers", "km2", "km²", "km^2"), 1e6),
+    **dict.fromkeys(("square centimetre", "square centimetres", "square centimeter", "square centimeters", "cm2", "cm²", "cm^2"), 1e-4),
+    **dict.fromkeys(("square foot", "square feet", "ft2", "ft²", "ft^2"), 0.09290304),
+}
+"""Square metres in a sampleSizeUnit. Plot areas are kept in square metres."""
 REJECTION_COLUMNS = ("datasetID", "table", "reason", "count", "example")
+QUANTITIES = "quantities"
+"""Table of refused quantities: their records are kept without one."""
 MERGED = "same taxon twice in one event"
-"""Reason of rows that say again what another row of the event says (another layer, a synonym): counted, their species is kept."""
+"""Reason of rows that say again what another row of the event says (another layer, a synonym): counted, their species and abundance are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,7 @@ class OccurrenceSet:
     occurrences: pd.DataFrame
     """One row a taxon at an event, `OCCURRENCE_COLUMNS`; see `validate_occurrences`."""
     rejections: pd.DataFrame
-    """Counted refusals: datasetID, table (events | occurrences), reason, count (rows of that table), example."""
+    """Counted refusals: datasetID, table (events | occurrences | quantities), reason, count (rows of that table), example."""
 
     def __post_init__(self) -> None:
         validate_events(self.events)
@@ -98,7 +115,7 @@ def validate_events(events: gpd.GeoDataFrame) -> None:
 
 
 def validate_occurrences(occurrences: pd.DataFrame, events: pd.DataFrame | None = None) -> None:
-    """Check the occurrence table: columns, ids, status, one row a taxon and event and, given `events`, that every event exists.
+    """Check the occurrence table: columns, ids, status, abundance, one row a taxon and event and, given `events`, that every event exists.
 
     Raises OccurrenceError naming column, value and fix.
     """
@@ -106,6 +123,8 @@ def validate_occurrences(occurrences: pd.DataFrame, events: pd.DataFrame | None 
     for column in ("eventID", "taxonID", "scientificName"):
         _ids(occurrences[column], "occurrences")
     _one_of(occurrences["occurrenceStatus"], STATUS, "occurrences column occurrenceStatus")
+    _one_of(occurrences["organismQuantityType"], ("", *UNITS), "occurrences column organismQuantityType")
+    _abundances(occurrences)
     twice = occurrences.duplicated(["eventID", "taxonID"])
     if twice.any():
         row = occurrences[twice].iloc[0]
@@ -124,11 +143,15 @@ def from_tables(
     """Plain tables -> OccurrenceSet.
 
     `events` needs eventID and either x, y (EPSG:3035, metres) or decimalLongitude, decimalLatitude (EPSG:4326, degrees); other event terms are
-    taken where present. `occurrences` needs eventID and scientificName; occurrenceStatus defaults to present. With a `backbone`, scientificName
+    taken where present; plot areas (sampleSizeValue) become square metres, the unit an area is in unless sampleSizeUnit says otherwise.
+    `occurrences` needs eventID and scientificName; occurrenceStatus defaults to present, and to absent where the quantity is zero. Quantities
+    (organismQuantity with organismQuantityType, or individualCount) become `abundance`, that of several layers of a taxon one (see
+    `abundance.combine_layers`). With a `backbone`, scientificName
     is resolved to the accepted species, whose slug becomes taxonID; without one the name is taken as accepted and taxonID defaults to its slug.
 
     Counted in `rejections`: events without usable coordinates, presence-only events left without species, rows without event or name, names the
-    backbone refuses, and rows that name a species of their event again. Raises OccurrenceError on missing columns or a repeated eventID.
+    backbone refuses, rows whose status contradicts their quantity, and rows that name a species of their event again; and quantities that cannot
+    be read, whose rows stay. Raises OccurrenceError on missing columns, a repeated eventID or a unit that is no area.
     """
     _one_of(pd.Series([sampling]), SAMPLING, "sampling")
     _need(events, ("eventID",), "events")
@@ -138,17 +161,23 @@ def from_tables(
     if known.duplicated().any():
         raise OccurrenceError(f"events hold eventID {known[known.duplicated()].iloc[0]!r} twice; keep one row an event")
     unplaced = coordinate_reasons(table).mask(table["eventID"] == "", "missing eventID")
-    rows, refused = _occurrence_table(occurrences, backbone)
+    rows, refused, unread = _occurrence_table(occurrences, backbone)
     of_event = rows["eventID"].map(dict(zip(table["eventID"], unplaced))).astype(object).fillna("event not in the event table")
     refused = refused.mask(of_event != "", of_event)
     again = rows[refused == ""].duplicated(["eventID", "taxonID"])
     refused = refused.mask(again.reindex(rows.index, fill_value=False), MERGED)
-    kept = rows[refused == ""].astype(str).reset_index(drop=True)
+    kept = _with_layers(rows, refused).astype(dict.fromkeys(OCCURRENCE_TEXT, str)).reset_index(drop=True)
     if sampling == "presence-only":
         unplaced = unplaced.mask((unplaced == "") & ~table["eventID"].isin(kept["eventID"]), "no species left")
     counted = [
         count_rejections(dataset_id, "events", unplaced, table["eventID"]),
         count_rejections(dataset_id, "occurrences", refused, rows["verbatimScientificName"]),
+        count_rejections(
+            dataset_id,
+            QUANTITIES,
+            unread.where(refused.isin(["", MERGED]), ""),
+            _text(occurrences, "organismQuantity").set_axis(rows.index),
+        ),
     ]
     return OccurrenceSet(_points(table[unplaced == ""]), kept, tidy_rejections(counted))
 
@@ -232,6 +261,9 @@ def load(folder: str | os.PathLike[str]) -> OccurrenceSet:
         rejections = pd.read_parquet(root / "rejections.parquet")
     except (OSError, ValueError) as error:
         raise OccurrenceError(f"{root} holds no readable occurrence set ({error}); write it with occurrences.save") from error
+    if "parentEventID" not in events and not set(OCCURRENCE_COLUMNS[5:]) & set(occurrences):  # written before abundances were read
+        events = events.assign(parentEventID="")[list(EVENT_COLUMNS)]
+        occurrences = occurrences.assign(organismQuantity="", organismQuantityType="", abundance=np.nan)
     return OccurrenceSet(events, occurrences, rejections)
 
 
@@ -241,24 +273,28 @@ def presence_matrix(occurrence_set: OccurrenceSet, species_list: SpeciesList, ev
     A zero is an absence only where the event's `sampling` is presence-absence. Species outside the list are not in it, by its meaning.
     Raises OccurrenceError for an unknown or repeated event id.
     """
-    row_of = {event: i for i, event in enumerate(event_ids)}
-    if len(row_of) != len(event_ids):
-        raise OccurrenceError("event_ids repeat an event; give each once")
-    unknown = set(row_of) - set(occurrence_set.events["eventID"])
-    if unknown:
-        raise OccurrenceError(
-            f"event {min(unknown)!r} is not in the set of {len(occurrence_set.events)} events; take ids from events.eventID"
-        )
-    column_of = {taxon.taxon_id: i for i, taxon in enumerate(species_list)}
-    present = occurrence_set.occurrences[occurrence_set.occurrences["occurrenceStatus"] == "present"]
-    rows, columns = present["eventID"].map(row_of), present["taxonID"].map(column_of)
-    inside = rows.notna() & columns.notna()
-    cells = (rows[inside].to_numpy(int), columns[inside].to_numpy(int))
-    return sp.csr_matrix((np.ones(len(cells[0]), np.uint8), cells), shape=(len(row_of), len(column_of)), dtype=np.uint8)
+    cells, _ = _present(occurrence_set, species_list, event_ids)
+    shape = (len(event_ids), len(species_list))
+    return sp.csr_matrix((np.ones(len(cells[0]), np.uint8), cells), shape=shape, dtype=np.uint8)
+
+
+def abundance_matrix(
+    occurrence_set: OccurrenceSet, species_list: SpeciesList, event_ids: Sequence[str], *, unit: str = UNITS[COVER]
+) -> sp.csr_matrix:
+    """Abundances as CSR float32 (event, species): the entries are those of `presence_matrix`, NaN where the abundance is unknown.
+
+    `unit`: percent (of cover; Braun-Blanquet codes by their class) or individuals (on the event's plot area). A presence measured in the other
+    unit is of unknown abundance. Raises OccurrenceError for an unknown or repeated event id, UsageError for another unit.
+    """
+    if unit not in UNITS.values() or not unit:
+        raise UsageError(f"no abundance is in {unit!r}; ask for {UNITS[COVER]} or {UNITS[INDIVIDUALS]}")
+    cells, rows = _present(occurrence_set, species_list, event_ids)
+    values = rows["abundance"].where(rows["organismQuantityType"].map(UNITS) == unit).to_numpy(np.float32)
+    return sp.csr_matrix((values, cells), shape=(len(event_ids), len(species_list)), dtype=np.float32)
 
 
 def summary(occurrence_set: OccurrenceSet) -> pd.DataFrame:
-    """The books: one row a dataset and table: datasetID, table, read, used, rejected; read = used + rejected."""
+    """The books: one row a dataset and table (events, occurrences): datasetID, table, read, used, rejected; read = used + rejected."""
     dataset = dict(zip(occurrence_set.events["eventID"], occurrence_set.events["datasetID"]))
     used = pd.concat(
         {
@@ -267,7 +303,8 @@ def summary(occurrence_set: OccurrenceSet) -> pd.DataFrame:
         },
         names=["table", "datasetID"],
     )
-    rejected = occurrence_set.rejections.groupby(["table", "datasetID"])["count"].sum()
+    refused = occurrence_set.rejections[occurrence_set.rejections["table"] != QUANTITIES]
+    rejected = refused.groupby(["table", "datasetID"])["count"].sum()
     books = pd.DataFrame({"used": used, "rejected": rejected}).fillna(0).astype(int).reset_index()
     books["read"] = books["used"] + books["rejected"]
     return books.sort_values(["datasetID", "table"], ignore_index=True)[["datasetID", "table", "read", "used", "rejected"]]
@@ -324,9 +361,12 @@ def _event_table(events: pd.DataFrame, sampling: str, dataset_id: str) -> pd.Dat
     table = table.assign(**{column: _number(events, column) for column in EVENT_NUMBERS}, sampling=sampling, datasetID=dataset_id)
     measured = table["sampleSizeValue"].notna()
     table["sampleSizeUnit"] = table["sampleSizeUnit"].mask(measured & (table["sampleSizeUnit"] == ""), "square metre")
-    other = measured & (table["sampleSizeUnit"] != "square metre")
+    metres = table["sampleSizeUnit"].str.lower().map(SQUARE_METRES).astype(float)
+    other = measured & metres.isna()
     if other.any():
         raise OccurrenceError(f"sampleSizeUnit is {table['sampleSizeUnit'][other].iloc[0]!r}; convert plot areas to 'square metre'")
+    table["sampleSizeValue"] *= metres.fillna(1)
+    table["sampleSizeUnit"] = table["sampleSizeUnit"].mask(measured, "square metre")
     if {"x", "y"} <= set(events.columns):
         *_, longitude, latitude = to_grid(table["x"], table["y"], GRID_CRS)
         table["decimalLongitude"] = table["decimalLongitude"].fillna(pd.Series(longitude, index=table.index))
@@ -340,10 +380,22 @@ def _event_table(events: pd.DataFrame, sampling: str, dataset_id: str) -> pd.Dat
     return table.reset_index(drop=True)
 
 
-def _occurrence_table(occurrences: pd.DataFrame, backbone: Backbone | None) -> tuple[pd.DataFrame, pd.Series]:
-    rows = pd.DataFrame({c: _text(occurrences, c) for c in OCCURRENCE_COLUMNS}, index=occurrences.index).reset_index(drop=True)
+def _occurrence_table(occurrences: pd.DataFrame, backbone: Backbone | None) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """Rows, why each is refused, and why its quantity is."""
+    rows = pd.DataFrame({c: _text(occurrences, c) for c in OCCURRENCE_TEXT}, index=occurrences.index)
+    counted = (rows["organismQuantity"] == "") & (_text(occurrences, "individualCount") != "")
+    rows["organismQuantity"] = rows["organismQuantity"].mask(counted, _text(occurrences, "individualCount"))
+    rows["organismQuantityType"] = rows["organismQuantityType"].mask(counted, INDIVIDUALS)
+    rows = rows.reset_index(drop=True)
     rows["verbatimScientificName"] = rows["verbatimScientificName"].mask(rows["verbatimScientificName"] == "", rows["scientificName"])
-    rows["occurrenceStatus"] = rows["occurrenceStatus"].str.lower().replace("", "present")
+    quantity = read_quantities(rows["organismQuantity"], rows["organismQuantityType"])
+    unread = quantity["reason"].copy()
+    rows["organismQuantity"] = rows["organismQuantity"].mask(unread != "", "")
+    rows["organismQuantityType"], rows["abundance"] = quantity["organismQuantityType"], quantity["abundance"]
+    none, some = quantity["abundance"] == 0, (rows["organismQuantity"] != "") & (quantity["abundance"] != 0)
+    status = rows["occurrenceStatus"].str.lower()
+    status = status.mask((status == "") & none, "absent").replace("", "present")
+    rows["occurrenceStatus"] = status
     if backbone is not None:
         names = backbone.resolve(rows["verbatimScientificName"])
         rows["scientificName"], rows["taxonID"] = names["accepted"], names["taxon_id"]
@@ -353,7 +405,43 @@ def _occurrence_table(occurrences: pd.DataFrame, backbone: Backbone | None) -> t
         refused = pd.Series(
             np.where((rows["scientificName"] == "") | (rows["taxonID"] == ""), "missing name", ""), index=rows.index, dtype=object
         )
-    return rows, refused.mask((refused == "") & ~rows["occurrenceStatus"].isin(STATUS), "unknown occurrenceStatus")
+    refused = refused.mask((refused == "") & ~status.isin(STATUS), "unknown occurrenceStatus")
+    refused = refused.mask((refused == "") & (status == "present") & none, "present with a quantity of zero")
+    return rows, refused.mask((refused == "") & (status == "absent") & some, "absent with a quantity above zero"), unread
+
+
+def _with_layers(rows: pd.DataFrame, refused: pd.Series) -> pd.DataFrame:
+    """The accepted rows, each with the quantities of the rows that were merged into it."""
+    kept = rows[refused == ""].copy()
+    told = rows[refused.isin(["", MERGED]) & (rows["occurrenceStatus"] == "present")]
+    layers = told[told.duplicated(["eventID", "taxonID"], keep=False)]
+    if (layers["organismQuantity"] == "").all():
+        return kept
+    combined = combine_layers(layers)
+    at = pd.MultiIndex.from_frame(kept[["eventID", "taxonID"]])
+    several = at.isin(combined.index) & (kept["occurrenceStatus"] == "present").to_numpy()
+    for column in combined:
+        kept.loc[several, column] = combined[column].reindex(at[several]).to_numpy()
+    return kept
+
+
+def _present(
+    occurrence_set: OccurrenceSet, species_list: SpeciesList, event_ids: Sequence[str]
+) -> tuple[tuple[np.ndarray, np.ndarray], pd.DataFrame]:
+    """Presences at some events of listed species: (row, column) of each in a matrix, and their rows."""
+    row_of = {event: i for i, event in enumerate(event_ids)}
+    if len(row_of) != len(event_ids):
+        raise OccurrenceError("event_ids repeat an event; give each once")
+    unknown = set(row_of) - set(occurrence_set.events["eventID"])
+    if unknown:
+        raise OccurrenceError(
+            f"event {min(unknown)!r} is not in the set of {len(occurrence_set.events)} events; take ids from events.eventID"
+        )
+    column_of = {taxon.taxon_id: i for i, taxon in enumerate(species_list)}
+    present = occurrence_set.occurrences[occurrence_set.occurrences["occurrenceStatus"] == "present"]
+    rows, columns = present["eventID"].map(row_of), present["taxonID"].map(column_of)
+    inside = rows.notna() & columns.notna()
+    return (rows[inside].to_numpy(np.int64), columns[inside].to_numpy(np.int64)), present[inside]
 
 
 def _points(table: pd.DataFrame) -> gpd.GeoDataFrame:
@@ -394,6 +482,20 @@ def _within(events: pd.DataFrame, column: str, low: float, high: float, *, missi
         i = int(np.flatnonzero(wrong)[0])
         raise OccurrenceError(
             f"event {events['eventID'].iloc[i]} has {column} {values[i]}, wanted {low} to {high}{' or NaN' if missing else ''}; correct it"
+        )
+
+
+def _abundances(occurrences: pd.DataFrame) -> None:
+    values = occurrences["abundance"]
+    if not pd.api.types.is_float_dtype(values):
+        raise OccurrenceError(f"occurrences column abundance is {values.dtype}, wanted float (NaN where unknown); use .astype(float)")
+    cover = (occurrences["organismQuantityType"].map(UNITS) == UNITS[COVER]).to_numpy()
+    numbers = values.to_numpy()
+    wrong = np.flatnonzero((numbers < 0) | np.isinf(numbers) | (cover & (numbers > 100)))
+    if wrong.size:
+        row = occurrences.iloc[wrong[0]]
+        raise OccurrenceError(
+            f"{row.scientificName} at event {row.eventID} has abundance {row.abundance}, wanted 0 or more (cover to 100) or NaN; correct it"
         )
 
 

@@ -321,3 +321,29 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     (tmp_path / "short.csv").write_text("scientificName,decimalLatitude\nPicea abies,46\n")
     with pytest.raises(OccurrenceError, match=r"short\.csv has no column 'decimalLongitude'"):
         read_records(tmp_path / "short.csv", dataset_id="t")
+
+
+@pytest.mark.parametrize(
+    ("unit", "square_metres"),
+    [
+        ("", 2),
+        ("square metre", 2),
+        ("Square Meters", 2),
+        ("m²", 2),
+        ("ha", 20_000),
+        ("are", 200),
+        ("km2", 2e6),
+        ("cm^2", 2e-4),
+        ("square feet", 0.18580608),
+    ],
+)
+def test_plot_areas_are_square_metres(unit, square_metres):
+    """An area arrives in square metres whatever its unit; one that is no area (a time, a length) is refused by name."""
+    events = EVENTS.assign(sampleSizeValue=2.0, sampleSizeUnit=unit)
+    found = from_tables(events, OCCURRENCES, sampling="presence-absence", dataset_id="t")
+    np.testing.assert_allclose(found.events["sampleSizeValue"], square_metres)
+    assert set(found.events["sampleSizeUnit"]) == {"square metre"}
+    with pytest.raises(OccurrenceError, match="'minutes'"):
+        from_tables(events.assign(sampleSizeUnit="minutes"), OCCURRENCES, sampling="presence-absence", dataset_id="t")
+    with pytest.raises(OccurrenceError, match="sampleSizeValue -1"):
+        from_tables(EVENTS.assign(sampleSizeValue=-1.0), OCCURRENCES, sampling="presence-absence", dataset_id="t")

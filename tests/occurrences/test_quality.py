@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely import Point, box
 
 from geoplantnet.errors import UsageError
-from geoplantnet.occurrences import check, from_records, from_tables, summary
+from geoplantnet.grid import TileGrid
+from geoplantnet.occurrences import check, concat, from_records, from_tables, in_tiles, share_inside, summary
 
 ALPS = (4_000_000, 2_400_000, 4_700_000, 2_800_000)
 
@@ -111,3 +113,60 @@ def test_empty_windows_are_refused():
         check(found, bounds=(1, 1, 1, 2))
     with pytest.raises(UsageError, match="years"):
         check(found, years=(2000, 1999))
+
+
+def test_the_same_survey_twice():
+    """A plot with place, year, area and whole list of another is counted once asked; another list, year or area is a survey of its own."""
+    events = pd.DataFrame(
+        {
+            "eventID": list("abcdefg"),
+            "x": [4.1e6] * 6 + [4.2e6],
+            "y": 2.6e6,
+            "year": [2000, 2000, 2000, 2001, 2000, None, 2000],
+            "sampleSizeValue": [500, 500, 500, 500, 200, 500, 500],
+        }
+    )
+    rows = pd.DataFrame([(e, "Picea abies") for e in "abcdefg"] + [("c", "Abies alba")], columns=["eventID", "scientificName"])
+    found = from_tables(events, rows, sampling="presence-absence", dataset_id="t")
+    assert len(check(found).events) == 7
+    checked = check(found, duplicate_surveys=True)
+    assert checked.events["eventID"].tolist() == ["a", "c", "d", "e", "f", "g"]
+    assert reasons(checked) == {"same survey again": 1} == reasons(checked, "occurrences")
+    assert len(check(checked, duplicate_surveys=True).events) == 6
+    empty = from_tables(events, rows.iloc[:0], sampling="presence-absence", dataset_id="t")
+    assert check(empty, duplicate_surveys=True).events["eventID"].tolist() == ["a", "d", "e", "f", "g"]
+
+
+def test_records_outside_every_tile():
+    """Presence-only records outside the tiles are counted, with their rows; plots stay wherever they are."""
+    grid = TileGrid()
+    places = pd.DataFrame({"eventID": ["in", "out"], "x": [4_110_000.0, 4_210_000.0], "y": 2_610_000.0, "scientificName": "Picea abies"})
+    records = from_records(places, dataset_id="r")
+    plots = places.assign(eventID=["p", "q"])
+    both = concat([records, from_tables(plots, plots, sampling="presence-absence", dataset_id="p")])
+    kept = in_tiles(both, grid, grid.tile_ids_at([4_110_000.0], [2_610_000.0]))
+    assert kept.events["eventID"].tolist() == ["in", "p", "q"]
+    assert reasons(kept) == {"outside every tile": 1} == reasons(kept, "occurrences")
+    assert summary(kept)["read"].tolist() == summary(both)["read"].tolist()
+    assert len(in_tiles(both, grid, []).events) == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1, 5_000), st.floats(1, 5_000))
+def test_share_of_the_disc_is_geometry(radius, side):
+    """Shapely's area of disc and square agrees within its polygon's error."""
+    disc = Point(0, 0).buffer(radius, quad_segs=256)
+    square = box(-side / 2, -side / 2, side / 2, side / 2)
+    assert share_inside([radius], side)[0] == pytest.approx(disc.intersection(square).area / disc.area, abs=1e-4)
+
+
+def test_share_of_the_disc_at_its_ends():
+    """A sure record weighs one; the less sure, the less; unknown as told; nonsense refused."""
+    np.testing.assert_array_equal(share_inside([0, 25, np.nan], 50), [1, 1, 1])
+    np.testing.assert_allclose(share_inside([np.nan, 1000], 50, unknown=1000), 4 * 25**2 / (np.pi * 1000**2), rtol=1e-5)
+    shares = share_inside(np.geomspace(1, 1e5, 200), 1_280)
+    assert (np.diff(shares) <= 0).all() and (shares > 0).all()
+    with pytest.raises(UsageError, match="have no share"):
+        share_inside([-1], 50)
+    with pytest.raises(UsageError, match="have no share"):
+        share_inside([1], 0)

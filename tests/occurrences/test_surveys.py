@@ -84,6 +84,18 @@ def test_ws_merges_layers(folder):
     np.testing.assert_allclose(found.events[["decimalLongitude", "decimalLatitude"]].iloc[0], [7.43864, 46.95108], atol=1e-4)
 
 
+def test_layers_have_one_cover(folder):
+    """Tree and herb layer, both "+", overlap independently; a step the scale does not have is counted and its species kept."""
+    found = read_ws(folder, BACKBONE, 500).occurrences
+    assert found["organismQuantity"].tolist() == ["+ | +", "+"]
+    np.testing.assert_allclose(found["abundance"], [100 * (1 - 0.995**2), 0.5])
+    pd.read_parquet(folder / "ws500_long.parquet").assign(value=9.0).to_parquet(folder / "ws500_long.parquet")
+    again = read_ws(folder, BACKBONE, 500)
+    assert len(again.occurrences) == 2 and again.occurrences["abundance"].isna().all()
+    unread = again.rejections[again.rejections["table"] == "quantities"]
+    assert unread[["reason", "count", "example"]].to_numpy().tolist() == [["unknown Braun-Blanquet code", 3, "step 9"]]
+
+
 def test_ek_reads_the_old_form(folder):
     """Percent to degrees, winds to degrees, marks of missing to NaN, rounding to uncertainty, no coordinates to a counted refusal."""
     found = read_ek(folder, BACKBONE)
@@ -146,6 +158,21 @@ def test_real_surveys_balance(real, data_folder):
         long = pd.read_parquet(plots / f"{short}_long.parquet")
         assert summary(found)["read"].tolist() == [len(sites), len(long)]
         assert len(found.occurrences) / len(found.events) == pytest.approx(SPECIES_A_PLOT[name], abs=0.1)
+
+
+def test_cover_of_the_forest_plots_is_read(real):
+    """Every presence of the forest surveys has a cover; read as Braun-Blanquet's steps the dominant species covers a third to three
+    quarters on average, and r is used by the releves only. Steps of the mires are kept, as no cover.
+    """
+    for name in ("swiss-ws30", "swiss-ws200", "swiss-ws500", "swiss-ek"):
+        rows = real[name].occurrences
+        assert rows["abundance"].between(0.1, 100).all() and set(rows["organismQuantityType"]) == {"Braun-Blanquet scale"}
+        assert ("r" in set(rows["organismQuantity"])) == (name == "swiss-ek")
+        assert 33 < rows.groupby("eventID")["abundance"].max().mean() < 75
+        assert (real[name].rejections["table"] != "quantities").all()
+    mires = real["swiss-wet"].occurrences
+    assert mires["abundance"].isna().all() and set(mires["organismQuantityType"]) == {"ordinal scale"}
+    assert set(mires["organismQuantity"].str.split(" | ", regex=False).explode()) == {"1", "2", "3", "4"}
 
 
 def test_nested_plots_hold_one_another(real):

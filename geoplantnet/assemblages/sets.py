@@ -1,5 +1,13 @@
 """From probabilities to a species set. Arrays are (species, y, x); NaN (no data) is never a member.
 
+| rule | set | tuned on plots |
+|---|---|---|
+| MaxExp, `max_expected_f1` | the largest expected F1 of the cell | nothing |
+| Set Size Expectation (SSE), `set_size_expectation` | as many species as are expected, the most probable ones | nothing |
+| lambda, `above` | p > lambda | lambda: `tuned_threshold` |
+| top-k, `top_k` | the k most probable | k: `tuned_k` |
+| conformal, `conformal.conformal_threshold` | p > threshold, holds 90 % of the species present | the threshold |
+
 **MaxExp** (`max_expected_f1`), the default, takes the species that together have the largest expected F1. Nothing is
 tuned, and the number of species differs from cell to cell. With independent presences the best set holds the k most
 probable species for some k (Lewis 1995, https://doi.org/10.1145/215206.215366; Ye et al. 2012, arXiv:1206.4625), so k is
@@ -33,7 +41,7 @@ import numpy.typing as npt
 from array_api_compat import array_namespace, device
 
 from geoplantnet.assemblages.blocks import Array, Blocks, checked, on_host, row_strips
-from geoplantnet.errors import UsageError
+from geoplantnet.errors import InputError, UsageError
 
 _FIRST_CUTS = (0.0, 0.004, 0.02, 0.08, 0.25, 0.5)
 """Thresholds the first pass looks at. At 0 the mass is P and g >= 0; at 0.5 g <= 0, as no F1 is above 1."""
@@ -49,18 +57,31 @@ def above(p: Array, threshold: Array | float) -> Array:
     return p > threshold
 
 
-def top_k(p: Array, k: int) -> Array:
-    """Members (species, y, x): the `k` most probable species of each cell, all species with data where there are fewer.
+def top_k(p: Array, k: Array | int) -> Array:
+    """Members (species, y, x): the `k` most probable species, all species with data where there are fewer.
 
-    Among equal probabilities the species first in the list wins. Raises UsageError when `k` is negative.
+    `k`: one number, or (y, x) a cell. Among equal probabilities the species first in the list wins. Raises UsageError
+    when `k` is negative.
     """
-    if k < 0:
-        raise UsageError(f"top_k needs k >= 0, got {k}")
     xp = array_namespace(p)
+    if k < 0 if isinstance(k, int) else xp.any(k < 0):
+        raise UsageError(f"top_k needs k >= 0, got {k}")
     known = ~xp.isnan(p)
     order = xp.argsort(xp.where(known, -p, xp.inf), axis=0, stable=True)
     rank = xp.argsort(order, axis=0, stable=True)
     return (rank < k) & known
+
+
+def set_size_expectation(p: Array) -> Array:
+    """Members (species, y, x) by Set Size Expectation (SSE): the k most probable species, k = sum of p to the nearest integer.
+
+    The size is the expected number of species, and no set of another size comes nearer to it. Source: SSE of
+    Gigot--Léandri et al. 2026, arXiv:2602.11771; in community ecology the probability ranking rule on stacked
+    probabilities (pS-SDM + PRR: D'Amen et al. 2015, J. Biogeogr. 42: 1255-1266). For probabilities that fit in memory.
+    """
+    xp = array_namespace(p)
+    expected = xp.sum(xp.where(xp.isnan(p), 0.0, p), axis=0, dtype=xp.float64)
+    return top_k(p, xp.astype(xp.round(expected), xp.int64))
 
 
 def max_expected_f1(p: Array) -> Array:
@@ -87,6 +108,51 @@ def expected_f1_threshold(blocks: Blocks, shape: tuple[int, int]) -> Array:
     xp = array_namespace(total)
     threshold = xp.asarray(_decide(blocks, shape, low, high, total), device=device(total))
     return xp.where(has_data, threshold, xp.asarray(xp.nan, dtype=xp.float32, device=device(total)))
+
+
+def tuned_threshold(p: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> float:
+    """Lambda in [0, 1] that maximises samples-F1 of {p > lambda} on validation plots; p and labels (plot, species).
+
+    Samples-F1 is the mean over plots of 2 |S & Y| / (|S| + |Y|), 0 where both are empty (GeoLifeCLEF's score; Ung et al.
+    2023 and later entries tune it). Exact: every p is a candidate, tried in one sweep from the largest down, in which each
+    species changes its own plot's F1 alone. Of equally good lambdas the largest: the smallest sets. Memory is some 50 bytes a value.
+    Raises InputError when there is no plot or the shapes differ.
+    """
+    ranked, f1 = _ranked_f1(p, labels)
+    order = np.argsort(-ranked, axis=None, kind="stable")
+    level = np.append(ranked.ravel()[order], 0.0)
+    # F1 is read where a value ends: equal probabilities enter together. Rounding, so that equals stay equal in any order.
+    mean = np.round(np.cumsum(np.diff(f1, axis=1, prepend=0).ravel()[order]) / len(f1), 12)
+    ends = np.flatnonzero(level[:-1] > np.maximum(level[1:], 0))
+    if not ends.size or mean[ends].max() <= 0:
+        return 1.0
+    best = ends[np.argmax(mean[ends])]
+    return float(max(level[best + 1], 0))
+
+
+def tuned_k(p: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> int:
+    """The k that maximises samples-F1 of `top_k` on validation plots (see `tuned_threshold`); of equals the smallest.
+
+    Raises InputError when there is no plot or the shapes differ.
+    """
+    _, f1 = _ranked_f1(p, labels)
+    mean = np.round(np.append(0.0, f1.mean(axis=0)), 12)
+    return int(np.argmax(mean))
+
+
+def _ranked_f1(p: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]:
+    """Per plot the probabilities from the largest down, -1 for no data, and the F1 of its first 1, 2 ... species; both (plot, species)."""
+    if p.ndim != 2 or p.shape != labels.shape or not p.size:
+        raise InputError(
+            f"probabilities {p.shape} and labels {labels.shape} are no (plot, species) of the same plots; give validation plots"
+        )
+    value, present = np.where(np.isnan(p), p.dtype.type(-1), p), labels > 0
+    order = np.argsort(-value, axis=1, kind="stable")
+    ranked = np.take_along_axis(value, order, axis=1)
+    known = ranked >= 0
+    hits = np.cumsum(np.take_along_axis(present, order, axis=1) & known, axis=1)
+    both = np.cumsum(known, axis=1) + present.sum(axis=1, keepdims=True)
+    return ranked, 2 * hits / np.maximum(both, 1)
 
 
 class _Tally(NamedTuple):

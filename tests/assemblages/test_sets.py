@@ -1,4 +1,4 @@
-"""Species sets: MaxExp against sorting and against the exact expectation, on numpy and on torch."""
+"""Species sets: MaxExp against sorting and against the exact expectation, tuned rules against brute force, on numpy and on torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoplantnet.assemblages import sets
-from geoplantnet.assemblages.sets import above, expected_f1_threshold, max_expected_f1, top_k
+from geoplantnet.assemblages.sets import (
+    above,
+    expected_f1_threshold,
+    max_expected_f1,
+    set_size_expectation,
+    top_k,
+    tuned_k,
+    tuned_threshold,
+)
 from geoplantnet.errors import InputError, UsageError
 
 probabilities = hnp.arrays(np.float32, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.floats(0, 1, width=32))
@@ -181,6 +189,100 @@ def test_top_k_leaves_no_data_out():
         top_k(p, -1)
 
 
+@given(probabilities)
+@relaxed
+def test_set_size_expectation_is_the_ranking_cut_at_the_expected_number(p):
+    """No number of species is nearer to sum p than the set's; none outside is more probable than one inside."""
+    member = set_size_expectation(p)
+    expected = p.sum(axis=0, dtype=float)
+    gaps = np.abs(np.arange(len(p) + 1)[:, None, None] - expected)
+    np.testing.assert_allclose(np.abs(member.sum(axis=0) - expected), gaps.min(axis=0), atol=1e-12)
+    np.testing.assert_array_equal(member, top_k(p, member.sum(axis=0)))
+    least = np.where(member, p, np.inf).min(axis=0)
+    assert (np.where(member, -np.inf, p).max(axis=0) <= least).all()
+
+
+def test_set_size_expectation_leaves_no_data_out():
+    """NaN counts neither in the size nor in the set."""
+    p = np.array([[0.9, np.nan], [np.nan, np.nan], [0.8, np.nan], [0.4, np.nan]], np.float32)[:, None, :]
+    np.testing.assert_array_equal(set_size_expectation(p)[:, 0, 0], [True, False, True, False])
+    assert not set_size_expectation(p)[:, 0, 1].any()
+
+
+@given(probabilities, st.integers(0, 1000))
+@relaxed
+def test_a_k_of_every_cell_is_the_k_of_each(p, seed):
+    """`top_k` with k (y, x) does in each cell what it does there with one number; a negative one is refused."""
+    k = np.random.default_rng(seed).integers(0, len(p) + 2, p.shape[1:])
+    member = top_k(p, k)
+    for row, column in np.ndindex(k.shape):
+        np.testing.assert_array_equal(member[:, row, column], top_k(p, int(k[row, column]))[:, row, column])
+    with pytest.raises(UsageError, match="k >= 0"):
+        top_k(p, k - len(p) - 2)
+
+
+def samples_f1(member, labels):
+    """Mean over plots of 2 |S & Y| / (|S| + |Y|), 0 where both are empty; (plot, species)."""
+    whole = member.sum(axis=1) + (labels > 0).sum(axis=1)
+    return np.mean(2 * (member & (labels > 0)).sum(axis=1) / np.maximum(whole, 1))
+
+
+def validation_plots(seed, levels):
+    """Plots (plot, species), some empty, some values missing, with ties where `levels`."""
+    rng = np.random.default_rng(seed)
+    p = rng.random((rng.integers(1, 12), rng.integers(1, 9)))
+    p = (np.round(p * levels) / levels if levels else p).astype(np.float32)
+    labels = (rng.random(p.shape) < p * rng.random()).astype(np.uint8)
+    p[rng.random(p.shape) < 0.05] = np.nan
+    return p, labels
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0, 3, 10]))
+@relaxed
+def test_no_threshold_scores_higher_than_the_tuned_one(seed, levels):
+    """Against every threshold there is, ties or not; of equally good ones it is the largest."""
+    p, labels = validation_plots(seed, levels)
+    every = np.unique(np.append(p[~np.isnan(p)], [0, 1]).astype(np.float32))
+    scores = np.array([samples_f1(p > t, labels) for t in every])
+    tuned = tuned_threshold(p, labels)
+    assert 0 <= tuned <= 1
+    assert samples_f1(p > np.float32(tuned), labels) == pytest.approx(scores.max(), abs=1e-11)
+    assert (scores[every > tuned] < scores.max() + 1e-11).all()
+    if scores.max() > 0:
+        assert tuned == every[np.flatnonzero(scores > scores.max() - 1e-11)[-1]]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0, 3, 10]))
+@relaxed
+def test_no_k_scores_higher_than_the_tuned_one(seed, levels):
+    """Against every k, with the ties that `top_k` breaks; of equally good ones it is the smallest."""
+    p, labels = validation_plots(seed, levels)
+    scores = np.array([samples_f1(top_k(p.T[:, :, None], k)[:, :, 0].T, labels) for k in range(p.shape[1] + 1)])
+    assert tuned_k(p, labels) == np.flatnonzero(scores > scores.max() - 1e-11)[0]
+
+
+@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
+@relaxed
+def test_tuning_does_not_look_at_the_order(seed, random):
+    """Permuting plots and species leaves lambda as it is (and k, where nothing ties)."""
+    p, labels = validation_plots(seed, 0)
+    rows, columns = list(range(p.shape[0])), list(range(p.shape[1]))
+    random.shuffle(rows), random.shuffle(columns)
+    q, shuffled = p[rows][:, columns], labels[rows][:, columns]
+    assert tuned_threshold(q, shuffled) == tuned_threshold(p, labels)
+    assert tuned_k(q, shuffled) == tuned_k(p, labels)
+
+
+def test_tuning_where_nothing_can_be_won():
+    """No presence at all: empty sets. No plots, or labels of others: refused."""
+    p = np.random.default_rng(0).random((4, 3), dtype=np.float32)
+    none = np.zeros((4, 3), np.uint8)
+    assert tuned_threshold(p, none) == 1 and tuned_k(p, none) == 0
+    for bad in (none[:0], none[:, :2]):
+        with pytest.raises(InputError, match="validation plots"):
+            tuned_threshold(p[:0] if not bad.size else p, bad)
+
+
 def test_torch_gives_the_same_sets():
     """The same definitions run on torch tensors and agree with numpy, also where there is no data."""
     torch = pytest.importorskip("torch")
@@ -193,6 +295,7 @@ def test_torch_gives_the_same_sets():
     np.testing.assert_array_equal(found.numpy(), expected_f1_threshold(in_blocks(p, 16), (5, 6)))
     np.testing.assert_array_equal(max_expected_f1(tensor).numpy(), max_expected_f1(p))
     np.testing.assert_array_equal(top_k(tensor, 9).numpy(), top_k(p, 9))
+    np.testing.assert_array_equal(set_size_expectation(tensor).numpy(), set_size_expectation(p))
 
 
 @pytest.mark.parametrize(

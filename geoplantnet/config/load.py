@@ -109,13 +109,13 @@ def cube_recipe(
 
 def load_cluster(name: str | os.PathLike[str]) -> ClusterSection:
     """A cluster section: a YAML file, or NAME.yaml of a `cluster` folder beside the shipped recipes. Raises ConfigurationError."""
-    file = _named(name, [folder / "cluster" for folder in recipe_folders()], what="cluster")
+    file = named_file(name, [folder / "cluster" for folder in recipe_folders()], what="cluster")
     return _checked(ClusterSection, read_yaml(file), file)
 
 
 def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
     """Read `NAME.yaml` of the first folder that has it; the modality is called `key`. Raises ConfigurationError."""
-    file = _named(name, folders, what="definition")
+    file = named_file(name, folders, what="definition")
     raw = {k: v for k, v in read_yaml(file).items() if k != "source"}
     known = (set(Modality.__dataclass_fields__) - {"name"}) | {"source"}
     for unknown in sorted(set(raw) - known, key=str):
@@ -170,7 +170,7 @@ def _with_default_sources(raw: dict[str, Any], folders: list[Path], file: Path) 
     for key, section in modalities.items():
         if isinstance(section, Mapping) and isinstance(section.get("definition"), str) and "source" not in section:
             try:
-                source = read_yaml(_named(section["definition"], folders, what="definition")).get("source")
+                source = read_yaml(named_file(section["definition"], folders, what="definition")).get("source")
             except ConfigurationError as error:
                 raise ConfigurationError(f"{file}: modalities.{key}.definition: {error}") from error
             if source is not None:
@@ -193,14 +193,14 @@ def _with_endpoints(raw: dict[str, Any], file: Path) -> dict[str, Any]:
             endpoint: dict[str, Any] = {"url": named}
         else:
             try:
-                endpoint = read_yaml(_named(named, [folder / "sources" for folder in recipe_folders()], what="endpoint"))
+                endpoint = read_yaml(named_file(named, [folder / "sources" for folder in recipe_folders()], what="endpoint"))
             except ConfigurationError as error:
                 raise ConfigurationError(f"{file}: modalities.{key}.source.endpoint: {error}") from error
         filled[key] = {**section, "source": {**source, "endpoint": endpoint}}
     return {**raw, "modalities": filled}
 
 
-def _named(name: str | os.PathLike[str], folders: Sequence[Path], *, what: str) -> Path:
+def named_file(name: str | os.PathLike[str], folders: Sequence[Path], *, what: str) -> Path:
     """NAME.yaml of the first folder that has it, or the file NAME itself."""
     given = Path(name)
     for file in (*(folder / f"{given}.yaml" for folder in folders), given):

@@ -20,16 +20,23 @@ from geoplantnet.storage import write_beside
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 _WEIGHTS, _FACTS = "weights.safetensors", "model.json"
+ESTIMATOR = "deep-sdm"
+"""Which of the estimators a checkpoint is of; see `sdm.models.load_estimator`."""
 
 
 def save(model: DeepSDM, folder: str | os.PathLike[str], **facts: object) -> None:
     """Commit a checkpoint folder. `facts` (plot area, records used, skill ...) are kept and given back by `load`."""
     description = {
+        "estimator": ESTIMATOR,
         "architecture": asdict(model.architecture),
         "grid": asdict(model.grid),
         "modalities": [asdict(m) for m in model.modalities],
-        "normalisation": {k: {"mean": n.mean.tolist(), "std": n.std.tolist()} for k, n in model.normalisation.items()},
+        "normalisation": {
+            k: {"mean": [None if np.isnan(v) else v for v in n.mean.tolist()], "std": n.std.tolist()}
+            for k, n in model.normalisation.items()
+        },
         "species": model.species.to_dict(),
+        "surveys": model.surveys,
         "facts": facts,
     }
     with write_beside(folder) as temporary:
@@ -66,6 +73,7 @@ def _model(d: dict[str, Any]) -> DeepSDM:
             for k, n in d["normalisation"].items()
         },
         architecture=Architecture(**d["architecture"]),
+        surveys=int(d.get("surveys", 0)),
     )
 
 
@@ -77,3 +85,20 @@ def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
             raise ModelError(f"the model was trained with modality {m.name!r}, the recipe has {sorted(given)}; add it or train again")
         if given[m.name] != m:
             raise ModelError(f"modality {m.name!r} changed since the model was trained; train again with `geoplantnet train`")
+
+
+def require_species(model: DeepSDM, species: SpeciesList) -> None:
+    """Raise ModelError unless the model is of exactly these species, in this order."""
+    if model.species.hash == species.hash:
+        return
+    own, given = ({t.taxon_id: t.scientific_name for t in each} for each in (model.species, species))
+    missing, unknown = [n for k, n in given.items() if k not in own], [n for k, n in own.items() if k not in given]
+    differs = [
+        f"{len(names)} species {where} ({names[0]} ...)"
+        for names, where in ((missing, "it never saw"), (unknown, "not asked for"))
+        if names
+    ]
+    raise ModelError(
+        f"the model was trained on another species list of {len(own)} species, not on this one of {len(given)}: "
+        f"{' and '.join(differs) or 'the same species in another order or under other names'}; use its own list or train again"
+    )

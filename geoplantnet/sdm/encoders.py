@@ -39,9 +39,9 @@ class BoxPyramid(nn.Module):
 class CellEncoder(nn.Module):
     """Rasters on the cells: a pointwise MLP, then a box pyramid when it sees more than its own cell."""
 
-    def __init__(self, channels: int, width: int, window: int) -> None:
+    def __init__(self, channels: int, width: int, window: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.point = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU())
+        self.point = nn.Sequential(*_dense(channels, width, dropout), *_dense(width, width, dropout))
         self.pyramid = BoxPyramid(window)
         self.out = nn.Conv2d(width * len(self.pyramid.sides), width, 1)
 
@@ -52,12 +52,14 @@ class CellEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """Imagery finer than the cell: a stem strided by the pixels of a cell puts its features exactly on the cells."""
 
-    def __init__(self, channels: int, width: int, window: int, ratio: int, *, layers: int = 2) -> None:
+    def __init__(self, channels: int, width: int, window: int, ratio: int, *, layers: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
         side = ratio + 2 * STEM_OVERLAP
         blocks: list[nn.Module] = [nn.Conv2d(channels, width, side, stride=ratio), nn.GELU()]
         for _ in range(layers):
             blocks += [nn.Conv2d(width, width, 3), nn.GELU()]
+        if dropout:
+            blocks.append(nn.Dropout(dropout))
         self.features = nn.Sequential(*blocks)
         self.pyramid = BoxPyramid(window - 2 * layers)
         self.out = nn.Conv2d(width * len(self.pyramid.sides), width, 1)
@@ -69,11 +71,16 @@ class ImageEncoder(nn.Module):
 class CoarseEncoder(nn.Module):
     """Fields coarser than the cell: encoded once per source pixel, the features then gathered bilinearly to cells."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.point = nn.Sequential(nn.Conv2d(channels, width, 1), nn.GELU(), nn.Conv2d(width, width, 1))
+        self.point = nn.Sequential(*_dense(channels, width, dropout), nn.Conv2d(width, width, 1))
 
     def forward(self, x: Tensor, weight_y: Tensor, weight_x: Tensor) -> Tensor:
         """`weight_y` (n, cells_y, rows) and `weight_x` (n, cells_x, columns): bilinear weights of the cell centres."""
         rows = torch.einsum("nyi,ncij->ncyj", weight_y, self.point(x))
         return torch.einsum("nxj,ncyj->ncyx", weight_x, rows)
+
+
+def _dense(channels: int, width: int, dropout: float) -> list[nn.Module]:
+    """One layer of a pointwise MLP; without dropout none is put in, so that none draws a random number."""
+    return [nn.Conv2d(channels, width, 1), nn.GELU(), *([nn.Dropout(dropout)] if dropout else [])]

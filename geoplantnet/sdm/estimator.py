@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from geoplantnet.sdm.explain import Explanation, explain_predictions
 from geoplantnet.sdm.sites import Float, Integers, Sites
 
 
@@ -33,6 +34,13 @@ class Estimator(ABC):
 
         The species are those of the fit. Raises ModelError before `fit`, or when the sites lack a modality.
         """
+
+    def explain(self, sites: Sites, rows: Integers, **how: Any) -> Explanation:
+        """What the model builds on at the sites `rows`: modalities, bands, responses.
+
+        Keywords and errors are those of `explain.explain_predictions`.
+        """
+        return explain_predictions(self.predict, sites, rows, **how)
 
     @abstractmethod
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +11,36 @@ import torch
 
 from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
 from geoplantnet.cubes.patches import Patch, tile_patch
-from geoplantnet.errors import NoDataError
+from geoplantnet.errors import ModelError, NoDataError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
 from geoplantnet.sdm.model import DeepSDM, repeatable
 
 Float = npt.NDArray[np.float32]
 
 
-def predict_tile(model: DeepSDM, tile: MetaTile, cube: Path, *, rows_per_strip: int = 50) -> tuple[Float, npt.NDArray[np.bool_]]:
-    """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube.
+def predict_tile(
+    models: DeepSDM | Sequence[DeepSDM], tile: MetaTile, cube: Path, *, rows_per_strip: int = 50
+) -> tuple[Float, npt.NDArray[np.bool_]]:
+    """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube; those of several models side by side.
 
-    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). Memory is bounded by the strip, not by the tile.
-    Raises NoDataError when no modality the model knows holds anything over the tile.
+    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). Memory is bounded by the
+    strip and z, not by the cube. Raises NoDataError when no modality the model knows holds anything over the tile, ModelError for
+    models of other modalities than the first one's.
     """
-    patches = {m.name: tile_patch(cube, m, tile) for m in model.modalities}
-    side = tile.grid.cells_per_side
-    z = np.empty((side, side, model.architecture.latent), np.float32)
+    members = [models] if isinstance(models, DeepSDM) else list(models)
+    modalities = members[0].modalities
+    if any(model.modalities != modalities for model in members):
+        raise ModelError("the models learnt from different modalities; map together what learnt from the same")
+    patches = {m.name: tile_patch(cube, m, tile) for m in modalities}
+    side, widths = tile.grid.cells_per_side, [model.architecture.latent for model in members]
+    z = np.empty((side, side, sum(widths)), np.float32)
     valid = np.empty((side, side), bool)
     with repeatable(), torch.inference_mode():
         for rows in _strips(side, rows_per_strip):
-            part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in model.modalities}
-            latent, present = model.latent(part)
-            z[rows] = latent[0].permute(1, 2, 0).numpy()
+            part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in modalities}
+            for model, end, width in zip(members, np.cumsum(widths), widths):
+                latent, present = model.latent(part)
+                z[rows, :, end - width : end] = latent[0].permute(1, 2, 0).numpy()
             valid[rows] = present[0].numpy()
     if not valid.any():
         raise NoDataError(

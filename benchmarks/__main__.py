@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("cubes", "patches", "scheduling", "mapping")
+BENCHMARKS = ("cubes", "patches", "scheduling", "mapping", "training", "maxent", "skill")
 
 
 def table(name: str, rows: list[dict[str, object]]) -> list[str]:

@@ -28,6 +28,7 @@ from geoplantnet.config.models import load_model_recipe
 from geoplantnet.cubes import TablePatches
 from geoplantnet.grid import TileGrid
 from geoplantnet.sdm.calibrate import choose
+from geoplantnet.sdm.ensemble import Ensemble
 from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import Estimate, maxexp
 from geoplantnet.sdm.forest import RandomForest
@@ -149,12 +150,11 @@ def folds(quick: bool) -> list[Row]:
         "Random Forest, plots alone": lambda: RandomForest(trees=200, leaf=3, records=0.0),
         "Random Forest, plots and records": lambda: RandomForest(trees=200, leaf=3),
         **{title: (lambda name=name: recipe(name)) for title, name in ABLATIONS},  # type: ignore[misc]
-        "three deep-SDMs": lambda: recipe("deep-ensemble"),
         "three deep-SDMs + forest (the recipe)": lambda: recipe("ensemble"),
     }
     if quick:
         models = {k: models[k] for k in ("Random Forest, plots alone", "together + fine-tuning (one net)")}
-    p = {name: _crossed(data, make, name) for name, make in models.items()}
+    p = {part: values for name, make in models.items() for part, values in _crossed(data, make, name).items()}
     rows = []
     for name, values in p.items():
         target = 0.79 if name.endswith("(the recipe)") else None
@@ -166,7 +166,7 @@ def folds(quick: bool) -> list[Row]:
             )
         )
     last = list(models)[-1]
-    strict = _crossed(data, models["together + fine-tuning (one net)"], "strict", strict=True)
+    (strict,) = _crossed(data, models["together + fine-tuning (one net)"], "strict", strict=True).values()
     rows.append(
         row(
             "the same, relevés of the held-out blocks left out too: together + fine-tuning (one net)",
@@ -180,14 +180,22 @@ def folds(quick: bool) -> list[Row]:
     return rows
 
 
-def _crossed(data: swiss.Swiss, make: Callable[[], Estimator], name: str, *, strict: bool = False) -> Float:
-    """Fold-out predictions at the plots. `strict`: relevés in a held-out block are not learnt from either."""
+def _crossed(data: swiss.Swiss, make: Callable[[], Estimator], name: str, *, strict: bool = False) -> dict[str, Float]:
+    """Fold-out predictions at the plots, by name; of the ensemble its nets' mean too. `strict`: relevés in a held-out block are
+    not learnt from either.
+    """
     rows = np.concatenate([data.releves, data.plots])
-    out = np.empty((data.plots.size, len(data.sites.species)), np.float32)
+    out: dict[str, Float] = {}
     for k in range(5):
         held = data.fold[data.plots] == k
         learnt = rows[(data.fold[rows] != k) | (~data.sites.presence_absence[rows] & (not strict))]
-        out[held] = make().fit(data.sites, learnt).predict(data.sites, data.plots[held])
+        model = make().fit(data.sites, learnt)
+        parts = {name: model}
+        if isinstance(model, Ensemble) and len({m.name for m in model.members}) > 1:
+            parts = {"three deep-SDMs": Ensemble([m for m in model.members if m.name == "deep-sdm"]), name: model}
+        for part, fitted in parts.items():
+            p = out.setdefault(part, np.empty((data.plots.size, len(data.sites.species)), np.float32))
+            p[held] = fitted.predict(data.sites, data.plots[held])
         said(f"{name}: fold {k}")
     return out
 

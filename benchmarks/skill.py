@@ -13,13 +13,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from benchmarks.experiments import disdat, swiss
 from benchmarks.rows import Row
@@ -33,13 +32,13 @@ from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import Estimate, maxexp
 from geoplantnet.sdm.forest import RandomForest
 from geoplantnet.sdm.glm import GLM
-from geoplantnet.sdm.held_out import HeldOut
 from geoplantnet.sdm.scores import ranking
 from geoplantnet.sdm.sites import Sites
 
 DATA = Path(os.environ.get("GEOPLANTNET_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 DRAWS = 200
 UNG_SET = 20
+LISTS = "Random Forest, relevés taken for plots"
 Float = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
@@ -81,12 +80,11 @@ def row(name: str, estimate: Estimate, *, unit: str = "AUC", reference: str = ""
     )
 
 
-def releves_to_plots(quick: bool) -> list[Row]:
+def releves_to_plots(quick: bool) -> Iterator[Row]:
     """Table 1: learnt from relevés (ek) alone, tested on all systematic plots (ws500).
 
     A relevé lists every species of its plot, so here its absences count; what is not systematic is where it was made.
     """
-    rows: list[Row] = []
     for names, title in (("binomial", "191 species by binomial"), ("accepted", "230 species by accepted name")):
         data = swiss.load(DATA, names=names)
         data = replace(data, sites=replace(data.sites, presence_absence=np.ones(len(data.sites), bool)))
@@ -99,22 +97,22 @@ def releves_to_plots(quick: bool) -> list[Row]:
             exclude=("_here", "relief_above", "relief_rel", "relief_sh", "relief_be", "relief_ra"),
         )
 
-        def scored(label: str, model: Estimator, sites: Sites = data.sites, target: float | None = None) -> None:
-            p = model.fit(sites, data.releves).predict(sites, tested)[:, often]  # noqa: B023
-            rows.append(row(f"ek -> ws500, {title}: {label}", mean_auc(p, truth), target=target))  # noqa: B023
-            said(f"{rows[-1].name}: {rows[-1].value:.4f}")
-
-        scored("logistic regression, quadratic, E-OBS + relief", GLM(), reference)
-        scored("Random Forest, E-OBS + EU-DEM + land cover", RandomForest(trees=100 if quick else 400, leaf=3), coarse)
-        scored("Random Forest, all predictors", recipe("random-forest"))
-        scored("deep-SDM, one net", recipe("deep"))
-        if quick:
-            continue
-        scored("three deep-SDMs", recipe("deep-ensemble"))
-        scored("three deep-SDMs + forest (the recipe)", recipe("ensemble"), target=0.77)
-        placed = _with_place(data)
-        scored("deep-SDM, one net, with easting and northing", recipe("deep"), placed)
-    return rows
+        models: list[tuple[str, Callable[[], Estimator], Sites, float | None]] = [
+            ("logistic regression, quadratic, E-OBS + relief", GLM, reference, None),
+            ("Random Forest, E-OBS + EU-DEM + land cover", lambda: RandomForest(trees=100 if quick else 400, leaf=3), coarse, None),
+            ("Random Forest, all predictors", lambda: recipe("random-forest"), data.sites, None),
+            ("deep-SDM, one net", lambda: recipe("deep"), data.sites, None),
+        ]
+        if not quick:
+            models += [
+                ("three deep-SDMs", lambda: recipe("deep-ensemble"), data.sites, None),
+                ("three deep-SDMs + forest (the recipe)", lambda: recipe("ensemble"), data.sites, 0.77),
+                ("deep-SDM, one net, with easting and northing", lambda: recipe("deep"), _with_place(data), None),
+            ]
+        for label, make, sites, target in models:
+            p = make().fit(sites, data.releves).predict(sites, tested)[:, often]
+            said(f"{title}: {label}")
+            yield row(f"ek -> ws500, {title}: {label}", mean_auc(p, truth), target=target)
 
 
 def _only(data: swiss.Swiss, prefixes: tuple[str, ...], *, exclude: tuple[str, ...]) -> Sites:
@@ -148,7 +146,7 @@ def folds(quick: bool) -> list[Row]:
     models: dict[str, Callable[[], Estimator]] = {
         "Ung et al.": lambda: recipe("ung"),
         "Random Forest, plots alone": lambda: RandomForest(trees=200, leaf=3, records=0.0),
-        "Random Forest, plots and records": lambda: RandomForest(trees=200, leaf=3),
+        LISTS: lambda: RandomForest(trees=200, leaf=3),
         **{title: (lambda name=name: recipe(name)) for title, name in ABLATIONS},  # type: ignore[misc]
         "three deep-SDMs + forest (the recipe)": lambda: recipe("ensemble"),
     }
@@ -189,13 +187,14 @@ def _crossed(data: swiss.Swiss, make: Callable[[], Estimator], name: str, *, str
     for k in range(5):
         held = data.fold[data.plots] == k
         learnt = rows[(data.fold[rows] != k) | (~data.sites.presence_absence[rows] & (not strict))]
-        model = make().fit(data.sites, learnt)
+        sites = replace(data.sites, presence_absence=np.ones(len(data.sites), bool)) if name == LISTS else data.sites
+        model = make().fit(sites, learnt)
         parts = {name: model}
         if isinstance(model, Ensemble) and len({m.name for m in model.members}) > 1:
             parts = {"three deep-SDMs": Ensemble([m for m in model.members if m.name == "deep-sdm"]), name: model}
         for part, fitted in parts.items():
             p = out.setdefault(part, np.empty((data.plots.size, len(data.sites.species)), np.float32))
-            p[held] = fitted.predict(data.sites, data.plots[held])
+            p[held] = fitted.predict(sites, data.plots[held])
         said(f"{name}: fold {k}")
     return out
 
@@ -287,10 +286,9 @@ def _richness(p: Float, truth: npt.NDArray[np.uint8], fold: Integers, name: str)
     return rows
 
 
-def presence_only(quick: bool) -> list[Row]:
+def presence_only(quick: bool) -> Iterator[Row]:
     """Table 4: disdat, one recipe for all regions at hand."""
     targets = {"SWI": 0.86, "SA": 0.83}
-    rows = []
     for region in sorted({f.name.split("train")[0] for f in (DATA / "disdat").glob("*train_po.parquet")}):
         data = disdat.load(DATA / "disdat", region)
         truth = data.sites.found(data.test)
@@ -314,32 +312,12 @@ def presence_only(quick: bool) -> list[Row]:
             shift = value - each[0].value
             estimate = Estimate(value=value, low=each[0].low + shift, high=each[0].high + shift)
             told = f"{drawn} seeds {min(e.value for e in each):.3f} to {max(e.value for e in each):.3f}" if drawn > 1 else ""
-            rows.append(
-                row(
-                    f"disdat {region}, {len(data.sites.species)} species: {label}",
-                    estimate,
-                    seeds=told,
-                    target=targets.get(region) if label.endswith("(the recipe)") else None,
-                )
-            )
-            said(f"{rows[-1].name}: {value:.4f} {told}")
-    return rows
+            goal = targets.get(region) if label.endswith("(the recipe)") else None
+            yield row(f"disdat {region}, {len(data.sites.species)} species: {label}", estimate, seeds=told, target=goal)
+            said(f"disdat {region}: {label}")
 
 
-def held_out_plots(data: swiss.Swiss, p: dict[str, Float]) -> HeldOut:
-    """The contract of `geoplantnet evaluate`."""
-    names = tuple(f"plot-{i}" for i in data.plots)
-    return HeldOut(
-        species=data.sites.species,
-        event=names,
-        fold=data.fold[data.plots],
-        truth=sparse.csr_array(data.sites.labels[data.plots]),
-        p=p,
-        xy=data.sites.xy[data.plots],
-    )
-
-
-TABLES: dict[str, Callable[[bool], list[Row]]] = {
+TABLES: dict[str, Callable[[bool], Iterable[Row]]] = {
     "releves": releves_to_plots,
     "folds": folds,
     "disdat": presence_only,

@@ -58,14 +58,15 @@ ClusterOption = Annotated[
     str | None, typer.Option("--cluster", help="Who does the work: a YAML file, or local, slurm, kubernetes; instead of the recipe's own.")
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Try again what failed so often that it was put into quarantine.")]
+BootstrapOption = Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap draws behind the intervals.")]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
 
 
-def _pipeline() -> ModuleType:
-    """The stages, imported when a verb needs them: a machine that only serves has no torch."""
+def _pipeline(module: str = "pipelines.run") -> ModuleType:
+    """The stages, or another module, imported when a verb needs them: a machine that only serves has no torch."""
     try:
-        return importlib.import_module("pipelines.run")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UsageError(f"this verb needs the sdm extra ({error.name} is missing): pip install 'geoplantnet[sdm]'") from error
 
@@ -185,6 +186,47 @@ def patches(
 
 
 _stage_command("train", "Train the model and score it on held-out spatial blocks.")
+
+
+@app.command()
+def evaluate(
+    recipe: RecipeArg,
+    data: DataOption = None,
+    store: StoreOption = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Where the scores go; default: reports/evaluation.json of the store.")] = None,
+    run_file: Annotated[Path | None, typer.Option("--run-file", help="Also write the predicted sets as a GeoLifeCLEF run file.")] = None,
+    bootstrap: BootstrapOption = 200,
+) -> None:
+    """Score the held-out predictions: the model beside its baselines, with intervals, and by prevalence of the species."""
+    run, scoring = _open(recipe, data, store, None), _pipeline("pipelines.evaluate")
+    found = scoring.evaluate_run(run, draws=bootstrap)
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for table in scoring.tables_of(run, found):
+        console.print(table)
+    for path in scoring.write_evaluation(found, run.store / scoring.REPORTS, file=json):
+        console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+    if run_file is not None:
+        score = scoring.write_run_file(scoring.held_out_of(run), run_file)
+        words = f"{score.surveys:,} surveys, {score.mean_size:.1f} species a survey, samples-F1 {score.samples_f1:.4f}"
+        console.print(f"written: {run_file} ({words})", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    recipe: RecipeArg,
+    data: DataOption = None,
+    store: StoreOption = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder of the report; default: reports of the store.")] = None,
+    bootstrap: BootstrapOption = 200,
+) -> None:
+    """Write the report of a model: skill, figures, model card, STAC MLM item, ODMAP protocol."""
+    run = _open(recipe, data, store, None)
+    folder, odmap = _pipeline("pipelines.report").write_report(run, folder=output, draws=bootstrap)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"report written: open {folder / 'report.html'}", markup=False)
+    console.print(f"ODMAP: {len(odmap.open)} mandatory elements are left for you to fill in, see {folder / 'odmap.md'}", markup=False)
+
+
 _stage_command("map", "Map every tile: one latent tile each.")
 _stage_command("indicators", "Compute the biodiversity indicators of every tile.")
 _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")

@@ -158,6 +158,7 @@ class Run(CubeRun):
         _check_indicators(run.recipe, file)
         _check_unavailable(run, file)
         _check_cellwise(run, file)
+        _check_model(run.recipe, file)
         return run
 
     @property
@@ -244,6 +245,18 @@ def _check_indicators(recipe: Recipe, file: Path) -> None:
             indicator(name)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: indicators: {error}") from error
+
+
+def _check_model(recipe: Recipe, file: Path) -> None:
+    """The model recipe it names is there and can be read; found out now, not after hours of cubes."""
+    if recipe.training.model is None:
+        return
+    from geoplantnet.config.models import load_model_recipe  # here: it needs torch, which a machine that only serves has not
+
+    try:
+        load_model_recipe(recipe.training.model)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: training.model: {error}") from error
 
 
 def _check_cellwise(run: Run, file: Path) -> None:

@@ -38,7 +38,16 @@ def settings(run: Run) -> Callable[[str], object]:
     world = [r.world.model_dump(), run.tiles] if r.world else None
     backbone = r.backbone.model_dump(mode="json") if r.backbone else None
     sections = [o.model_dump(mode="json") for o in r.occurrences]
-    asked = [sections, backbone, r.species.model_dump(), r.quality.model_dump(), world, r.seed, sorted(map(str, _input_files(run)))]
+    asked = [
+        sections,
+        backbone,
+        r.species.model_dump(),
+        r.quality.model_dump(),
+        r.quality.in_tiles and run.tiles,
+        world,
+        r.seed,
+        sorted(map(str, _input_files(run))),
+    ]
     return lambda key: asked
 
 
@@ -49,11 +58,22 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     for i, section in enumerate(run.recipe.occurrences):
         parts.append(_read(run, section, i, backbone))
         inside(i + 1, len(run.recipe.occurrences), f"read {section.kind}")
-    found = occ.check(occ.concat(parts), bounds=_bounds(run), max_uncertainty=run.recipe.quality.maximum_uncertainty)
+    found = _checked(run, occ.concat(parts))
     species = _species(run, found, backbone)
     occ.save(found, run.records)
     store_species(run, species, _traits(run, species, backbone))
     return [run.records, run.occurrences / SPECIES, run.occurrences / TRAITS], _account(found, species)
+
+
+def _checked(run: Run, found: occ.OccurrenceSet) -> occ.OccurrenceSet:
+    """What passes the recipe's rules of quality; the rest is counted."""
+    q = run.recipe.quality
+    found = occ.check(found, bounds=_bounds(run), max_uncertainty=q.maximum_uncertainty, duplicate_surveys=q.duplicate_surveys)
+    if q.in_tiles:
+        found = occ.in_tiles(found, run.grid, run.tiles)
+    if q.thin:
+        found = occ.thinned(found, distance=q.thin.distance, grid=q.thin.grid, seed=run.recipe.seed)
+    return found
 
 
 def _read(run: Run, section: OccurrenceSection, position: int, backbone: Backbone | None) -> occ.OccurrenceSet:
@@ -122,12 +142,14 @@ def _account(found: occ.OccurrenceSet, species: SpeciesList) -> dict[str, Any]:
     records = books[books["table"] == "occurrences"]
     refused = found.rejections[found.rejections["table"] == "occurrences"]
     events = found.rejections[found.rejections["table"] == "events"]
+    quantities = found.rejections[found.rejections["table"] == "quantities"]
     kinds = found.events["sampling"].value_counts()
     return {
         "read": int(records["read"].sum()),
         "used": int(records["used"].sum()),
         "rejected": {str(k): int(v) for k, v in refused.groupby("reason")["count"].sum().items()},
         "events_rejected": {str(k): int(v) for k, v in events.groupby("reason")["count"].sum().items()},
+        "quantities_refused": {str(k): int(v) for k, v in quantities.groupby("reason")["count"].sum().items()},
         "events": {str(k): int(v) for k, v in kinds.items()},
         "by_dataset": {
             str(name): [int(read), int(used)] for name, read, used in zip(records["datasetID"], records["read"], records["used"])
@@ -144,7 +166,9 @@ def _input_files(run: Run) -> list[list[object]]:
 
 def describe(stats: dict[str, Any]) -> str:
     """Records used and species chosen."""
-    return f"{stats['used']:,} of {stats['read']:,} records used, {stats['species']} species"
+    quantities = sum(stats["quantities_refused"].values())
+    note = f"; {quantities:,} quantities refused, their records kept as presences" if quantities else ""
+    return f"{stats['used']:,} of {stats['read']:,} records used, {stats['species']} species{note}"
 
 
 OCCURRENCES: Stage[Run] = Stage(

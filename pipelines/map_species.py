@@ -13,6 +13,8 @@ from geoplantnet.cubes import node_named, open_cube, require_data
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.sdm import checkpoint
+from geoplantnet.sdm.applicability import Applicability, applicability_of_tile
+from geoplantnet.sdm.ensemble import joined_head
 from geoplantnet.sdm.evaluate import agreement
 from geoplantnet.sdm.predict import covered, predict_tile
 from geoplantnet.storage import write_beside
@@ -20,6 +22,7 @@ from pipelines.build_cubes import cube_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.tables import stored_species
+from pipelines.trained import Trained
 
 TRUTH_STEP = 7
 """Cells between two at which a map of a virtual world is compared with its truth."""
@@ -38,18 +41,20 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Map one tile and commit its latent tile. Raises NoDataError where no modality has any data, or none of those required."""
-    model, _ = checkpoint.load(run.model)
-    checkpoint.require_modalities(model, run.modalities)
+    trained = Trained.load(run.model)
+    checkpoint.require_modalities(trained.nets[0], run.modalities)
     tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
     require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
-    z, valid = predict_tile(model, tile, run.cube(tile_id))
+    z, valid = predict_tile(trained.nets, tile, run.cube(tile_id))
     valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
     if not valid.any():
         raise NoDataError(
             f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any"
         )
-    head = model.species_head()
+    heads = trained.heads(run.recipe.map.plot_area)
+    head = joined_head(heads)
     stored, scale, error = quantise(z, valid, head)
+    del z
     latent = LatentTile(
         tile=tile,
         z=stored,
@@ -57,14 +62,26 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         valid=valid,
         availability=_availability(run, tile_id, valid.shape),
         head=head,
+        member_bias=np.stack([h.bias for h in heads]) if len(heads) > 1 else None,
+        **_dissimilarity(run, trained.applicability, tile, valid),
         attributes={"plot_area_m2": run.recipe.map.plot_area, "interval": list(run.recipe.interval), "notice": run.recipe.notice},
     )
     with write_beside(run.latent(tile_id)) as path:
         write_latent(latent, path)
     stats: dict[str, Any] = {"valid": round(float(valid.mean()), 4), "quantisation": error}
+    if latent.inside is not None:
+        stats["extrapolated"] = round(float((valid & ~latent.inside).sum() / valid.sum()), 4)
     if run.recipe.world:
         stats["truth"] = _against_truth(run, latent)
     return [run.latent(tile_id)], stats
+
+
+def _dissimilarity(run: Run, applicability: Applicability | None, tile: MetaTile, valid: np.ndarray) -> dict[str, Any]:
+    """How far every cell is from what the model learnt from, as fields of a latent tile; none where that cannot be told."""
+    if applicability is None:
+        return {}
+    index = applicability_of_tile(applicability, tile, run.cube(tile.id), run.model_modalities)
+    return {"dissimilarity": np.where(valid, index, np.nan), "dissimilarity_threshold": applicability.threshold}
 
 
 def _valid_cells(run: Run, tile_id: str) -> dict[str, np.ndarray]:
@@ -107,9 +124,10 @@ def _against_truth(run: Run, latent: LatentTile) -> dict[str, float]:
 
 
 def describe(stats: dict[str, Any]) -> str:
-    """Mapped share and how the map follows the truth, where that is known."""
+    """Mapped share, how much of it is extrapolation, and how the map follows the truth, where that is known."""
+    outside = f", {100 * stats['extrapolated']:.0f} % of them outside the area of applicability" if "extrapolated" in stats else ""
     truth = f", r with the truth {stats['truth']['pooled']:.2f}" if "truth" in stats else ""
-    return f"{100 * stats['valid']:.0f} % of cells{truth}"
+    return f"{100 * stats['valid']:.0f} % of cells{outside}{truth}"
 
 
 MAP: Stage[Run] = Stage("map", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

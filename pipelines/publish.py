@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
 from geoplantnet.indicators import indicator
 from pipelines.build_cubes import cube_of
+from pipelines.compute_indicators import spread_band, spread_scale
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
 from pipelines.tables import stored_species
 
 SCALE, NODATA = 0.004, 255
+APPLICABILITY = "applicability"
+INDEX_SCALE, INDEX_NODATA = 0.001, 65_535
 REPORTING_CELL = 5_000
 
 
@@ -44,7 +47,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
     latent = open_latent(run.latent(tile_id), run.grid)
     species, highest = _species(run, latent)
-    coverage, relief = _coverage(run, latent), _relief(run, tile_id)
+    coverage, relief, applicability = _coverage(run, latent), _relief(run, tile_id), _applicability(run, latent)
     tile = run.tile(tile_id)
     products = [
         Product.of(species, key="species", media_type=COG, title="Probability of every species"),
@@ -54,17 +57,23 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     ]
     if relief:
         products.append(Product.of(relief, key="relief", media_type=COG, title="Relief", roles=("overview",)))
+    if applicability:
+        products.append(Product.of(applicability, key=APPLICABILITY, media_type=COG, title="Where the model extrapolates"))
     for name in run.recipe.indicators:
         products.append(Product.of(run.product(tile_id, f"{name}.tif"), key=name, media_type=COG, title=indicator(name).info.title))
     start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
     item = write_item(
         run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
     )
-    return [path for path in (species, coverage, relief, item) if path], {
+    stats: dict[str, Any] = {
         "bytes": sum(p.size for p in products),
         "highest": highest,
         "species": latent.species.hash,
+        "members": latent.members,
     }
+    if applicability:
+        stats["dissimilarity_threshold"] = latent.dissimilarity_threshold
+    return [path for path in (species, coverage, relief, applicability, item) if path], stats
 
 
 def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
@@ -125,6 +134,33 @@ def _relief(run: Run, tile_id: str) -> Path | None:
     return write_cog(run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1")
 
 
+def _applicability(run: Run, latent: LatentTile) -> Path | None:
+    """Dissimilarity index of every mapped cell and whether it lies in the area of applicability; None where a model has none."""
+    if latent.dissimilarity is None or latent.inside is None:
+        return None
+    index = encode(latent.dissimilarity, scale=INDEX_SCALE, nodata=INDEX_NODATA, dtype="uint16").values
+    inside = np.where(latent.valid, latent.inside, INDEX_NODATA).astype(np.uint16)
+    return write_cog(
+        run.product(latent.tile.id, "applicability.tif"),
+        np.stack([index, inside]),
+        latent.geobox,
+        band_names=["dissimilarity_index", "inside"],
+        band_descriptions=[
+            "Dissimilarity index: distance to the most similar plot learnt from, 1 = mean distance of two of them",
+            "1 in the area of applicability of the model, 0 where it extrapolates",
+        ],
+        scale=[INDEX_SCALE, 1.0],
+        nodata=INDEX_NODATA,
+        unit=["1", "class"],
+        overview_resampling="nearest",
+        tags={
+            "title": "Area of applicability (Meyer & Pebesma 2021)",
+            "dissimilarity_threshold": f"{latent.dissimilarity_threshold:.6g}",
+            "notice": run.recipe.notice,
+        },
+    )
+
+
 def _relief_modality(run: Run) -> Modality | None:
     """The modality a hillshade can be drawn from: elevation on the cells, with a margin."""
     fits = (m for m in run.modalities if "elevation" in m.bands and m.resolution == run.grid.cell_size and m.halo >= MARGIN)
@@ -156,6 +192,8 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
+    published = [r.stats for _, tile in catalog_needs(run, "catalog") if (r := ledger.record("publish", tile))]
+    layers += _uncertainty_layers(run, published, ledger, credit)
     if _relief_modality(run):
         words = "Shaded relief, lit from the north-west: the ground under the other layers."
         layers.append(
@@ -172,7 +210,7 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    highest = [r.stats["highest"] for _, tile in catalog_needs(run, "catalog") if (r := ledger.record("publish", tile))]
+    highest = [stats["highest"] for stats in published]
     for k, taxon in enumerate(stored_species(run)):
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
         layers.append(
@@ -188,6 +226,67 @@ def layers_of(run: Run) -> list[Layer]:
                 range=(0.0, _nice(max((tile[k] for tile in highest), default=1.0), least=0.02)),
                 palette="viridis",
                 direction="yellow = most likely, violet = unlikely",
+                attribution=credit,
+            )
+        )
+    return layers
+
+
+def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: Ledger, credit: str) -> list[Layer]:
+    """Where the model extrapolates, and how far the members of an ensemble disagree on richness; what the tiles have of it."""
+    layers = []
+    if thresholds := [stats["dissimilarity_threshold"] for stats in published if "dissimilarity_threshold" in stats]:
+        threshold = max(thresholds)
+        layers += [
+            Layer(
+                id=APPLICABILITY,
+                title="Area of applicability",
+                description="Where the environment is like that of plots the model learnt from. Outside, nobody has tested its predictions: "
+                "take them as extrapolation, whatever probability they state.",
+                family="Uncertainty",
+                asset=APPLICABILITY,
+                band=2,
+                unit="class",
+                nodata=INDEX_NODATA,
+                classes=(
+                    LegendClass(value=1, label="inside: like the plots learnt from", color="#1b7837"),
+                    LegendClass(value=0, label="outside: extrapolation", color="#d73027"),
+                ),
+                direction="green = inside, red = extrapolation",
+                attribution=credit,
+            ),
+            Layer(
+                id="dissimilarity",
+                title="Dissimilarity to the plots learnt from",
+                description="Distance of a cell's environment to that of the most similar plot, predictors weighted by what they add to the "
+                f"model; 1 is the mean distance of two plots. Above {threshold:.2g} the model extrapolates (Meyer & Pebesma 2021).",
+                family="Uncertainty",
+                asset=APPLICABILITY,
+                scale=INDEX_SCALE,
+                nodata=INDEX_NODATA,
+                range=(0.0, _nice(2 * threshold, least=0.02)),
+                palette="viridis",
+                direction=f"violet = like a plot, yellow = unlike any; the edge of the area of applicability is {threshold:.2g}",
+                attribution=credit,
+            ),
+        ]
+    if "richness" in run.recipe.indicators and (members := max((stats["members"] for stats in published), default=1)) > 1:
+        info = indicator("richness").info
+        layers.append(
+            Layer(
+                id="richness.spread",
+                title=f"{info.title}: disagreement of models",
+                description=f"Standard deviation of {info.title.lower()} between the {members} models whose mean is mapped. It shows what "
+                "chance in training leaves open, and not what none of them knows.",
+                family="Uncertainty",
+                asset=info.id,
+                band=len(info.bands) + 1,
+                unit=info.unit,
+                scale=spread_scale(info.storage),
+                nodata=info.storage.nodata,
+                range=_range((0.0, 1.0), ledger, run, spread_band(info.id)),
+                palette="viridis",
+                direction="yellow = models disagree, violet = they agree",
                 attribution=credit,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -16,7 +17,7 @@ from pipelines.plan import Stage
 from pipelines.progress import Reporter
 from pipelines.publish import CATALOG, PUBLISH
 from pipelines.stages import Done, carry_out
-from pipelines.train_sdm import TRAIN
+from pipelines.train_sdm import MODEL, TRAIN, UNCALIBRATED
 
 STAGES: dict[str, Stage[Run]] = {s.name: s for s in (OCCURRENCES, CUBES, TRAIN, MAP, INDICATORS, PUBLISH, CATALOG)}
 
@@ -44,8 +45,11 @@ def summarise(run: Run, done: Done, reporter: Reporter) -> None:
         s = trained.stats
         table.add_row("sites", f"{s['plots']:,} presence-absence plots, {s['presence_only_sites']:,} presence-only sites")
         table.add_row("species", f"{s['species']:,}")
-        for name in ("model", "location only", "prevalence"):
-            table.add_row("skill, held-out blocks" if name == "model" else "", _skill_line(name, s["skill"][name]))
+        first = (MODEL, UNCALIBRATED)
+        for name, score in sorted(s["skill"].items(), key=lambda item: (item[0] not in first, item[0] != MODEL, item[0])):
+            table.add_row("skill, held-out blocks" if name == MODEL else "", _skill_line(name, score))
+        for words in _model_lines(s):
+            table.add_row("", words)
     truths = [r.stats["truth"] for r in ledger.records("map") if "truth" in r.stats]
     if truths:
         pooled, own = (sum(t[k] for t in truths) / len(truths) for k in ("pooled", "per_species"))
@@ -58,6 +62,24 @@ def summarise(run: Run, done: Done, reporter: Reporter) -> None:
         f"{run.store} ({sum(o.bytes for r in ledger.records() for o in r.outputs) / 1e6:.0f} MB); open {run.store / 'catalog.json'}",
     )
     reporter.console.print(table)
+
+
+def _model_lines(stats: dict[str, Any]) -> list[str]:
+    """What was done beside training, in words."""
+    lines = []
+    if stats["members"] > 1:
+        lines.append(f"the mean of {stats['members']} models is mapped")
+    if stats["calibration"] == "none":
+        lines.append("not calibrated: that takes three held-out folds (validation.held_out: all) and training.calibration: auto")
+    elif stats["calibration"] == "identity":
+        lines.append("calibration tried, and left out: it does not lower the error on folds it has not seen")
+    else:
+        lines.append(f"calibrated ({stats['calibration']}); the skill is that of calibrations learnt from other folds")
+    if found := stats.get("autocorrelation"):
+        lines.append(
+            f"blocks of {stats['block'] / 1000:g} km: what predictors leave unexplained is alike within {found['range'] / 1000:.1f} km"
+        )
+    return lines
 
 
 def _skill_line(name: str, score: dict[str, float | None]) -> str:

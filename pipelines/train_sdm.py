@@ -1,38 +1,68 @@
-"""Stage `train`: one model from all records, and its skill on held-out spatial blocks."""
+"""Stage `train`: an ensemble from all records, its skill on held-out spatial blocks, its calibration, and where it applies."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+import geoplantnet
 from geoplantnet import occurrences as occ
-from geoplantnet.cubes import PatchReader
-from geoplantnet.errors import InputError
-from geoplantnet.occurrences.splits import spatial_blocks
-from geoplantnet.sdm import checkpoint
-from geoplantnet.sdm.baselines import LocationOnly, Prevalence
+from geoplantnet.config.load import named_file, read_yaml, recipe_folders
+from geoplantnet.config.models import load_model_recipe
+from geoplantnet.errors import ConfigurationError, InputError
+from geoplantnet.sdm.applicability import Applicability
+from geoplantnet.sdm.calibrate import Calibration, Choice, choose
+from geoplantnet.sdm.deep import Deep
+from geoplantnet.sdm.ensemble import Ensemble
+from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import skill
+from geoplantnet.sdm.explain import Importance, importance_weights, modality_contributions, permutation_importance, predictors_of
+from geoplantnet.sdm.held_out import FOLDER, HeldOut
 from geoplantnet.sdm.model import Architecture
-from geoplantnet.sdm.train import BACKGROUND, Step, TrainingData, TrainingPlan, predict_sites, train
-from pipelines.build_cubes import empty_tiles, input_files, key_of
+from geoplantnet.sdm.models import MODELS
+from geoplantnet.sdm.sites import Float, Integers, Sites, tabulate
+from geoplantnet.sdm.train import Step, TrainingPlan
+from geoplantnet.storage import write_beside, write_json
+from pipelines.build_cubes import input_files
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
-from pipelines.ledger import Ledger
-from pipelines.tables import stored_species
+from pipelines.ledger import Ledger, fingerprint
+from pipelines.sites import Gathered, gather, learnt_of, learnt_tiles
+from pipelines.trained import APPLICABILITY, CALIBRATION, EXPLANATION
 
-BACKGROUND_ID = "background"
+MODEL, UNCALIBRATED = "model", "uncalibrated"
+"""Names of the mapped model's held-out predictions, as it maps and before its calibration."""
+SCRATCH = "scratch"
+"""Folder of the store for what a killed run goes on with; gone when the stage is done."""
+LEAST_FOLDS = 3
+"""Folds held out from which a calibration is learnt: on two of them it is chosen, on the third it is judged."""
+REFERENCE_PLOTS = 5000
+"""Plots at most that the area of applicability is measured from: a tile is compared with each."""
+EXPLAIN_VALUES, LEAST_PLOTS, MOST_PLOTS = 2e9, 100, 1000
+"""Values of predictors that are read to explain a model, and bounds of the held-out plots that is done on."""
+SCORE = "log_likelihood"
+"""What an explanation explains: a proper score, which a species of few plots has, too."""
 
 
 def settings(run: Run) -> Callable[[str], object]:
-    """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes."""
+    """Training, validation, which modalities the model learns from, and the files read at plots outside the cubes.
+
+    Raises ConfigurationError for a model that cannot be mapped.
+    """
     r = run.recipe
+    networks(run, r.seed)
     learnt = [m.name for m in run.model_modalities]
     asked = [
         r.training.model_dump(mode="json"),
+        r.training.model and read_yaml(_model_file(r.training.model)),
+        r.training.plot_area_offset and r.map.plot_area,
         r.validation.model_dump(mode="json"),
         r.seed,
         [run.asked[name] for name in learnt],
@@ -44,160 +74,301 @@ def settings(run: Run) -> Callable[[str], object]:
 
 def needs(run: Run, key: str) -> list[tuple[str, str]]:
     """The occurrences, and what the model learns from of every cube that could be built."""
-    return [("occurrences", "all"), *((stage, key) for tile in _learnt_tiles(run) for stage, key in _learnt_of(run, tile))]
+    return [("occurrences", "all"), *((stage, key) for tile in learnt_tiles(run) for stage, key in learnt_of(run, tile))]
 
 
-def _learnt_of(run: Run, tile_id: str) -> list[tuple[str, str]]:
-    return [("cubes", key_of(tile_id, m.name)) for m in run.model_modalities]
-
-
-def _learnt_tiles(run: Run) -> list[str]:
-    """Tiles of which nothing that the model learns from has failed."""
-    failed = {("cubes", f.key) for f in Ledger(run.store).failures("cubes")}
-    return [tile for tile in run.tiles if failed.isdisjoint(_learnt_of(run, tile))]
+def networks(run: Run, seed: int) -> list[Deep]:
+    """The recipe's networks, not fitted yet: one, or as many as its model recipe has. Raises ConfigurationError for a model that is none."""
+    t = run.recipe.training
+    if t.model is None:
+        found: list[Estimator] = [_inline(run, seed)]
+    else:
+        made = load_model_recipe(t.model).make(seed, run.grid)
+        found = list(made.members) if isinstance(made, Ensemble) else [made]
+        if isinstance(made, Ensemble) and made.weights is not None and len(set(made.weights)) > 1:
+            raise ConfigurationError(
+                f"training.model: the members of {t.model!r} have different weights; a map takes those that count alike"
+            )
+    nets = [net for net in found if isinstance(net, Deep)]
+    if len(nets) < len(found) or len({net.architecture.latent for net in nets}) > 1:
+        kinds = ", ".join(f"{e.name}{f' of latent {e.architecture.latent}' if isinstance(e, Deep) else ''}" for e in found)
+        raise ConfigurationError(f"training.model: {t.model!r} is {kinds}; a map needs a deep-sdm, or several of one `latent`")
+    if t.plot_area_offset:
+        for net in nets:
+            net.architecture = replace(net.architecture, plot_area=run.recipe.map.plot_area)
+    return nets
 
 
 def work(run: Run, key: str, inside: Inside) -> Made:
-    """Cross-validate, train the model that maps, commit the checkpoint with its skill."""
-    species = stored_species(run)
-    found = occ.load(run.records)
-    events, labels = _sites(run, found, species)
-    learnt = _learnt_tiles(run)
-    empty = set(empty_tiles(run, learnt))
-    cubes = {tile: run.cube(tile) for tile in learnt if tile not in empty}
-    sound = _in_sound_tiles(run, events, set(cubes))
-    events, labels = events[sound].reset_index(drop=True), labels[np.flatnonzero(sound)]
-    absence = (events["sampling"] == "presence-absence").to_numpy()
-    patches = PatchReader(
-        events, grid=run.grid, modalities=run.model_modalities, sources=run.sources, cubes=cubes, measured=run.recipe.training.measured
-    )
-    data = TrainingData(patches=patches, labels=labels, presence_absence=absence, group=_groups(events))
-    validation = run.recipe.validation
-    folds = spatial_blocks(events, size=validation.block, folds=validation.folds, seed=run.recipe.seed)
-    scored = absence & (events["datasetID"].isin(validation.test).to_numpy() if validation.test else True)
-    if not scored.any():
-        raise InputError(
-            f"validation.test {list(validation.test)} holds no presence-absence plot; there are {sorted(set(events.loc[absence, 'datasetID']))}"
-        )
-    held_out = range(validation.folds) if validation.held_out == "all" else range(1)
-    rounds = len(held_out) + (validation.held_out == "all")
-    scores: dict[str, list[np.ndarray]] = {"model": [], "location only": [], "prevalence": []}
-    truth, model = [], None
-    for n, fold in enumerate(held_out):
-        inner, outer = np.flatnonzero(folds != fold), np.flatnonzero((folds == fold) & scored)
-        if not outer.size:
-            continue
-        model = _fit(run, data, inner, species, inside, n, rounds)
-        truth.append(labels[outer].toarray())
-        scores["model"].append(predict_sites(model, patches, outer))
-        _baselines(events, labels, inner[absence[inner]], outer, scores)
-    if validation.held_out == "all":
-        model = _fit(run, data, np.arange(len(events)), species, inside, rounds - 1, rounds)
-    if model is None:
-        raise InputError(
-            f"no presence-absence plot lies in held-out fold 0 of {validation.folds} blocks of {validation.block:.0f} m; use smaller blocks"
-        )
+    """Cross-validate, train the model that maps, commit it with its skill, calibration and area of applicability."""
+    data, validation = gather(run), run.recipe.validation
+    block, why = _block(run, data)
+    folds = occ.spatial_blocks(data.events, size=block, folds=validation.folds, seed=run.recipe.seed, plots=data.scored)
+    scratch = _scratch(run)
+    fits = _Fits(run, data.sites, scratch, inside)
+    held_out, by_fold = _cross_validate(run, data, folds, block, fits)
+    rows = _learnt_rows(run, data, folds, 0) if validation.held_out == "one" else np.arange(len(data.sites))
+    ensemble = _mapped(run, by_fold, fits, rows)
+    choice, held_out = _calibrated(run, held_out)
+    fits.say("what the model builds on, and where it applies")
+    crossed = _Crossed(by_fold, folds)
+    bands, explanation = _explained(run, data.sites, np.flatnonzero(data.scored & np.isin(folds, list(by_fold))), crossed)
+    applicability = _applicability(run, data.sites, data.sites.plots(rows), folds, bands)
     stats = {
-        "skill": {name: skill(list(zip(p, truth))).to_dict() for name, p in scores.items()},
-        "species": len(species),
-        "plots": int(absence.sum()),
-        "presence_only_sites": int((~absence).sum()),
-        "records": int(labels.sum()),
-        "sites_in_failed_tiles": int((~sound).sum()),
+        "skill": _skill(held_out),
+        "species": len(data.sites.species),
+        "plots": int(data.sites.presence_absence.sum()),
+        "presence_only_sites": int((~data.sites.presence_absence).sum()),
+        "records": int(data.sites.labels.sum()),
+        "sites_in_failed_tiles": data.lost,
+        "block": block,
+        "members": len(ensemble.members),
+        "calibration": choice.name if choice else "none",
+        **why,
+        **({"applicability": applicability.threshold} if applicability else {}),
     }
-    checkpoint.save(model, run.model, **stats)
+    with write_beside(run.model) as folder:
+        ensemble.save(folder)
+        held_out.save(folder / FOLDER)
+        write_json(folder / CALIBRATION, _calibration(choice, len(data.sites.species)))
+        if applicability:
+            applicability.save(folder / APPLICABILITY)
+        if explanation:
+            write_json(folder / EXPLANATION, explanation)
+    shutil.rmtree(scratch.parent.parent)
     return [run.model], stats
 
 
-def _in_sound_tiles(run: Run, events: pd.DataFrame, cubes: set[str]) -> np.ndarray:
-    """(event,) False in a tile of the recipe whose cube failed or is empty: what its sources say there cannot be trusted."""
-    tiles = pd.Series(run.grid.tile_ids_at(events["x"], events["y"]))
-    return (~tiles.isin(set(run.tiles) - cubes)).to_numpy()
-
-
-def _sites(run: Run, found: occ.OccurrenceSet, species: Any) -> tuple[pd.DataFrame, sparse.csr_array]:
-    """Events and labels (event, species), with uniform background sites appended; sites without any label only count
-    where absences do, or as background.
-    """
-    events = pd.DataFrame(found.events.drop(columns="geometry"))
-    labels = sparse.csr_array(occ.presence_matrix(found, species, list(events["eventID"])))
-    useful = (events["sampling"] == "presence-absence").to_numpy() | (np.asarray(labels.sum(axis=1)).ravel() > 0)
-    events, labels = events[useful].reset_index(drop=True), labels[np.flatnonzero(useful)]
-    count = run.recipe.training.background
-    if count:
-        background = _background(run, count)
-        events = pd.concat([events, background], ignore_index=True)
-        labels = sparse.csr_array(sparse.vstack([labels, sparse.csr_array((count, len(species)), dtype=labels.dtype)]))
-    return events, labels
-
-
-def _groups(events: pd.DataFrame) -> np.ndarray:
-    """The presence-only group of every site: its data set, by name."""
-    names = sorted(set(events["datasetID"]) - {BACKGROUND_ID})
-    return events["datasetID"].map({BACKGROUND_ID: BACKGROUND, **{name: i for i, name in enumerate(names)}}).to_numpy(np.int64)
-
-
-def _background(run: Run, count: int) -> pd.DataFrame:
-    """Uniform points over the mapped tiles: places the presence-only softmax must rank below the records."""
-    rng = np.random.default_rng([run.recipe.seed, 77])
-    corners = np.array([run.tile(t).bounds[:2] for t in run.tiles])
-    inside = rng.random((count, 2)) * run.grid.tile_size
-    x, y = (corners[rng.integers(len(corners), size=count)] + inside).T
-    names = [f"background:{i}" for i in range(count)]
-    return pd.DataFrame(
-        {
-            "eventID": names,
-            "x": x,
-            "y": y,
-            "sampling": "presence-only",
-            "datasetID": BACKGROUND_ID,
-            "elevation": np.nan,
-            "slope": np.nan,
-            "aspect": np.nan,
-        }
-    )
-
-
-def _fit(run: Run, data: TrainingData, rows: np.ndarray, species: Any, inside: Inside, n: int, rounds: int) -> Any:
+def _inline(run: Run, seed: int) -> Deep:
+    """The network that the recipe's own keys describe."""
     t = run.recipe.training
-
-    def progress(done: int, total: int, message: str) -> None:
-        if done % 5 == 0 or done == total:
-            inside(n * total + done, rounds * total, f"model {n + 1}/{rounds}: {message}" if rounds > 1 else message)
-
-    return train(
-        data,
-        rows=rows,
-        modalities=run.model_modalities,
+    of_architecture = ("width", "latent", "dropout", "encoder_dropout", "modality_dropout", "fusion", "survey_bias")
+    of_plan = ("batch", "weight_decay", "threads", "ema", "background_mass", "sampled_species", "precision", "accelerator", "devices")
+    return Deep(
+        architecture=Architecture(**{name: getattr(t, name) for name in of_architecture}),
+        plan=TrainingPlan(steps=tuple(Step(**s.model_dump()) for s in t.steps), seed=seed, **{name: getattr(t, name) for name in of_plan}),
         grid=run.grid,
-        species=species,
-        architecture=Architecture(width=t.width, latent=t.latent, dropout=t.dropout, modality_dropout=t.modality_dropout),
-        plan=TrainingPlan(
-            steps=tuple(Step(**s.model_dump()) for s in t.steps),
-            batch=t.batch,
-            weight_decay=t.weight_decay,
-            threads=t.threads,
-            seed=run.recipe.seed,
-        ),
-        progress=progress,
     )
 
 
-def _baselines(
-    events: pd.DataFrame, labels: sparse.csr_array, plots: np.ndarray, outer: np.ndarray, scores: dict[str, list[np.ndarray]]
-) -> None:
-    xy = events[["x", "y"]].to_numpy(np.float32)
-    known = labels[plots].toarray()
-    scores["location only"].append(LocationOnly().fit(xy[plots], known).predict(xy[outer]))
-    scores["prevalence"].append(Prevalence().fit(xy[plots], known).predict(xy[outer]))
+def _model_file(name: str) -> Path:
+    return named_file(name, [folder / "sdm" for folder in recipe_folders()], what="model")
+
+
+def _block(run: Run, data: Gathered) -> tuple[float, dict[str, Any]]:
+    """Side of a block, metres, and where it comes from: the range of what predictors leave unexplained, where that was asked for."""
+    asked = run.recipe.validation.block
+    if asked != "autocorrelation":
+        return asked, {}
+    plots = np.flatnonzero(data.scored)
+    covariates = tabulate(data.sites.patches, plots).values
+    found = occ.presence_range(data.sites.xy[plots], data.sites.labels[plots], covariates=covariates, seed=run.recipe.seed)
+    facts = {"range": found.range, "low": found.low, "high": found.high, "model": found.model, "at_least": found.at_least}
+    return occ.block_size(found), {"autocorrelation": facts}
+
+
+def _scratch(run: Run) -> Path:
+    """Where exactly this training keeps what it comes to. What others left is removed."""
+    ledger, folder = Ledger(run.store), run.store / SCRATCH / "train"
+    upstream = [record.content for task in needs(run, "model") if (record := ledger.record(*task))]
+    own = folder / fingerprint(geoplantnet.__version__, asdict(run.grid), settings(run)("model"), upstream)
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other != own:
+            shutil.rmtree(other)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+class _Fits:
+    """The trainings of a run, one after the other, each in a folder of its own until all are done.
+
+    A training that was killed goes on from its last epoch; one that was done is read. Both give the very same weights.
+    """
+
+    def __init__(self, run: Run, sites: Sites, folder: Path, inside: Inside) -> None:
+        self._run, self._sites, self._folder, self._inside = run, sites, folder, inside
+        v, t = run.recipe.validation, run.recipe.training
+        self._seeds = 1 if t.members == "folds" else t.members
+        rounds = (v.folds if v.held_out == "all" else 1) + (v.held_out == "all" and t.members != "folds")
+        self._nets = rounds * self._seeds * len(networks(run, run.recipe.seed))
+        self._done, self._at = 0, (0, 1)
+
+    def ensemble(self, rows: Integers) -> Ensemble:
+        """All members, learnt from some sites. Raises InputError when no plot is among them."""
+        if not self._sites.plots(rows).size:
+            raise InputError("no presence-absence plot is left to train on; hold out smaller blocks, or leave a smaller buffer")
+        nets = [net for i in range(self._seeds) for net in networks(self._run, self._run.recipe.seed + i)]
+        return Ensemble([self._fit(net, rows) for net in nets])
+
+    def say(self, message: str) -> None:
+        """Tell what is done now, at the progress made so far."""
+        self._inside(*self._at, message)
+
+    def _fit(self, net: Deep, rows: Integers) -> Deep:
+        n, count = self._done, self._nets
+        folder = self._folder / f"{n:03d}"
+        self._done += 1
+
+        def progress(done: int, total: int, message: str) -> None:
+            self._at = n * total + done, count * total
+            if done % 5 == 0 or done == total:
+                self.say(f"model {n + 1}/{count}: {message}" if count > 1 else message)
+
+        if not (folder / "done").is_dir():
+            net.fit(self._sites, rows, progress=progress, resume=folder / "epochs").save(folder / "done")
+            shutil.rmtree(folder / "epochs", ignore_errors=True)
+        return Deep.load(folder / "done")
+
+
+def _learnt_rows(run: Run, data: Gathered, folds: Integers, fold: int) -> Integers:
+    """Sites outside a fold, and far enough from the plots that are scored in it."""
+    away = occ.training_rows(data.sites.xy, (folds == fold) & data.scored, buffer=run.recipe.validation.buffer)
+    return np.flatnonzero((folds != fold) & away)
+
+
+def _cross_validate(run: Run, data: Gathered, folds: Integers, block: float, fits: _Fits) -> tuple[HeldOut, dict[int, Ensemble]]:
+    """What the model and its baselines say of plots they have not seen, and the model of every fold that was held out."""
+    validation, sites = run.recipe.validation, data.sites
+    by_fold: dict[int, Ensemble] = {}
+    p: dict[str, list[Float]] = {name: [] for name in (MODEL, *validation.baselines)}
+    outers = []
+    for fold in range(validation.folds if validation.held_out == "all" else 1):
+        rows, outer = _learnt_rows(run, data, folds, fold), np.flatnonzero((folds == fold) & data.scored)
+        by_fold[fold] = fits.ensemble(rows)
+        p[MODEL].append(by_fold[fold].predict(sites, outer))
+        for name in validation.baselines:
+            fits.say(f"fold {fold + 1}: {name}")
+            p[name].append(MODELS[name]().fit(sites, sites.plots(rows)).predict(sites, outer))
+        outers.append(outer)
+    outer = np.concatenate(outers)
+    corners = np.floor(sites.xy[outer] / block)
+    return (
+        HeldOut(
+            species=sites.species,
+            event=tuple(data.events["eventID"].iloc[outer]),
+            fold=folds[outer],
+            truth=sparse.csr_array(sites.labels[outer]),
+            p={name: np.concatenate(parts) for name, parts in p.items()},
+            xy=sites.xy[outer],
+            block=np.unique(corners, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64),
+        ),
+        by_fold,
+    )
+
+
+def _mapped(run: Run, by_fold: dict[int, Ensemble], fits: _Fits, rows: Integers) -> Ensemble:
+    """The model that maps: one of all rows, or where the recipe says so that of the fold, or those of all folds."""
+    if run.recipe.validation.held_out == "one":
+        return by_fold[0]
+    if run.recipe.training.members == "folds":
+        return Ensemble([member for ensemble in by_fold.values() for member in ensemble.members])
+    return fits.ensemble(rows)
+
+
+def _calibrated(run: Run, held_out: HeldOut) -> tuple[Choice | None, HeldOut]:
+    """The calibration to keep, and the held-out predictions as the map makes them: each fold's calibrated by what the other folds
+    alone would have chosen. None where too few folds were held out; predictions as they are where no calibration helps.
+    """
+    folds = list(held_out.folds())
+    if run.recipe.training.calibration == "none" or len(folds) < LEAST_FOLDS:
+        return None, held_out
+    before, truth = held_out.p[MODEL], held_out.found()
+    choice = choose(before, truth, held_out.fold)
+    if choice.name == "identity":
+        return choice, held_out
+    after = np.empty_like(before, np.float32)
+    for own in folds:
+        others = np.setdiff1d(np.arange(len(held_out)), own)
+        after[own] = choose(before[others], truth[others], held_out.fold[others]).calibration.apply(before[own])
+    others_p = {name: p for name, p in held_out.p.items() if name != MODEL}
+    return choice, replace(held_out, p={MODEL: after, UNCALIBRATED: before, **others_p})
+
+
+def _calibration(choice: Choice | None, species: int) -> dict[str, Any]:
+    """What `Calibration.from_dict` reads, and how it was chosen."""
+    if choice is None:
+        return {**Calibration.identity(species).to_dict(), "choice": None}
+    return {**choice.calibration.to_dict(), "choice": choice.to_dict()}
+
+
+def _skill(held_out: HeldOut) -> dict[str, dict[str, float | int | None]]:
+    truth, folds = held_out.found(), list(held_out.folds())
+    return {name: skill([(p[rows], truth[rows]) for rows in folds]).to_dict() for name, p in held_out.p.items()}
+
+
+class _Crossed:
+    """Predicts every site by the model that had not seen its block."""
+
+    def __init__(self, by_fold: dict[int, Ensemble], folds: Integers) -> None:
+        self._by_fold, self._folds = by_fold, folds
+
+    def __call__(self, sites: Sites, rows: Integers) -> Float:
+        out = np.empty((rows.size, len(sites.species)), np.float32)
+        for fold, model in self._by_fold.items():
+            own = self._folds[rows] == fold
+            if own.any():
+                out[own] = model.predict(sites, rows[own])
+        return out
+
+
+def _explained(run: Run, sites: Sites, plots: Integers, predict: _Crossed) -> tuple[Importance, dict[str, Any] | None]:
+    """Importance of every band on held-out plots, and the whole explanation where the recipe wants one.
+
+    On as many plots, evenly spaced, as keep what is read within `EXPLAIN_VALUES`: images cost more than tables.
+    """
+    modalities, asked = sites.patches.modalities, run.recipe.training.explain
+    names = predictors_of(modalities)
+    predictions = len(names) + (2 ** min(len(modalities), 8) + len(modalities) if asked else 0)
+    values = sum(patch.values[0].size for patch in sites.patches.read(plots[:1]).values())
+    count = int(np.clip(EXPLAIN_VALUES / (predictions * values), LEAST_PLOTS, MOST_PLOTS))
+    rows = plots[np.linspace(0, plots.size - 1, min(count, plots.size)).astype(np.int64)]
+    how: dict[str, Any] = {"score": SCORE, "seed": run.recipe.seed}
+    bands = permutation_importance(predict, sites, rows, names, repeats=1, **how)
+    if not asked:
+        return bands, None
+    of_modalities = permutation_importance(predict, sites, rows, [m.name for m in modalities], repeats=1, **how)
+    contributions = modality_contributions(predict, sites, rows, species=np.arange(0), orders=32, **how)
+    return bands, {
+        "score": "log likelihood (nats a plot, mean over species)",
+        "plots": int(rows.size),
+        "contributions": _records(contributions.table),
+        "modalities": _records(of_modalities.table.drop(columns="sd")),
+        "predictors": _records(bands.table.drop(columns="sd")),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as JSON has them: NaN is null."""
+    return [
+        {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in table.to_dict("records")
+    ]
+
+
+def _applicability(run: Run, sites: Sites, plots: Integers, folds: Integers, bands: Importance) -> Applicability | None:
+    """Dissimilarity to the plots learnt from, predictors weighted by what they add on held-out plots (all alike if none adds anything).
+
+    None where no two folds can be compared.
+    """
+    if plots.size > REFERENCE_PLOTS:
+        plots = np.sort(np.random.default_rng(run.recipe.seed).choice(plots, REFERENCE_PLOTS, replace=False))
+    weights = importance_weights(bands, sites.patches.modalities)
+    try:
+        return Applicability.fit(tabulate(sites.patches, plots), folds[plots], weights if weights.any() else None)
+    except InputError:
+        return None
 
 
 def describe(stats: dict[str, Any]) -> str:
-    """AUC of the model beside location alone."""
-    own, place = stats["skill"]["model"]["auc"], stats["skill"]["location only"]["auc"]
-    lost = stats["sites_in_failed_tiles"]
-    note = f"; {lost:,} sites in failed or empty tiles left out" if lost else ""
-    return f"{stats['species']} species; AUC {own or float('nan'):.3f} (location only {place or float('nan'):.3f}){note}"
+    """AUC of the model beside its baselines, and what became of the calibration."""
+    shown = {name: s["auc"] if s["auc"] is not None else float("nan") for name, s in stats["skill"].items() if name != UNCALIBRATED}
+    own = shown.pop(MODEL)
+    beside = f" ({', '.join(f'{name} {auc:.3f}' for name, auc in shown.items())})" if shown else ""
+    notes = [f"calibration: {stats['calibration']}"]
+    if "applicability" not in stats:
+        notes.append("no area of applicability: its folds cannot be compared")
+    if lost := stats["sites_in_failed_tiles"]:
+        notes.append(f"{lost:,} sites in failed or empty tiles left out")
+    return f"{stats['species']} species; AUC {own:.3f}{beside}; {'; '.join(notes)}"
 
 
 TRAIN: Stage[Run] = Stage(

@@ -6,13 +6,18 @@ The probability of species k at a cell is one dot product:
 
 Quantising z to int8 with a scale per dimension keeps 10,000 species in the bytes of 64 MB a tile; the error it makes
 is measured when the tile is written, and z stays float16 when it is too large.
+
+The mean logit of an ensemble is one dot product, too: the members' vectors lie side by side in z, and the head's weights
+are theirs, divided by their number (`sdm.ensemble.joined_head`). With a bias a member the tile gives each member's
+probabilities back, and so how far they disagree (`spread`). It can also say where the model extrapolates: the dissimilarity
+of a cell to the plots learnt from (`sdm.applicability`), kept in steps of a thousandth of the largest one inside.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,13 +27,18 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from geoplantnet.assemblages.sets import expected_f1_threshold
-from geoplantnet.errors import IntegrityError, ModelError, StorageError
+from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 Float = npt.NDArray[np.float32]
 
 _ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias", "threshold")
+_STEPS = 1000
+"""Steps of stored dissimilarity up to the edge of the area of applicability."""
+_FARTHEST, _UNKNOWN = 65_534, 65_535
+_ROWS = 32
+"""Rows of z that are worked on at a time."""
 MEAN_ERROR = 0.002
 """Largest mean |dp| that int8 may cost."""
 TAIL_ERROR = 0.02
@@ -76,10 +86,36 @@ class LatentTile:
     """(y, x): the species set's threshold as it was computed when the tile was made; see `threshold`."""
     attributes: Mapping[str, object] = field(default_factory=dict)
     """Model version, plot area in m2, epoch: what a map must state."""
+    member_bias: Float | None = None
+    """(member, species): biases of the members of an ensemble of equal shares, whose latent vectors of d / members values lie side
+    by side in z; None = one member."""
+    dissimilarity: Float | None = None
+    """(y, x): dissimilarity index DI to the plots learnt from, NaN where none is comparable; None = not known of this model."""
+    dissimilarity_threshold: float = np.nan
+    """Largest DI inside the area of applicability."""
+
+    def __post_init__(self) -> None:
+        if self.member_bias is not None and (
+            self.member_bias.shape != (self.members, len(self.species)) or self.head.weights.shape[1] % self.members
+        ):
+            raise ModelError(
+                f"members' biases are {self.member_bias.shape} for {len(self.species)} species and {self.head.weights.shape[1]} latent "
+                "values; give every member one bias a species and as many latent values"
+            )
 
     @property
     def species(self) -> SpeciesList:
         return self.head.species
+
+    @property
+    def members(self) -> int:
+        """How many models were joined."""
+        return 1 if self.member_bias is None else len(self.member_bias)
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_] | None:
+        """(y, x): whether a cell lies in the area of applicability; False where DI is NaN, None where it is not known of the model."""
+        return None if self.dissimilarity is None else self.dissimilarity <= np.float32(self.dissimilarity_threshold)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -123,6 +159,37 @@ class LatentTile:
         out[valid] = self.head.probabilities(z, slice(k, k + 1))[0] * self.availability[window][valid]
         return out
 
+    def member(self, m: int) -> LatentTile:
+        """What one member alone says of the tile; species sets keep the threshold of all. Raises UsageError for one there is not."""
+        if not 0 <= m < self.members:
+            raise UsageError(f"the tile has {self.members} members, numbered from 0; there is no {m}")
+        if self.member_bias is None:
+            return self
+        d = self.z.shape[2] // self.members
+        own = slice(m * d, (m + 1) * d)
+        weights = self.head.weights[:, own] * np.float32(self.members)
+        head = SpeciesHead(species=self.species, weights=weights, bias=self.member_bias[m])
+        return replace(self, z=self.z[..., own], scale=self.scale[own], head=head, member_bias=None, stored_threshold=self.threshold)
+
+    def spread_of(self, measure: Callable[[LatentTile], npt.NDArray[np.floating]]) -> Float:
+        """Standard deviation between members of whatever `measure` makes of a tile, such as an indicator; 0 for one member.
+
+        The members' own deviation (divided by their number): what seeds or folds disagree on, and not what none of them knows.
+        NaN where a member has no value.
+        """
+        mean: npt.NDArray[np.float64] | float = 0.0
+        squares: npt.NDArray[np.float64] | float = 0.0
+        for m in range(self.members):  # Welford 1962: one pass, no cancellation
+            value = np.asarray(measure(self.member(m)), np.float64)
+            gap = value - mean
+            mean = mean + gap / (m + 1)
+            squares = squares + gap * (value - mean)
+        return np.sqrt(squares / self.members).astype(np.float32)
+
+    def spread(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> Float:
+        """Standard deviation (y, x) between members of the probability of species k over a window, NaN where not valid."""
+        return self.spread_of(lambda tile: tile.species_map(k, window))
+
     def at(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Float:
         """Probabilities (n, species) at cells, NaN where not valid."""
         r, c = np.asarray(rows), np.asarray(columns)
@@ -139,19 +206,31 @@ def quantise(
     The error is measured on up to `sample` evenly spaced valid cells, for all species: mean and 99.9th percentile of
     |dp| against the unquantised latent (limits MEAN_ERROR, TAIL_ERROR).
     """
-    inside = z[valid]
-    peak = np.abs(inside).max(axis=0, initial=0.0)
+    places = np.argwhere(valid)
+    rows, columns = places[np.linspace(0, len(places) - 1, min(sample, len(places))).astype(int)].T if len(places) else places.T
+    chosen = z[rows, columns]
+    peak = np.zeros(z.shape[2], np.float32)
+    for strip in _strips(z.shape[0]):
+        np.maximum(peak, np.abs(z[strip][valid[strip]]).max(axis=0, initial=0.0), out=peak)
     scale = np.where(peak > 0, peak / 127, 1).astype(np.float32)
-    chosen = inside[np.linspace(0, len(inside) - 1, min(sample, len(inside))).astype(int)] if len(inside) else inside
     exact = head.probabilities(chosen)
     error = np.abs(head.probabilities(np.rint(chosen / scale) * scale) - exact) if len(chosen) else np.zeros((1, 1), np.float32)
     mean, tail = float(error.mean()), float(np.quantile(error, 0.999))
-    clean = np.where(valid[..., None], z, 0)
-    if mean <= MEAN_ERROR and tail <= TAIL_ERROR:
-        return np.rint(clean / scale).astype(np.int8), scale, {"dtype_bits": 8, "mean_dp": mean, "p999_dp": tail}
+    small = mean <= MEAN_ERROR and tail <= TAIL_ERROR
+    stored = np.empty(z.shape, np.int8 if small else np.float16)
+    for strip in _strips(z.shape[0]):
+        clean = np.where(valid[strip][..., None], z[strip], 0)
+        stored[strip] = np.rint(clean / scale) if small else clean
+    if small:
+        return stored, scale, {"dtype_bits": 8, "mean_dp": mean, "p999_dp": tail}
     error = np.abs(head.probabilities(chosen.astype(np.float16).astype(np.float32)) - exact)
     found = {"dtype_bits": 16, "mean_dp": float(error.mean()), "p999_dp": float(np.quantile(error, 0.999))}
-    return clean.astype(np.float16), np.ones_like(scale), found
+    return stored, np.ones_like(scale), found
+
+
+def _strips(height: int) -> Iterator[slice]:
+    for start in range(0, height, _ROWS):
+        yield slice(start, min(start + _ROWS, height))
 
 
 def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
@@ -164,6 +243,8 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         "species": tile.species.to_dict(),
         **tile.attributes,
     }
+    if tile.dissimilarity is not None:
+        attributes["dissimilarity_threshold"] = tile.dissimilarity_threshold
     root = zarr.create_group(str(path), zarr_format=3, attributes=attributes)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "z": tile.z,
@@ -174,6 +255,10 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         "head_bias": tile.head.bias,
         "threshold": tile.threshold,
     }
+    if tile.member_bias is not None:
+        arrays["member_bias"] = tile.member_bias
+    if tile.dissimilarity is not None:
+        arrays["dissimilarity"] = _packed(tile.dissimilarity, tile.dissimilarity_threshold)
     for name, values in arrays.items():
         root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
 
@@ -184,12 +269,13 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         raise StorageError(f"no latent tile at {path}; make it with `geoplantnet map`")
     try:
         root = zarr.open_group(str(path), mode="r")
-        arrays = {name: np.asarray(array[...]) for name, array in root.arrays()}
+        held = {name: np.asarray(array[...]) for name, array in root.arrays()}
         attributes = dict(root.attrs)
         made_on = attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")
         species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
         tile_id = str(attributes.pop("tile"))
-        arrays = {name: arrays[name] for name in _ARRAYS}
+        arrays = {name: held[name] for name in _ARRAYS}
+        edge = float(attributes.pop("dissimilarity_threshold", np.nan))  # type: ignore[arg-type]
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
     if made_on != (grid.crs, grid.tile_size, grid.cell_size):
@@ -203,7 +289,25 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
         stored_threshold=arrays["threshold"].astype(np.float32),
         attributes=attributes,
+        member_bias=held["member_bias"].astype(np.float32) if "member_bias" in held else None,
+        dissimilarity=_unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,
+        dissimilarity_threshold=edge,
     )
+
+
+def _packed(index: Float, threshold: float) -> npt.NDArray[np.uint16]:
+    """DI (y, x) in thousandths of the threshold, rounded so that no cell changes sides; 65 thresholds and more are one."""
+    inside = index <= np.float32(threshold)
+    with np.errstate(invalid="ignore"):
+        steps = np.rint(index.astype(np.float64) * (_STEPS / (threshold or 1.0)))
+    steps = np.where(inside, np.minimum(steps, _STEPS), np.clip(steps, _STEPS + 1, _FARTHEST))
+    return np.where(np.isfinite(index), steps, _UNKNOWN).astype(np.uint16)
+
+
+def _unpacked(stored: npt.NDArray[np.generic], threshold: float) -> Float:
+    index = (stored.astype(np.float64) * ((threshold or 1.0) / _STEPS)).astype(np.float32)
+    index[stored == _STEPS] = np.float32(threshold)  # the edge itself, whatever rounding says
+    return np.where(stored == _UNKNOWN, np.float32(np.nan), index)
 
 
 def _sigmoid(logits: Float) -> Float:

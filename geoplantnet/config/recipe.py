@@ -111,11 +111,24 @@ class SpeciesSection(Section):
     """Presence-only records a species must have to be modelled."""
 
 
+class ThinSection(Section):
+    distance: float = Field(gt=0)
+    """Metres: no two presence-only records of a taxon are kept nearer than this."""
+    grid: bool = False
+    """One record of a taxon in every square of `distance` instead."""
+
+
 class QualitySection(Section):
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees (WGS 84): records outside the grid's rectangle around this box are rejected and counted."""
     maximum_uncertainty: float | None = Field(None, gt=0)
     """Largest coordinateUncertaintyInMeters accepted."""
+    duplicate_surveys: bool = False
+    """Refuse a plot that repeats another's place, year, area and whole list of species."""
+    in_tiles: bool = False
+    """Refuse presence-only records outside the recipe's tiles."""
+    thin: ThinSection | None = None
+    """Thin presence-only records by taxon."""
 
     @field_validator("bounds")
     @classmethod
@@ -339,43 +352,122 @@ class ModalitySection(Section):
     """False keeps the modality in the cube (for masks, pictures) but out of the model."""
 
 
+Loss = Literal["presence_absence", "cross_entropy", "full_weighted", "deep_maxent"]
+"""Names of `sdm.losses.LOSSES`; written out, since a machine that only serves maps has no torch to ask them from."""
+Baseline = Literal["prevalence", "location-only", "glm", "maxent", "random-forest", "boosting"]
+"""Names of `sdm.models.MODELS` that learn from a table of predictors."""
+
+
 class StepSection(Section):
     name: str
-    epochs: int = Field(ge=1)
+    epochs: int = Field(0, ge=0)
+    """Passes over the plots (over the presence-only sites where `pa` is 0). Either these, or `updates`."""
+    updates: int | None = Field(None, ge=1)
+    """Batches, rounded up to whole passes: suits data sets of any size."""
     pa: float = Field(0.0, ge=0)
     po: float = Field(0.0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
+    loss: Loss = "deep_maxent"
+    """Of the presence-only records."""
+    pseudo: tuple[float, float] | None = None
+    """(low, high): learn the records as plots; a species is absent where the model so far says p < low, present where p > high or recorded."""
 
     @model_validator(mode="after")
     def _learns_from_something(self) -> StepSection:
         if self.pa + self.po == 0:
             raise ValueError("a step needs `pa` or `po` above 0; otherwise it learns nothing")
+        if (self.epochs > 0) == (self.updates is not None):
+            raise ValueError("a step needs `epochs` above 0 or `updates`, one of them")
+        if self.pseudo and not (self.po and 0 <= self.pseudo[0] < self.pseudo[1] <= 1):
+            raise ValueError("`pseudo` needs 0 <= low < high <= 1, and `po` above 0")
         return self
 
 
 class TrainingSection(Section):
-    steps: tuple[StepSection, ...] = Field(min_length=1)
+    steps: tuple[StepSection, ...] = ()
+    """Stretches of training, in order. Either these, or `model`."""
+    model: str | None = None
+    """Name of a file of configs/sdm, or a path to one: a deep-sdm, or an ensemble of such, instead of the keys from `steps` to `fusion` here."""
     batch: int = Field(64, ge=2)
     weight_decay: float = Field(1e-2, ge=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of the moving average of weights that makes the model; none = the last weights."""
+    background_mass: float | None = Field(None, ge=0)
+    """Uniform background beside records weighs as much as so many of their sites; none = a quarter of them."""
+    sampled_species: int | None = Field(None, ge=1)
+    """Species drawn for a batch of plots beside those found there, for lists of many thousands; none = all."""
+    precision: Literal["32", "bf16"] = "32"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
     width: int = Field(32, ge=4)
     latent: int = Field(128, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
+    encoder_dropout: float = Field(0.0, ge=0, lt=1)
     modality_dropout: float = Field(0.1, ge=0, lt=1)
+    survey_bias: bool = False
+    """Every presence-only data set reports each species more or less readily than plots do, which is learnt and left out of predictions."""
+    fusion: Literal["gated", "concatenated"] = "gated"
+    members: Annotated[int, Field(ge=1, le=99)] | Literal["folds"] = 1
+    """Models in the ensemble that maps: seeds, or `folds`: the models of the validation's folds themselves, which costs no further training."""
+    calibration: Literal["auto", "none"] = "auto"
+    """auto: learnt from held-out plots where three folds or more are held out, and kept only if its error falls on folds it has not seen."""
+    explain: bool = True
+    """Say beside the model what it builds on: contributions of modalities, importance of predictors."""
+    plot_area_offset: bool = False
+    """Learn how probabilities grow with plot area, from plots of several; those of the map are of `map.plot_area`."""
+    abundance_weights: float | None = Field(None, gt=0, le=1)
+    """How far sites where species are abundant count more than those where they are scarce, 1 = in proportion to ln(1 + cover)."""
+    uncertainty_weight: float | None = Field(None, gt=0)
+    """Side in metres of the window that a record's place must lie in: records count by the share of their uncertainty disc inside it."""
+    effort: float | Literal["scott"] | None = None
+    """Bandwidth in metres (or by Scott's rule) of the density of presence-only records, an offset to what is learnt from them."""
     background: int = Field(0, ge=0)
     """Uniform background sites added to the presence-only ones, drawn over the mapped tiles."""
+    target_group: float | None = Field(None, gt=0)
+    """Sites of records of species that are not modelled are background of their data set, one in every square of so many metres."""
     measured: tuple[str, ...] = ()
     """Modalities whose values at a plot come from what was measured there, not from the cube."""
 
+    @field_validator("effort")
+    @classmethod
+    def _bandwidth(cls, effort: float | str | None) -> float | str | None:
+        if isinstance(effort, float) and not effort > 0:
+            raise ValueError("scott, or a bandwidth above 0 metres was expected")
+        return effort
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TrainingSection:
+        inline = sorted(_OF_MODEL & self.model_fields_set)
+        if self.model is None and not self.steps:
+            raise ValueError("`steps` is missing; add it, or name a `model`")
+        if self.model is not None and inline:
+            raise ValueError(f"`model` {self.model!r} says it all; drop {', '.join(inline)}, or `model`")
+        return self
+
+
+_OF_MODEL = frozenset(
+    (
+        *("steps", "batch", "weight_decay", "ema", "background_mass", "sampled_species", "precision", "accelerator", "devices", "threads"),
+        *("width", "latent", "dropout", "encoder_dropout", "modality_dropout", "survey_bias", "fusion"),
+    )
+)
+"""Keys of `training` that a model recipe has of its own."""
+
 
 class ValidationSection(Section):
-    block: float = Field(gt=0)
-    """Side of a spatial block, metres; at least the range of autocorrelation."""
+    block: Annotated[float, Field(gt=0)] | Literal["autocorrelation"]
+    """Side of a spatial block, metres; at least the range of autocorrelation. `autocorrelation`: the range of what predictors leave
+    unexplained of the plots' species, rounded up to kilometres (5 to 200 km)."""
     folds: int = Field(5, ge=2)
     held_out: Literal["one", "all"] = "one"
     """`one`: fold 0 is held out of the mapped model. `all`: every fold in turn, then the mapped model sees all."""
+    buffer: float = Field(0.0, ge=0)
+    """Metres around held-out plots in which nothing is learnt from either."""
     test: tuple[str, ...] = ()
     """datasetIDs of the presence-absence plots scored; empty = all."""
+    baselines: tuple[Baseline, ...] = ("location-only", "prevalence")
+    """What the model is scored beside, learnt from the same plots."""
 
 
 class MapSection(Section):
@@ -506,6 +598,8 @@ class Recipe(CubeRecipe):
                 if name not in self.modalities:
                     near = did_you_mean(name, self.modalities)
                     raise ValueError(f"{where}: {name!r} is none of the modalities {', '.join(self.modalities)}.{near}")
+        if self.training.members == "folds" and self.validation.held_out != "all":
+            raise ValueError("training.members: folds needs validation.held_out: all; one fold's model alone is no ensemble")
         if not any(m.train for m in self.modalities.values()):
             raise ValueError("modalities: every one says `train: false`; a model needs at least one")
         return self

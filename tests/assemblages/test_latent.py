@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from scipy.special import expit
 
 from geoplantnet.assemblages import LatentTile, SpeciesHead, open_latent, quantise, write_latent
 from geoplantnet.assemblages.latent import MEAN_ERROR, TAIL_ERROR
-from geoplantnet.errors import IntegrityError, ModelError, StorageError
+from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
 from geoplantnet.grid import TileGrid
 
 
@@ -108,3 +110,97 @@ def test_extreme_logits_do_not_overflow(species):
     with np.errstate(all="raise", under="ignore"):
         p = head.probabilities(np.array([[1.0], [-1.0]], np.float32))
     assert p[0].tolist() == [1.0, 0.0]
+
+
+def joined(small_grid, species, members=3, seed=4):
+    """A tile of several members, their own heads, and their own latent vectors."""
+    rng = np.random.default_rng(seed)
+    side, d = small_grid.cells_per_side, 5
+    heads = [
+        SpeciesHead(
+            species=species,
+            weights=rng.normal(size=(len(species), d)).astype(np.float32),
+            bias=rng.normal(-2, 1, len(species)).astype(np.float32),
+        )
+        for _ in range(members)
+    ]
+    z = np.tanh(rng.normal(size=(side, side, members * d))).astype(np.float32)
+    valid = rng.random((side, side)) > 0.1
+    weights = np.concatenate([head.weights / members for head in heads], axis=1).astype(np.float32)
+    bias = np.mean([head.bias for head in heads], axis=0).astype(np.float32)
+    index = np.where(rng.random((side, side)) > 0.1, rng.gamma(1.5, 0.5, (side, side)), np.nan).astype(np.float32)
+    index[0, :2] = 0.75, np.nextafter(np.float32(0.75), np.float32(1))  # the edge, and just beyond
+    index[1, 0] = 1e6
+    tile = LatentTile(
+        tile=small_grid.tile("2kmE4200N2600"),
+        z=z.astype(np.float16),
+        scale=np.ones(members * d, np.float32),
+        valid=valid,
+        availability=(rng.integers(0, 256, (side, side)) / 255).astype(np.float32),
+        head=SpeciesHead(species=species, weights=weights, bias=bias),
+        member_bias=np.stack([head.bias for head in heads]),
+        dissimilarity=index,
+        dissimilarity_threshold=0.75,
+    )
+    return tile, heads, z.astype(np.float16).astype(np.float64).reshape(side, side, members, d)
+
+
+def test_a_joined_tile_gives_every_member_back(small_grid, species):
+    """Member m says what its own head says of its own part of z; the tile the mean logit; the spread is theirs."""
+    tile, heads, z = joined(small_grid, species)
+    logits = np.stack([np.einsum("yxd,sd->syx", z[:, :, m], head.weights) + head.bias[:, None, None] for m, head in enumerate(heads)])
+    expected = np.where(tile.valid, expit(logits) * tile.availability, np.nan)
+    for m in range(3):
+        assert np.allclose(tile.member(m).block(slice(None)), expected[m], atol=1e-5, equal_nan=True)
+    mean = np.where(tile.valid, expit(logits.mean(axis=0)) * tile.availability, np.nan)
+    assert np.allclose(tile.block(slice(None)), mean, atol=1e-5, equal_nan=True)
+    assert np.allclose(tile.spread(2), expected[:, 2].std(axis=0), atol=1e-5, equal_nan=True)
+    window = (slice(3, 9), slice(0, 7))
+    assert np.allclose(tile.spread(2, window), expected[(slice(None), 2, *window)].std(axis=0), atol=1e-5, equal_nan=True)
+    richness = tile.spread_of(lambda one: one.block(slice(None)).sum(axis=0))
+    assert np.allclose(richness, expected.sum(axis=1).std(axis=0), atol=1e-4, equal_nan=True)
+
+
+def test_one_member_agrees_with_itself(small_grid, species):
+    """No spread, and no other member."""
+    tile, _, _ = a_tile(small_grid, species)
+    assert tile.members == 1 and tile.member(0) is tile and np.nanmax(tile.spread(0)) == 0 and tile.inside is None
+    with pytest.raises(UsageError, match="1 members"):
+        tile.member(1)
+
+
+def test_members_and_dissimilarity_survive_the_disk(tmp_path, small_grid, species):
+    """Probabilities of every member to the bit; dissimilarity to half a thousandth of the threshold, and no cell changes sides."""
+    tile, _, _ = joined(small_grid, species)
+    write_latent(tile, tmp_path / "t.zarr")
+    back = open_latent(tmp_path / "t.zarr", small_grid)
+    assert back.members == 3 and np.array_equal(back.member(1).block(slice(None)), tile.member(1).block(slice(None)), equal_nan=True)
+    assert np.array_equal(back.inside, tile.inside) and back.inside[0, :2].tolist() == [True, False]
+    near = tile.dissimilarity < 65 * 0.75
+    assert np.array_equal(np.isnan(back.dissimilarity), np.isnan(tile.dissimilarity))
+    assert np.abs(back.dissimilarity - tile.dissimilarity)[near].max() <= 0.75 / 1000 * 1.001
+    assert 65 * 0.75 < back.dissimilarity[1, 0] < 66 * 0.75
+
+
+def test_biases_that_fit_no_members_are_refused(small_grid, species):
+    """Sixteen latent values cannot be three members'."""
+    tile, _, _ = a_tile(small_grid, species)
+    with pytest.raises(ModelError, match="members' biases"):
+        replace(tile, member_bias=np.zeros((3, 12), np.float32))
+
+
+@given(st.integers(0, 40), st.integers(1, 70))
+@settings(max_examples=15, deadline=None)
+def test_quantising_does_not_depend_on_how_many_rows_are_held(seed, side):
+    """Stored z and scale are those of the whole array at once, whatever its height and however many cells are valid."""
+    from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
+
+    rng = np.random.default_rng(seed)
+    species = SpeciesList(checklist="t", taxa=tuple(Taxon(taxon_id=f"s{i}", scientific_name=f"S {i}") for i in range(3)))
+    head = SpeciesHead(species=species, weights=rng.normal(size=(3, 4)).astype(np.float32), bias=np.zeros(3, np.float32))
+    z, valid = rng.normal(size=(side, 6, 4)).astype(np.float32), rng.random((side, 6)) < rng.random()
+    stored, scale, _ = quantise(z, valid, head)
+    peak = np.abs(z[valid]).max(axis=0, initial=0.0)
+    assert np.array_equal(scale, np.where(peak > 0, peak / 127, 1).astype(np.float32)) or stored.dtype == np.float16
+    clean = np.where(valid[..., None], z, 0)
+    assert np.array_equal(stored, np.rint(clean / scale).astype(np.int8) if stored.dtype == np.int8 else clean.astype(np.float16))

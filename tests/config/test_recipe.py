@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import typing
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -86,6 +88,14 @@ def test_the_recipe_of_all_europe_has_every_modality_of_every_tile(monkeypatch, 
         # a word that is none of the allowed ones
         ("world.relief", "fractual", "world.relief: 'fractual' is none of aletsch, fractal. Did you mean 'fractal'?"),
         ("validation.held_out", "some", "validation.held_out: 'some' is none of one, all."),
+        ("validation.block", "autocorelation", "validation.block: Input should be a valid number"),
+        ("validation.baselines", ["randomforest"], "validation.baselines.0: 'randomforest' is none of .* Did you mean 'random-forest'?"),
+        ("training.steps.0.loss", "deepmaxent", "training.steps.0.loss: 'deepmaxent' is none of .* Did you mean 'deep_maxent'?"),
+        ("training.members", "fold", "training.members: Input should be a valid integer"),
+        ("training.members", "folds", "training.members: folds needs validation.held_out: all"),
+        ("training.calibration", "always", "training.calibration: 'always' is none of auto, none."),
+        ("training.model", "joint", "training: `model` 'joint' says it all; drop batch, latent, steps, threads, width, or `model`"),
+        ("training", {"model": "togethr"}, "training.model: no model 'togethr'; there are .* Did you mean 'together'?"),
         (
             "occurrences.0.kind",
             "virtual-plot",
@@ -96,14 +106,14 @@ def test_the_recipe_of_all_europe_has_every_modality_of_every_tile(monkeypatch, 
         ("occurrences.0.kind", GONE, "occurrences.0.kind: missing; add one of virtual-plots,"),
         # missing
         ("training", GONE, "training: missing; add it"),
-        ("training.steps", GONE, "training.steps: missing; add it"),
+        ("training.steps", GONE, "training: `steps` is missing; add it, or name a `model`"),
         ("store", GONE, "store: missing; add it"),
         ("world", GONE, "world: missing, but virtual-plots needs it; add a `world:` section"),
         # wrong type
         ("title", 5, "title: Input should be a valid string .found 5"),
         ("training.batch", "many", "training.batch: Input should be a valid integer.* .found 'many'"),
         ("modalities.climate.train", "perhaps", "modalities.climate.train: Input should be a valid boolean.*'perhaps'"),
-        ("training", [1], r"training: a section with the keys background, batch, .* was expected .found \[1\]"),
+        ("training", [1], r"training: a section with the keys abundance_weights, accelerator, .* was expected .found \[1\]"),
         ("world", 5, "world: a section with the keys relief, species was expected .found 5"),
         ("modalities.climate.source", 5, "modalities.climate.source: a section with the keys .* was expected .found 5"),
         ("attribution", "me", "attribution: Input should be a valid list .found 'me'"),
@@ -115,7 +125,7 @@ def test_the_recipe_of_all_europe_has_every_modality_of_every_tile(monkeypatch, 
         ("map.plot_area", -1, "map.plot_area: Input should be greater than 0 .found -1"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
         ("indicators", [], "indicators: List should have at least 1 item"),
-        ("training.steps", [], "training.steps: List should have at least 1 item"),
+        ("training.steps", [], "training: `steps` is missing; add it, or name a `model`"),
         ("grid.tile_size", 5500, "grid.tile_size: Input should be a multiple of 1000 .found 5500"),
         ("grid.tile_size", 7000, "grid: grid bounds .* are not multiples of tile_size 7000 m"),
         ("grid.cell_size", 70, "grid: cell_size 70 m does not divide tile_size 5000 m"),
@@ -455,3 +465,29 @@ def test_every_file_of_a_template_is_an_input(tmp_path):
     assert list(paths_in([sections["far"].source])) == []
     assert opened.is_remote("far") and not opened.is_remote("extra") and not opened.is_remote("climate")
     assert opened.sources["far"].path == "https://a.b/c_{band}.tif"
+
+
+def test_losses_and_baselines_are_those_there_are():
+    """The names are written out in the recipe, since a machine that only serves has no torch to ask them from."""
+    from geoplantnet.config.recipe import Baseline, Loss
+    from geoplantnet.sdm.losses import LOSSES
+    from geoplantnet.sdm.models import MODELS
+    from geoplantnet.sdm.tabular import Classical
+
+    assert set(typing.get_args(Loss)) == set(LOSSES)
+    assert set(typing.get_args(Baseline)) == {name for name, kind in MODELS.items() if issubclass(kind, Classical)}
+
+
+def test_keys_of_training_are_those_of_architecture_plan_and_step():
+    """What the engine can be told, a recipe can say, with the same defaults."""
+    from geoplantnet.config.recipe import StepSection, TrainingSection
+    from geoplantnet.sdm.model import Architecture
+    from geoplantnet.sdm.train import Step, TrainingPlan
+
+    elsewhere = {"plot_area", "steps", "seed", "species_block"}
+    for kind, section in ((Architecture, TrainingSection), (TrainingPlan, TrainingSection), (Step, StepSection)):
+        for f in fields(kind):
+            if f.name in elsewhere:
+                continue
+            own = section.model_fields[f.name]
+            assert own.default == f.default or own.is_required(), f.name

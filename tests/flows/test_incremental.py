@@ -43,7 +43,7 @@ def test_a_second_run_does_nothing_starts_no_workers_and_says_so(reference, stor
         (f"cubes/{ONE}.zarr/terrain/data/c", ("cubes", f"{ONE}.terrain")),
         ("occurrences/records/events.parquet", ("occurrences", "all")),
         ("occurrences/traits.csv", ("occurrences", "all")),
-        ("model/weights.safetensors", ("train", "model")),
+        ("model/member-00/weights.safetensors", ("train", "model")),
         (f"latent/{TWO}.zarr/z", ("map", TWO)),
         (f"tiles/{TWO}/shannon.tif", ("indicators", TWO)),
         (f"tiles/{THREE}/coverage.gpkg", ("publish", THREE)),

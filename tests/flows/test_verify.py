@@ -20,7 +20,7 @@ KINDS = {
     "occurrences/traits.csv": ("occurrences", "all"),
     f"cubes/{TILE}.zarr/terrain/data/c/0/0/0": ("cubes", f"{TILE}.terrain"),
     f"cubes/{TILE}.zarr/sentinel2/zarr.json": ("cubes", f"{TILE}.sentinel2"),
-    "model/weights.safetensors": ("train", "model"),
+    "model/member-00/weights.safetensors": ("train", "model"),
     "model/model.json": ("train", "model"),
     f"latent/{TILE}.zarr/z/zarr.json": ("map", TILE),
     f"latent/{TILE}.zarr/threshold/c/0/0": ("map", TILE),

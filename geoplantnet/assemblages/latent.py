@@ -136,7 +136,9 @@ class LatentTile:
     @cached_property
     def _flat(self) -> Float:
         """(valid cells, d) latent values."""
-        return self.z[self.valid].astype(np.float32) * self.scale
+        flat = self.z[self.valid].astype(np.float32)
+        flat *= self.scale
+        return flat
 
     def block(self, species: slice) -> Float:
         """Probabilities (species, y, x) of a slice of the species axis, float32, NaN where not valid."""

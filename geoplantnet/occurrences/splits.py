@@ -102,7 +102,7 @@ def training_rows(xy: npt.ArrayLike, held_out: npt.ArrayLike, *, buffer: float =
     kept = ~out
     if buffer > 0 and out.any() and kept.any():
         rest = np.flatnonzero(kept)
-        distance, _ = cKDTree(places[out]).query(places[rest], distance_upper_bound=buffer)
+        distance, _ = cKDTree(places[out]).query(places[rest])  # no upper bound: its square would vanish for a tiny buffer
         kept[rest[distance < buffer]] = False
     if not kept.any():
         raise OccurrenceError(f"every row is held out or nearer than {buffer:g} m to one that is; use a smaller buffer or more folds")

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from geoplantnet.cubes import Modality
 from geoplantnet.grid import TileGrid
 from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sources.source import FakeSource
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
+
+# The same examples in every run, on machines of any speed; `--hypothesis-profile default` looks for new ones.
+settings.register_profile("house", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

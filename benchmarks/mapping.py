@@ -14,6 +14,7 @@ from benchmarks.rows import Row, main
 from geoplantnet.assemblages import quantise
 from geoplantnet.cubes import Modality, PatchReader, build_cube, write_cube
 from geoplantnet.grid import TileGrid
+from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
 from geoplantnet.sdm.predict import predict_tile
 from geoplantnet.sdm.train import predict_sites
@@ -25,7 +26,13 @@ MODALITIES = (
     Modality(
         name="terrain", bands=("elevation", "slope", "northness", "eastness", "tpi", "twi", "heat_load"), resolution=50, window=25, halo=12
     ),
-    Modality(name="climate", bands=("tas", "tasmin", "tasmax", "pr"), resolution=1000, halo=1, times=24),
+    Modality(
+        name="climate",
+        bands=("tas", "tasmin", "tasmax", "pr"),
+        resolution=1000,
+        halo=1,
+        time=TimeAxis(step="month", first="2020-01", count=24),
+    ),
 )
 
 

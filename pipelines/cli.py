@@ -10,6 +10,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from geoplantnet.config.recipe import Recipe
 from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid.named import make_grid, read_grid
 from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.storage import write_json
 from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
 from pipelines.dry_run import estimate, table_of
@@ -190,14 +192,29 @@ _stage_command("train", "Train the model and score it on held-out spatial blocks
 
 @app.command()
 def evaluate(
-    recipe: RecipeArg,
+    recipe: Annotated[str | None, typer.Argument(help="A recipe, whose model is scored; none with --score.")] = None,
     data: DataOption = None,
     store: StoreOption = None,
     json: Annotated[Path | None, typer.Option("--json", help="Where the scores go; default: reports/evaluation.json of the store.")] = None,
     run_file: Annotated[Path | None, typer.Option("--run-file", help="Also write the predicted sets as a GeoLifeCLEF run file.")] = None,
     bootstrap: BootstrapOption = 200,
+    score: Annotated[
+        Path | None,
+        typer.Option(
+            "--score", help="Score this GeoLifeCLEF run file instead (CSV: surveyId,predictions; ids separated by spaces). Needs --truth."
+        ),
+    ] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="What was found: CSV with a row a surveyId,speciesId.")] = None,
 ) -> None:
-    """Score the held-out predictions: the model beside its baselines, with intervals, and by prevalence of the species."""
+    """Score the held-out predictions: the model beside its baselines, with intervals, and by prevalence of the species.
+
+    With --score RUN.csv --truth TRUTH.csv, and no recipe: samples-F1 of any run file, as GeoLifeCLEF computes it.
+    """
+    if score is not None or truth is not None:
+        _score_run_file(score, truth, json, {"a recipe": recipe, "--data": data, "--store": store, "--run-file": run_file})
+        return
+    if recipe is None:
+        raise UsageError("say what to score: a recipe, or --score RUN.csv with --truth TRUTH.csv")
     run, scoring = _open(recipe, data, store, None), _pipeline("pipelines.evaluate")
     found = scoring.evaluate_run(run, draws=bootstrap)
     console = Console(width=None if sys.stdout.isatty() else 180)
@@ -206,9 +223,23 @@ def evaluate(
     for path in scoring.write_evaluation(found, run.store / scoring.REPORTS, file=json):
         console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
     if run_file is not None:
-        score = scoring.write_run_file(scoring.held_out_of(run), run_file)
-        words = f"{score.surveys:,} surveys, {score.mean_size:.1f} species a survey, samples-F1 {score.samples_f1:.4f}"
+        of_run = scoring.write_run_file(scoring.held_out_of(run), run_file)
+        words = f"{of_run.surveys:,} surveys, {of_run.mean_size:.1f} species a survey, samples-F1 {of_run.samples_f1:.4f}"
         console.print(f"written: {run_file} ({words})", highlight=False, markup=False, soft_wrap=True)
+
+
+def _score_run_file(score: Path | None, truth: Path | None, json: Path | None, others: Mapping[str, object]) -> None:
+    """A run file against a truth, printed and, where it is asked for, written as JSON."""
+    if score is None or truth is None:
+        raise UsageError("--score RUN.csv and --truth TRUTH.csv go together: what was predicted, and what was found")
+    if given := [name for name, value in others.items() if value is not None]:
+        raise UsageError(f"--score takes a run file as it is; drop {', '.join(given)}")
+    scoring, console = _pipeline("pipelines.evaluate"), Console(highlight=False, soft_wrap=True, markup=False)
+    found = scoring.score_run_file(score, truth)
+    for line in scoring.words_of(found):
+        console.print(line)
+    if json is not None:
+        console.print(f"written: {write_json(json, asdict(found))}")
 
 
 @app.command()
@@ -217,13 +248,19 @@ def report(
     data: DataOption = None,
     store: StoreOption = None,
     output: Annotated[Path | None, typer.Option("--output", help="Folder of the report; default: reports of the store.")] = None,
+    species: Annotated[
+        list[str] | None,
+        typer.Option("--species", help="Also write the page of this species, by scientific name or taxon id (may be repeated)."),
+    ] = None,
     bootstrap: BootstrapOption = 200,
 ) -> None:
-    """Write the report of a model: skill, figures, model card, STAC MLM item, ODMAP protocol."""
+    """Write the report of a model: skill, figures, model card, STAC MLM item, ODMAP protocol, pages of single species."""
     run = _open(recipe, data, store, None)
-    folder, odmap = _pipeline("pipelines.report").write_report(run, folder=output, draws=bootstrap)
+    folder, odmap = _pipeline("pipelines.report").write_report(run, folder=output, draws=bootstrap, species=species or ())
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"report written: open {folder / 'report.html'}", markup=False)
+    if species:
+        console.print(f"pages of species: in {folder / 'species'}", markup=False)
     console.print(f"ODMAP: {len(odmap.open)} mandatory elements are left for you to fill in, see {folder / 'odmap.md'}", markup=False)
 
 

@@ -1,4 +1,5 @@
-"""`geoplantnet evaluate`: scores of the held-out predictions of a run, as tables for people and JSON and CSV for programs.
+"""`geoplantnet evaluate`: scores of the held-out predictions of a run, as tables for people and JSON and CSV for programs; and of run
+files of any origin, as GeoLifeCLEF scores them.
 
 reports/evaluation.json    every score with its interval
 reports/species.csv        a row a model and species
@@ -15,7 +16,7 @@ from rich.table import Table
 from geoplantnet.sdm.card import how_scored, show
 from geoplantnet.sdm.evaluate import METRICS, Estimate, Evaluation, Metric, evaluate, maxexp
 from geoplantnet.sdm.held_out import FOLDER, HeldOut
-from geoplantnet.sdm.run_file import RunScore, score_run, write_run
+from geoplantnet.sdm.run_file import RunScore, read_run, read_surveys, score_run, write_run
 from geoplantnet.storage import write_beside, write_json
 from pipelines.context import Run
 
@@ -53,6 +54,24 @@ def write_run_file(held_out: HeldOut, path: Path) -> RunScore:
     write_run(path, run)
     found = held_out.found()
     return score_run(run, {event: [ids[k] for k in found[i].nonzero()[0]] for i, event in enumerate(held_out.event)})
+
+
+def score_run_file(run: Path, truth: Path) -> RunScore:
+    """Score a run file of any origin against a table of (surveyId, speciesId), as the challenge does. Raises InputError."""
+    return score_run(read_run(run), read_surveys(truth))
+
+
+def words_of(score: RunScore) -> list[str]:
+    """A score in lines to print: the number, and what pulls it down."""
+    said = [f"samples-F1 {score.samples_f1:.4f}, mean over {score.surveys:,} surveys; {score.mean_size:.1f} species predicted a survey"]
+    if score.missing:
+        said.append(f"{score.missing:,} surveys of the truth are not in the run: each scores 0")
+    if score.empty:
+        said.append(f"{score.empty:,} surveys of the run have no prediction: each scores 0")
+    if score.never_found:
+        whole = "; are its ids those of another edition?" if score.never_found == score.species else ""
+        said.append(f"{score.never_found:,} of {score.species:,} species of the run are in no survey of the truth{whole}")
+    return said
 
 
 def tables_of(run: Run, evaluation: Evaluation) -> list[Table]:

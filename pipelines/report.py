@@ -1,7 +1,9 @@
 """`geoplantnet report`: a folder that says how good a model is, what it was made of, and what it must not be used for.
 
     report.md, report.html     the report; the HTML holds its figures inside
-    figures/*.png              ROC, reliability, threshold sweep, AUC against prevalence, plots on a map
+    figures/*.png              ROC, precision-recall, reliability, threshold sweep, AUC against prevalence, plots on a map, response of
+                               richness; maps of richness and of the area of applicability where tiles are up to date
+    species/*.html, *.json     pages of the species that were asked for (`pipelines.species_page`)
     model_card.md              Mitchell et al. 2019, with the front matter of the Hugging Face Hub
     mlm.json                   STAC item with the MLM extension
     odmap.csv, odmap.md        ODMAP protocol (Zurell et al. 2020), filled as far as the run's manifest goes
@@ -13,72 +15,84 @@ of plots, "contributions", "modalities", "predictors": lists of flat records}; e
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-import os
-import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from markdown_it import MarkdownIt
 
 from geoplantnet.errors import ModelError
 from geoplantnet.sdm.card import classes_table, how_scored, markdown_table, metrics_table, model_card, show
 from geoplantnet.sdm.evaluate import METRICS, Evaluation, evaluate
-from geoplantnet.sdm.figures import write_figures
+from geoplantnet.sdm.figures import RESPONSES, write_figures
 from geoplantnet.sdm.odmap import Protocol, protocol
+from geoplantnet.sdm.species_report import SpeciesReport, SpeciesTables
 from geoplantnet.sdm.stac_mlm import mlm_item
 from geoplantnet.sdm.study import Study
-from geoplantnet.storage import write_beside, write_json
+from geoplantnet.storage import write_json
 from pipelines.context import Run
 from pipelines.evaluate import EVALUATION, REPORTS, SPECIES, held_out_of, write_evaluation
+from pipelines.maps import overview_of, write_map_figures
+from pipelines.page import page, write_text
+from pipelines.species_page import write_pages
 from pipelines.study import study_of
-from pipelines.trained import EXPLANATION
+from pipelines.trained import EXPLANATION, SPECIES_TABLES
 
 _EXPLAINED = {
     "contributions": "Contribution of modalities",
     "modalities": "Permutation importance of modalities",
     "predictors": "Permutation importance of predictors",
 }
+_NO_MAP = "No map of richness or of the area of applicability is up to date with this model: `geoplantnet run RECIPE` makes them."
 _ROWS = 15
 """Rows a table of the report shows at most."""
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-size: .9rem; margin: 1rem 0; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ccc; white-space: nowrap; }
-img { max-width: 100%; height: auto; }
-blockquote { border-left: 4px solid #d55e00; margin: 1rem 0; padding: .2rem 1rem; background: #fdf3ec; }
-"""
 
 
-def write_report(run: Run, *, folder: Path | None = None, draws: int) -> tuple[Path, Protocol]:
-    """Score the run's held-out predictions and commit the report. Returns its folder and the protocol.
+def write_report(run: Run, *, folder: Path | None = None, draws: int, species: Sequence[str] = ()) -> tuple[Path, Protocol]:
+    """Score the run's held-out predictions and commit the report, with pages of some species (id or scientific name).
 
-    Raises ModelError without held-out predictions, or for an explanation that is none.
+    Returns its folder and the protocol. Raises ModelError without held-out predictions, for an explanation that is none, or
+    where species are asked for and nothing is known of single ones; UnknownSpecies.
     """
     folder = folder or run.store / REPORTS
     held_out, study, explanation = held_out_of(run), study_of(run), _explanation(run)
+    tables = SpeciesTables.load(run.model / SPECIES_TABLES) if species or (run.model / SPECIES_TABLES).is_dir() else None
+    for name in species:
+        study.species.index_of(name)  # before the work
     evaluation = evaluate(held_out, draws=draws, seed=run.recipe.seed)
-    captions = write_figures(held_out, evaluation, folder / "figures", crs=study.crs)
+    pages = write_pages(tables, species, study, held_out, evaluation, folder) if tables else {}
+    captions = write_figures(held_out, evaluation, folder / "figures", crs=study.crs, responses=tables.responses if tables else None)
+    overview = overview_of(run)
+    maps = write_map_figures(overview, folder / "figures") if overview else {}
     write_evaluation(evaluation, folder)
-    _write(folder / "model_card.md", model_card(study, evaluation))
+    write_text(folder / "model_card.md", model_card(study, evaluation))
     if study.weights:
-        write_json(folder / "mlm.json", mlm_item(replace(study, weights=Path(os.path.relpath(study.weights, folder)).as_posix())))
+        write_json(folder / "mlm.json", mlm_item(study.seen_from(folder)))
     importance = f"by {', '.join(title.lower() for key, title in _EXPLAINED.items() if explanation.get(key))}" if explanation else None
     odmap = protocol(study, evaluation, importance=importance)
-    _write(folder / "odmap.csv", odmap.to_csv())
-    _write(folder / "odmap.md", odmap.to_markdown())
-    text = _report(study, evaluation, captions, explanation, odmap)
-    _write(folder / "report.md", text)
-    _write(folder / "report.html", _html(study.title, text, folder))
+    write_text(folder / "odmap.csv", odmap.to_csv())
+    write_text(folder / "odmap.md", odmap.to_markdown())
+    text = _report(study, evaluation, captions, maps, explanation, odmap, pages)
+    write_text(folder / "report.md", text)
+    write_text(
+        folder / "report.html",
+        page(f"{study.title}: report", text, {f"figures/{name}": (folder / "figures" / name).read_bytes() for name in (*captions, *maps)}),
+    )
     return folder, odmap
 
 
-def _report(study: Study, evaluation: Evaluation, captions: Mapping[str, str], explanation: Mapping[str, Any], odmap: Protocol) -> str:
-    figures = "\n\n".join(f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in captions.items())
+def _report(
+    study: Study,
+    evaluation: Evaluation,
+    captions: Mapping[str, str],
+    maps: Mapping[str, str],
+    explanation: Mapping[str, Any],
+    odmap: Protocol,
+    pages: Mapping[str, SpeciesReport],
+) -> str:
+    shown = {name: f"![{caption}](figures/{name})\n\n*{caption}*" for name, caption in {**captions, **maps}.items()}
+    responses = shown.pop(RESPONSES, "")
+    drawn = "\n\n".join(shown.pop(name) for name in maps) or _NO_MAP
+    figures = "\n\n".join(shown.values())
     mlm = "[mlm.json](mlm.json) (STAC machine learning model), " if study.weights else ""
     return f"""# {study.title}: report
 
@@ -102,6 +116,10 @@ By prevalence (share of the held-out plots that hold the species):
 
 {chr(10).join(f"- **{m.title}**: {m.words}." for m in METRICS)}
 
+## Maps
+
+{drawn}
+
 ## Figures
 
 {figures}
@@ -110,9 +128,13 @@ By prevalence (share of the held-out plots that hold the species):
 
 {_species(evaluation)}
 
+{_pages(pages)}
+
 ## What the model looks at
 
 {_explained(explanation)}
+
+{f"### Responses{chr(10)}{chr(10)}{responses}" if responses else ""}
 
 ## Files
 
@@ -165,6 +187,13 @@ def _species(evaluation: Evaluation) -> str:
     return f"{ends.capitalize()} {len(own):,} species scored, by AUC of the {first}; intervals of single species are wide.\n\n{markdown_table(rows)}"
 
 
+def _pages(pages: Mapping[str, SpeciesReport]) -> str:
+    """Links to the pages of single species."""
+    if not pages:
+        return "`geoplantnet report RECIPE --species NAME` writes the page of a species: where it was found, what it responds to."
+    return "Pages: " + ", ".join(f"[*{report.scientific_name}*]({path})" for path, report in pages.items()) + "."
+
+
 def _explanation(run: Run) -> dict[str, Any]:
     """What an explain step left beside the model; nothing where there is none."""
     file = run.model / EXPLANATION
@@ -202,20 +231,3 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _html(title: str, text: str, folder: Path) -> str:
-    """The report as one page with its figures inside; raw HTML in names or titles stays text."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-
-    def inside(match: re.Match[str]) -> str:
-        return f'src="data:image/png;base64,{base64.b64encode((folder / match[1]).read_bytes()).decode()}"'
-
-    body = re.sub(r'src="(figures/[a-z_]+\.png)"', inside, body)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}: report</title>'
-    return f'<!doctype html>\n<html lang="en">\n<head>{head}<style>{_STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n'
-
-
-def _write(path: Path, text: str) -> None:
-    with write_beside(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -67,8 +67,9 @@ def gather(run: Run) -> Gathered:
         group=group,
         xy=xy,
         plot_area=_plot_areas(events, absence) if t.plot_area_offset else None,
-        weight=weight if t.abundance_weights or t.uncertainty_weight else None,
+        weight=weight if t.uncertainty_weight else None,
         effort=_effort(events, xy, absence, group, t.effort) if t.effort else None,
+        presence_weight=_presence_weight(found, species, events, t.abundance_weights) if t.abundance_weights else None,
     )
     test = run.recipe.validation.test
     scored = absence & (events["datasetID"].isin(test).to_numpy() if test else True)
@@ -91,8 +92,7 @@ def _sites(run: Run, found: occ.OccurrenceSet, species: SpeciesList) -> tuple[pd
     """
     t = run.recipe.training
     events = pd.DataFrame(found.events.drop(columns="geometry"))
-    ids = list(events["eventID"])
-    labels = sparse.csr_array(occ.presence_matrix(found, species, ids))
+    labels = sparse.csr_array(occ.presence_matrix(found, species, list(events["eventID"])))
     present = found.occurrences.loc[found.occurrences["occurrenceStatus"] == "present", "eventID"]
     events["records"] = events["eventID"].map(present.value_counts()).fillna(0)
     absence = (events["sampling"] == "presence-absence").to_numpy()
@@ -100,9 +100,6 @@ def _sites(run: Run, found: occ.OccurrenceSet, species: SpeciesList) -> tuple[pd
     if t.target_group:
         useful[_target_group(events, ~useful, t.target_group)] = True
     weight = np.ones(len(events), np.float32)
-    if t.abundance_weights:
-        abundance = sparse.csr_array(occ.abundance_matrix(found, species, ids))
-        weight *= occ.site_weights(occ.abundance_weights(abundance, strength=t.abundance_weights))
     if t.uncertainty_weight:
         certainty = occ.share_inside(events["coordinateUncertaintyInMeters"].to_numpy(float), t.uncertainty_weight)
         weight *= np.where(absence, np.float32(1), certainty)
@@ -122,6 +119,14 @@ def _target_group(events: pd.DataFrame, others: npt.NDArray[np.bool_], cell: flo
     here = events.iloc[rows]
     group = pd.factorize(here["datasetID"], sort=True)[0]
     return rows[occ.target_group(here[["x", "y"]].to_numpy(float), here["records"], group, cell=cell).row]
+
+
+def _presence_weight(found: occ.OccurrenceSet, species: SpeciesList, events: pd.DataFrame, strength: float) -> sparse.csr_array:
+    """(site, species): what presences count by their cover, 1 where it is unknown; background, which stands last, has none."""
+    recorded = events.loc[events["datasetID"] != BACKGROUND_ID, "eventID"]
+    weight = occ.abundance_weights(occ.abundance_matrix(found, species, list(recorded)), strength=strength)
+    weight.resize((len(events), len(species)))
+    return weight
 
 
 def _groups(events: pd.DataFrame) -> npt.NDArray[np.int64]:

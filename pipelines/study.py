@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from geoplantnet import __version__
 from geoplantnet.config.recipe import TrainingSection
 from geoplantnet.config.rooms import bounds_of
 from geoplantnet.errors import ModelError
-from geoplantnet.sdm.study import Predictor, RecordSource, Study
+from geoplantnet.sdm.model import CLIP, Architecture
+from geoplantnet.sdm.study import Predictor, RecordSource, Study, Weights
 from geoplantnet.storage import sha256
 from pipelines.context import Run
 from pipelines.ledger import Ledger
+from pipelines.maps import extrapolated_share
 from pipelines.tables import stored_species
 
+_FUSION = {"gated": "gated fusion of modalities", "concatenated": "concatenation of modalities"}
 _SOFTWARE = ("torch", "numpy", "scikit-learn", "rasterio", "pyproj")
 
 
@@ -34,11 +37,15 @@ def study_of(run: Run) -> Study:
     degrees = Transformer.from_crs(run.grid.crs, "EPSG:4326", always_xy=True).transform_bounds(*bounds_of(run.grid, run.tiles))
     west, south, east, north = (round(d, 6) for d in degrees)
     nets = sorted(run.model.glob("member-*"))
-    weights = [net / "weights.safetensors" for net in nets]
-    first = weights[0] if weights and weights[0].is_file() else None
-    made = _model_facts(nets[0] / "model.json") if nets else {}
-    plan = dict(made.get("facts", {}).get("plan", {}))
-    steps = plan.pop("steps", [])
+    if not nets:
+        raise ModelError(f"{run.model} holds no network; train again with `geoplantnet train`")
+    made = [_model_facts(net / "model.json") for net in nets]
+    settings, steps, differ = _of_members(made)
+    fusion = " or ".join(
+        _FUSION[name] for name in dict.fromkeys(m.get("architecture", {}).get("fusion", Architecture.fusion) for m in made)
+    )
+    of_folds = r.validation.held_out == "all" and r.training.members == "folds"
+    clipping = _clipping(run)
     return Study(
         title=r.title,
         description=r.description,
@@ -56,63 +63,115 @@ def study_of(run: Run) -> Study:
         records=tuple(RecordSource(dataset=name, read=read, used=used) for name, (read, used) in found.stats["by_dataset"].items()),
         events=found.stats["events"],
         rejected=found.stats["rejected"],
-        filters=_filters(run),
+        filters=_filters(run) + clipping,
+        clipping=clipping,
         predictors=tuple(
             Predictor(
                 modality=m, source=r.modalities[m.name].source.kind, learnt=r.modalities[m.name].train, scaling=_scaling(made, m.name)
             )
             for m in run.modalities
         ),
-        algorithm="multimodal deep species distribution model: an encoder a modality, gated fusion, one output a species"
-        + (f"; the mean of {len(nets)} networks" if len(nets) > 1 else ""),
-        architecture="multimodal gated-fusion network",
-        settings=_settings(r.training, {**made.get("architecture", {}), **plan}, trained.stats),
-        steps=tuple(_step(dict(step)) for step in steps),
+        algorithm=f"multimodal deep species distribution model: an encoder a modality, {fusion}, one output a species"
+        + (f"; the mean logit of {len(nets)} networks" if len(nets) > 1 else ""),
+        architecture=f"multimodal network, {fusion}",
+        settings=_settings(r.training, settings, trained.stats, r.seed),
+        steps=tuple(dict.fromkeys(_step(dict(step)) for step in steps)),
+        record_losses=tuple(dict.fromkeys(step["loss"] for step in steps if step["po"] and not step["pseudo"])),
+        clip=CLIP,
         background=r.training.background,
         plots=trained.stats["plots"],
         presence_only_sites=trained.stats["presence_only_sites"],
         block=trained.stats["block"],
+        autocorrelation=trained.stats.get("autocorrelation", {}).get("range"),
+        buffer=r.validation.buffer,
         folds=r.validation.folds,
         every_fold=r.validation.held_out == "all",
+        members_of_folds=of_folds,
+        differ_by=(("fold",) if of_folds and len(nets) > 1 else ()) + differ,
+        calibration=trained.stats["calibration"],
         tested_on=r.validation.test,
         indicators=r.indicators,
+        dissimilarity=trained.stats.get("applicability"),
+        extrapolated=extrapolated_share(run),
+        post_processing=_post_processing(run, trained.stats["calibration"]),
         seed=r.seed,
         software={"geoplantnet": __version__, "python": platform.python_version(), **_versions()},
-        parameters=sum(_parameters(file) for file in weights) if first else None,
-        weights=str(first) if first else "",
-        weights_bytes=first.stat().st_size if first else 0,
-        weights_sha256=sha256(first) if first else "",
+        weights=tuple(_weights(net) for net in nets),
     )
 
 
+def _of_members(made: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]], tuple[str, ...]]:
+    """Hyper-parameters of all members, a list where they differ; their steps of training; and the names of what they differ by."""
+    plans = [dict(m.get("facts", {}).get("plan", {})) for m in made]
+    steps = [plan.pop("steps", []) for plan in plans]
+    own = [{**m.get("architecture", {}), **plan} for m, plan in zip(made, plans)]
+    names = list(dict.fromkeys(name for settings in own for name in settings))
+    values = {name: [settings.get(name) for settings in own] for name in names}
+    differ = [name for name, v in values.items() if any(other != v[0] for other in v)]
+    joined = {name: v if name in differ else v[0] for name, v in values.items()}
+    return joined, [step for of_member in steps for step in of_member], (*differ, *(["steps"] if any(s != steps[0] for s in steps) else []))
+
+
 def _step(section: dict[str, Any]) -> str:
-    """Such as "both: epochs 80, pa 1.0, po 0.1"."""
+    """Such as "both: epochs 80, pa 1.0, po 0.1, loss deep_maxent"; the loss is that of presence-only records and left out where none learns."""
+    if not section["po"] or section["pseudo"]:
+        del section["loss"]
     return f"{section.pop('name')}: " + ", ".join(f"{k} {v}" for k, v in section.items() if v not in (None, 0))
 
 
-def _settings(training: TrainingSection, learnt: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(training: TrainingSection, learnt: Mapping[str, Any], stats: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Hyper-parameters: the networks' own as they were recorded, and what the recipe says of records and of what comes after."""
     of_recipe = training.model_dump(mode="json", exclude={"steps", "background", *learnt})
     found = {**of_recipe, **learnt, "members": stats["members"], "calibration": stats["calibration"]}
-    return {k: v for k, v in found.items() if v not in (None, [], {}, False)}
+    if found.get("seed") == seed:
+        del found["seed"]  # the run's own, said once
+    return {k: v for k, v in found.items() if v is not None and v is not False and v not in ([], {})}
 
 
 def _filters(run: Run) -> tuple[str, ...]:
     r = run.recipe
     said = [f"Species are modelled that were found in at least {r.species.minimum_plots} plots"]
     said[0] += f" and {r.species.minimum_records} presence-only records." if r.species.minimum_records else "."
-    if r.quality.bounds:
-        said.append(f"Records outside {', '.join(f'{b:g}' for b in r.quality.bounds)} (west, south, east, north; degrees) are refused.")
     if r.quality.maximum_uncertainty:
         said.append(f"Records with more than {r.quality.maximum_uncertainty:g} m of coordinate uncertainty are refused.")
     if r.quality.duplicate_surveys:
         said.append("A survey that repeats another's place, year, plot area and species list is refused.")
-    if r.quality.in_tiles:
-        said.append("Presence-only records outside the mapped tiles are refused.")
     if thin := r.quality.thin:
         how = "one a taxon in every square" if thin.grid else "no two of a taxon nearer than this"
         said.append(f"Presence-only records are thinned over {thin.distance:g} m: {how}.")
     return tuple(said)
+
+
+def _clipping(run: Run) -> tuple[str, ...]:
+    """The filters that go by place."""
+    quality, said = run.recipe.quality, []
+    if quality.bounds:
+        said.append(
+            f"Records outside the grid's rectangle around {', '.join(f'{b:g}' for b in quality.bounds)} "
+            "(west, south, east, north; degrees) are refused."
+        )
+    if quality.in_tiles:
+        said.append("Presence-only records outside the mapped tiles are refused.")
+    return tuple(said)
+
+
+def _post_processing(run: Run, calibration: str) -> tuple[str, ...]:
+    """What becomes of a logit on its way to the map."""
+    asked, said = run.recipe.map, []
+    if calibration not in ("none", "identity"):
+        said.append(f"Logits are calibrated ({calibration.replace('_', ' ')}, learnt on held-out plots).")
+    if asked.unavailable:
+        bands = "; ".join(f"{name}: {', '.join(of)}" for name, of in asked.unavailable.items())
+        said.append(f"Probabilities are multiplied by the share of the cell that can hold plants, 1 minus its shares of {bands}.")
+    if asked.require_any:
+        said.append(f"Cells without any of {', '.join(asked.require_any)} stay empty.")
+    return tuple(said)
+
+
+def _weights(net: Path) -> Weights:
+    """The weights of one member. Raises ModelError when they are missing or damaged."""
+    file = net / "weights.safetensors"
+    return Weights(name=net.name, path=str(file), parameters=_parameters(file), bytes=file.stat().st_size, sha256=sha256(file))
 
 
 def _model_facts(file: Path) -> Mapping[str, Any]:
@@ -123,10 +182,11 @@ def _model_facts(file: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _scaling(made: Mapping[str, Any], name: str) -> tuple[tuple[float, float], ...]:
-    """(mean, std) of every channel of a modality."""
-    own = made.get("normalisation", {}).get(name, {})
-    return tuple(zip(own.get("mean", ()), own.get("std", ())))
+def _scaling(made: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[float, float], ...]:
+    """(mean, std) of every channel of a modality; () where members, having learnt from other sites, have their own, or a channel has none."""
+    every = {tuple(zip(own.get("mean", ()), own.get("std", ()))) for m in made for own in [m.get("normalisation", {}).get(name, {})]}
+    common = every.pop() if len(every) == 1 else ()
+    return common if all(mean is not None for mean, _ in common) else ()
 
 
 def _versions() -> dict[str, str]:

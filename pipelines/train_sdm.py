@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import geoplantnet
 from geoplantnet import occurrences as occ
 from geoplantnet.config.load import named_file, read_yaml, recipe_folders
 from geoplantnet.config.models import load_model_recipe
+from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.sdm.applicability import Applicability
 from geoplantnet.sdm.calibrate import Calibration, Choice, choose
@@ -23,19 +24,29 @@ from geoplantnet.sdm.deep import Deep
 from geoplantnet.sdm.ensemble import Ensemble
 from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import skill
-from geoplantnet.sdm.explain import Importance, importance_weights, modality_contributions, permutation_importance, predictors_of
+from geoplantnet.sdm.explain import (
+    Explanation,
+    Importance,
+    importance_weights,
+    modality_contributions,
+    most_important,
+    permutation_importance,
+    predictors_of,
+    response_curves,
+)
 from geoplantnet.sdm.held_out import FOLDER, HeldOut
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.models import MODELS
-from geoplantnet.sdm.sites import Float, Integers, Sites, tabulate
-from geoplantnet.sdm.train import Step, TrainingPlan
+from geoplantnet.sdm.sites import Float, Integers, Sites, Table, tabulate
+from geoplantnet.sdm.species_report import species_tables
+from geoplantnet.sdm.train import Clock, Step, TrainingPlan
 from geoplantnet.storage import write_beside, write_json
 from pipelines.build_cubes import input_files
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger, fingerprint
 from pipelines.sites import Gathered, gather, learnt_of, learnt_tiles
-from pipelines.trained import APPLICABILITY, CALIBRATION, EXPLANATION
+from pipelines.trained import APPLICABILITY, CALIBRATION, EXPLANATION, SPECIES_TABLES
 
 MODEL, UNCALIBRATED = "model", "uncalibrated"
 """Names of the mapped model's held-out predictions, as it maps and before its calibration."""
@@ -44,9 +55,13 @@ SCRATCH = "scratch"
 LEAST_FOLDS = 3
 """Folds held out from which a calibration is learnt: on two of them it is chosen, on the third it is judged."""
 REFERENCE_PLOTS = 5000
-"""Plots at most that the area of applicability is measured from: a tile is compared with each."""
+"""Plots at most that ranges of predictors and the area of applicability are measured from: a tile is compared with each."""
 EXPLAIN_VALUES, LEAST_PLOTS, MOST_PLOTS = 2e9, 100, 1000
 """Values of predictors that are read to explain a model, and bounds of the held-out plots that is done on."""
+CURVES, POINTS = 6, 15
+"""Bands that responses are told along, the most important ones, and values of each."""
+CURVE_VALUES, LEAST_SITES, MOST_SITES = 4e8, 30, 200
+"""Values of predictors that are read for the responses, and bounds of the held-out plots whose curves they are."""
 SCORE = "log_likelihood"
 """What an explanation explains: a proper score, which a species of few plots has, too."""
 
@@ -111,9 +126,11 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     ensemble = _mapped(run, by_fold, fits, rows)
     choice, held_out = _calibrated(run, held_out)
     fits.say("what the model builds on, and where it applies")
-    crossed = _Crossed(by_fold, folds)
-    bands, explanation = _explained(run, data.sites, np.flatnonzero(data.scored & np.isin(folds, list(by_fold))), crossed)
-    applicability = _applicability(run, data.sites, data.sites.plots(rows), folds, bands)
+    reference = _reference(run, data.sites.plots(rows))
+    learnt = tabulate(data.sites.patches, reference)
+    plots, crossed = np.flatnonzero(data.scored & np.isin(folds, list(by_fold))), _Crossed(by_fold, folds, choice)
+    importance, explanation = _explained(run, data.sites, plots, learnt, crossed)
+    applicability = _applicability(learnt, folds[reference], importance, data.sites.patches.modalities)
     stats = {
         "skill": _skill(held_out),
         "species": len(data.sites.species),
@@ -134,7 +151,8 @@ def work(run: Run, key: str, inside: Inside) -> Made:
         if applicability:
             applicability.save(folder / APPLICABILITY)
         if explanation:
-            write_json(folder / EXPLANATION, explanation)
+            write_json(folder / EXPLANATION, _explanation(explanation))
+            species_tables(explanation, data.sites, rows).save(folder / SPECIES_TABLES)
     shutil.rmtree(scratch.parent.parent)
     return [run.model], stats
 
@@ -192,6 +210,7 @@ class _Fits:
         rounds = (v.folds if v.held_out == "all" else 1) + (v.held_out == "all" and t.members != "folds")
         self._nets = rounds * self._seeds * len(networks(run, run.recipe.seed))
         self._done, self._at = 0, (0, 1)
+        self._clock: Clock | None = None
 
     def ensemble(self, rows: Integers) -> Ensemble:
         """All members, learnt from some sites. Raises InputError when no plot is among them."""
@@ -210,9 +229,11 @@ class _Fits:
         self._done += 1
 
         def progress(done: int, total: int, message: str) -> None:
-            self._at = n * total + done, count * total
+            at, of = self._at = n * total + done, count * total
+            self._clock = self._clock or Clock(at - 1, of)  # the first batch tried here; what an earlier run did took no time now
             if done % 5 == 0 or done == total:
-                self.say(f"model {n + 1}/{count}: {message}" if count > 1 else message)
+                in_all = self._clock.left(at).replace(",", "; in all", 1)
+                self.say(f"model {n + 1}/{count}: {message}{in_all}" if count > 1 else message)
 
         if not (folder / "done").is_dir():
             net.fit(self._sites, rows, progress=progress, resume=folder / "epochs").save(folder / "done")
@@ -297,10 +318,10 @@ def _skill(held_out: HeldOut) -> dict[str, dict[str, float | int | None]]:
 
 
 class _Crossed:
-    """Predicts every site by the model that had not seen its block."""
+    """Predicts every site by the model that had not seen its block, calibrated as what is mapped."""
 
-    def __init__(self, by_fold: dict[int, Ensemble], folds: Integers) -> None:
-        self._by_fold, self._folds = by_fold, folds
+    def __init__(self, by_fold: dict[int, Ensemble], folds: Integers, choice: Choice | None) -> None:
+        self._by_fold, self._folds, self._calibration = by_fold, folds, choice.calibration if choice else None
 
     def __call__(self, sites: Sites, rows: Integers) -> Float:
         out = np.empty((rows.size, len(sites.species)), np.float32)
@@ -308,32 +329,64 @@ class _Crossed:
             own = self._folds[rows] == fold
             if own.any():
                 out[own] = model.predict(sites, rows[own])
-        return out
+        return self._calibration.apply(out) if self._calibration else out
 
 
-def _explained(run: Run, sites: Sites, plots: Integers, predict: _Crossed) -> tuple[Importance, dict[str, Any] | None]:
-    """Importance of every band on held-out plots, and the whole explanation where the recipe wants one.
+def _reference(run: Run, plots: Integers) -> Integers:
+    """The plots learnt from, or where they are many some of them."""
+    if plots.size <= REFERENCE_PLOTS:
+        return plots
+    return np.sort(np.random.default_rng(run.recipe.seed).choice(plots, REFERENCE_PLOTS, replace=False))
 
-    On as many plots, evenly spaced, as keep what is read within `EXPLAIN_VALUES`: images cost more than tables.
+
+def _explained(run: Run, sites: Sites, plots: Integers, learnt: Table, predict: _Crossed) -> tuple[Importance, Explanation | None]:
+    """Importance of every band and modality on held-out plots, and the whole explanation where the recipe wants one.
+
+    On as many plots, evenly spaced, as keep what is read within `EXPLAIN_VALUES`: images cost more than tables. Responses are
+    told over the ranges in what the model has `learnt` from.
     """
     modalities, asked = sites.patches.modalities, run.recipe.training.explain
-    names = predictors_of(modalities)
-    predictions = len(names) + (2 ** min(len(modalities), 8) + len(modalities) if asked else 0)
+    bands, wholes = predictors_of(modalities), [m.name for m in modalities]
+    predictions = len(bands) + len(wholes) + (2 ** min(len(modalities), 8) if asked else 0)
     values = sum(patch.values[0].size for patch in sites.patches.read(plots[:1]).values())
-    count = int(np.clip(EXPLAIN_VALUES / (predictions * values), LEAST_PLOTS, MOST_PLOTS))
-    rows = plots[np.linspace(0, plots.size - 1, min(count, plots.size)).astype(np.int64)]
+    rows = _evenly(plots, EXPLAIN_VALUES / (predictions * values), LEAST_PLOTS, MOST_PLOTS)
     how: dict[str, Any] = {"score": SCORE, "seed": run.recipe.seed}
-    bands = permutation_importance(predict, sites, rows, names, repeats=1, **how)
+    importance = permutation_importance(predict, sites, rows, [*bands, *wholes], repeats=1, **how)
     if not asked:
-        return bands, None
-    of_modalities = permutation_importance(predict, sites, rows, [m.name for m in modalities], repeats=1, **how)
-    contributions = modality_contributions(predict, sites, rows, species=np.arange(0), orders=32, **how)
-    return bands, {
+        return importance, None
+    of_bands = importance.only(bands)
+    responses = response_curves(
+        predict,
+        sites,
+        _evenly(plots, CURVE_VALUES / (CURVES * POINTS * values), LEAST_SITES, MOST_SITES),
+        most_important(of_bands, learnt, CURVES),
+        training=learnt,
+        points=POINTS,
+    )
+    return importance, Explanation(
+        species=sites.species,
+        score=SCORE,
+        plots=int(rows.size),
+        contributions=modality_contributions(predict, sites, rows, species=np.arange(0), orders=32, **how),
+        modalities=importance.only(wholes),
+        predictors=of_bands,
+        responses=responses,
+    )
+
+
+def _evenly(plots: Integers, count: float, least: int, most: int) -> Integers:
+    """So many of the plots, evenly spaced, at least and at most some."""
+    return plots[np.linspace(0, plots.size - 1, min(int(np.clip(count, least, most)), plots.size)).astype(np.int64)]
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    """What holds of all species together, for programs and the report."""
+    return {
         "score": "log likelihood (nats a plot, mean over species)",
-        "plots": int(rows.size),
-        "contributions": _records(contributions.table),
-        "modalities": _records(of_modalities.table.drop(columns="sd")),
-        "predictors": _records(bands.table.drop(columns="sd")),
+        "plots": explanation.plots,
+        "contributions": _records(explanation.contributions.table),
+        "modalities": _records(explanation.modalities.table.drop(columns="sd")),
+        "predictors": _records(explanation.predictors.table.drop(columns="sd")),
     }
 
 
@@ -344,16 +397,14 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _applicability(run: Run, sites: Sites, plots: Integers, folds: Integers, bands: Importance) -> Applicability | None:
-    """Dissimilarity to the plots learnt from, predictors weighted by what they add on held-out plots (all alike if none adds anything).
+def _applicability(learnt: Table, folds: Integers, importance: Importance, modalities: Sequence[Modality]) -> Applicability | None:
+    """Dissimilarity to the plots learnt from, modalities weighted by what they add on held-out plots (all alike if none adds anything).
 
     None where no two folds can be compared.
     """
-    if plots.size > REFERENCE_PLOTS:
-        plots = np.sort(np.random.default_rng(run.recipe.seed).choice(plots, REFERENCE_PLOTS, replace=False))
-    weights = importance_weights(bands, sites.patches.modalities)
+    weights = importance_weights(importance, modalities)
     try:
-        return Applicability.fit(tabulate(sites.patches, plots), folds[plots], weights if weights.any() else None)
+        return Applicability.fit(learnt, folds, weights if weights.any() else None)
     except InputError:
         return None
 

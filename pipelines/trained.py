@@ -4,7 +4,8 @@ model.json, member-00, member-01 ...: the networks (`sdm.ensemble.Ensemble.load`
 calibration.json: how their mean logit becomes a probability, and how that was chosen
 applicability: where they know what they talk about (`sdm.applicability`); absent where no two folds can be compared
 held_out: what models that had not seen a plot said of it (`sdm.held_out`)
-explanation.json: what they build on, unless the recipe says `training.explain: false`
+explanation.json: what they build on, and explanation: the same species by species with responses along the most important bands
+    (`sdm.species_report`); neither where the recipe says `training.explain: false`
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from geoplantnet.sdm.deep import Deep
 from geoplantnet.sdm.ensemble import Ensemble
 from geoplantnet.sdm.model import DeepSDM
 
-CALIBRATION, APPLICABILITY, EXPLANATION = "calibration.json", "applicability", "explanation.json"
+CALIBRATION, APPLICABILITY, EXPLANATION, SPECIES_TABLES = "calibration.json", "applicability", "explanation.json", "explanation"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

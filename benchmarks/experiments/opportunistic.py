@@ -38,7 +38,7 @@ from geoplantnet.grid.raster import sample_at
 from geoplantnet.occurrences.darwin_core import presence_matrix
 from geoplantnet.occurrences.splits import spatial_blocks
 from geoplantnet.occurrences.surveys import read_ek, read_ws
-from geoplantnet.sdm.deep import STEPS, Deep
+from geoplantnet.sdm.deep import Deep
 from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import auc_per_species
 from geoplantnet.sdm.examples import Background
@@ -46,7 +46,6 @@ from geoplantnet.sdm.forest import RandomForest
 from geoplantnet.sdm.glm import GLM
 from geoplantnet.sdm.maxent import MaxEnt
 from geoplantnet.sdm.sites import BACKGROUND, Float, Integers, Sites
-from geoplantnet.sdm.train import TrainingPlan
 from geoplantnet.sources.virtual import VirtualLandCover, VirtualLandscape, VirtualSpecies, sample_plots, sample_presence_only
 from geoplantnet.taxonomy import SpeciesList
 from geoplantnet.taxonomy.backbone import Backbone, species_list_from
@@ -371,7 +370,7 @@ def together(here: Place, rng: np.random.Generator) -> Iterator[dict[str, object
         for name, model in (
             ("GLM", GLM(background="target-group")),
             ("Random Forest", RandomForest(trees=TREES, background="target-group")),
-            ("deep-SDM", Deep(plan=TrainingPlan(steps=STEPS, threads=1))),
+            ("deep-SDM", Deep()),
         ):
             yield from rows(here, learnt(here, model, parts, everyone), everyone, source=source, model=name)
 
@@ -475,7 +474,7 @@ def forest_models(source: str) -> dict[str, Estimator]:
     if "records" not in source:
         models["Random Forest"] = RandomForest(trees=TREES)
     if source in ("ek records, target-group", "ws", "ws and ek records"):
-        models["deep-SDM"] = Deep(plan=TrainingPlan(steps=STEPS, threads=1))
+        models["deep-SDM"] = Deep()
     return models
 
 

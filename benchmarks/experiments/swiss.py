@@ -32,6 +32,8 @@ TYPICAL_SLOPE = 23.0
 """Degrees: the median of the relevés, where a slope was not noted."""
 LEAST_SPREAD = 0.3
 """Per cent: land-cover fractions that vary less among the relevés tell nothing."""
+BLOCK = 50_000
+"""Side of a spatial block, metres."""
 RELEVES, PLOTS = 0, 1
 """Groups of `Sites`."""
 
@@ -45,7 +47,7 @@ class Swiss:
     releves: npt.NDArray[np.int64]
     plots: npt.NDArray[np.int64]
     fold: npt.NDArray[np.int64]
-    """(site,): spatial block of 50 km, 0 to 4, over both surveys."""
+    """(site,): fold of the site's spatial block, 0 to 4, over both surveys; each has about as many plots."""
     frame: pd.DataFrame
     """Every predictor, and columns x, y."""
 
@@ -73,7 +75,7 @@ def load(data: Path, *, names: str = "accepted", minimum: int = 10, seed: int = 
     table = table[[c for c in table if not c.startswith("cci") or table.loc[first, c].std() > LEAST_SPREAD]]
     where = pd.concat([e[["eventID", "x", "y"]] for e in events], ignore_index=True)
     plots = np.arange(len(first), len(table))
-    fold = np.asarray(spatial_blocks(where, 50_000, 5, seed), np.int64)
+    fold = np.asarray(spatial_blocks(where, BLOCK, 5, seed, plots=np.isin(np.arange(len(table)), plots)), np.int64)
     sites = Sites(
         species=species,
         patches=TablePatches(table, modalities(table)),
@@ -124,8 +126,9 @@ def predictors(events: pd.DataFrame, data: Path) -> pd.DataFrame:
     cover = LandCoverSource(landsystem=edc / "landsystem_1km_3035.tif", classes=edc / "landsystem_classes.json")
     f |= {f"land_{band}": v.astype(float) for band, v in zip(cover.bands, cover.at(events).T)}
     t = pd.DataFrame(f)
-    z = t["elevation"] = np.where(np.isfinite(events["elevation"]), events["elevation"], t["relief_mean"])
-    t["slope"] = events["slope"].fillna(TYPICAL_SLOPE).to_numpy()
+    measured = events.reindex(columns=["elevation", "slope"]).astype(float)
+    z = t["elevation"] = np.where(np.isfinite(measured["elevation"]), measured["elevation"], t["relief_mean"])
+    t["slope"] = measured["slope"].fillna(TYPICAL_SLOPE).to_numpy()
     for number, rate in LAPSE.items():
         t[f"bio{number}_here"] = t[f"bio{number}"] + rate / 1000 * (t["eobs_elevation"] - z)
     t["relief_above_mean"] = z - t["relief_mean"]

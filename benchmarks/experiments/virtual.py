@@ -195,6 +195,7 @@ def measure(
     imagery: bool = False,
     side: int = SIDE,
     cells: int = TEST_CELLS,
+    applicability: bool = True,
 ) -> dict[str, float]:
     """Skill of a model on a world: figures by name.
 
@@ -203,7 +204,7 @@ def measure(
     presences drawn from the truth, and `richness_bias` of the sum of p. `*_cold` are the same in the held-out climate, `*_beyond` in that
     part of it more than `MARGIN` below the known one.
 
-    For each of three weightings of the area of applicability (`areas`): `flagged_*`, the share of cells outside it, of the known climate
+    With `applicability`, for each of four weightings of its area (`areas`): `flagged_*`, the share of cells outside it, of the known climate
     (`inside`), and of the held-out one within `MARGIN` of the limit (`margin`), beyond, and in all (`cold`); `r_*`, `relative_error_*` of
     `applicable` and `flagged` cells.
     """
@@ -229,7 +230,7 @@ def measure(
     for name, where in (("", parts["inside"]), ("_cold", parts["cold"]), ("_beyond", parts["beyond"])):
         found = against_truth(p[where], known.truth[where])
         skill |= {f"{key}{name}": value for key, value in found.items()}
-    for weighting, area in areas(model, sites, sites.plots(known.train), seed).items():
+    for weighting, area in areas(model, sites, sites.plots(known.train), seed).items() if applicability else ():
         flagged = ~area.inside(tabulate(sites.patches, tested))
         skill |= {f"flagged_{name}_{weighting}": float(flagged[where].mean()) for name, where in parts.items()}
         for name, where in (("applicable", ~flagged), ("flagged", flagged)):
@@ -251,16 +252,18 @@ def against_truth(p: Float, truth: Float) -> dict[str, float]:
 def areas(model: Estimator, sites: Sites, plots: Integers, seed: int) -> dict[str, Applicability]:
     """Areas of applicability of the predictors at the plots; folds are squares of `FOLD_SQUARE` metres.
 
-    Weights: `importance` of each predictor by permutation, as Meyer & Pebesma do, which is low for each of several that tell the same, and is
-    left out where no predictor has any; `equal`; `climate`, equal among the bioclimatic ones and none for others: is the climate new?
+    Weights: `importance` of each modality by permutation, shared alike by its predictors (`importance_weights`; the maps' own); `predictor`, each
+    one's importance by itself, as Meyer & Pebesma do, which is low for each of several that tell the same; both are left out where none has
+    any; `equal`; `climate`, equal among the bioclimatic ones and none for others: is the climate new?
     """
-    names = predictors_of(sites.patches.modalities)
+    bands, modalities = predictors_of(sites.patches.modalities), sites.patches.modalities
     some = np.sort(np.random.default_rng(seed).choice(plots, min(_WEIGHED, plots.size), replace=False))
-    importance = permutation_importance(model.predict, sites, some, names, repeats=1, seed=seed)
+    importance = permutation_importance(model.predict, sites, some, [*bands, *(m.name for m in modalities)], repeats=1, seed=seed)
     events = pd.DataFrame({"eventID": plots.astype(str), "x": sites.xy[plots, 0], "y": sites.xy[plots, 1]})
     table, folds = tabulate(sites.patches, plots), spatial_blocks(events, FOLD_SQUARE, seed=seed)
     weights = {
-        "importance": importance_weights(importance, sites.patches.modalities),
+        "importance": importance_weights(importance, modalities),
+        "predictor": np.maximum(importance.of(bands), 0),
         "equal": None,
         "climate": np.array([owner == "bioclim" for owner in table.modality], float),
     }

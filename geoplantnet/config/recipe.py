@@ -417,7 +417,8 @@ class TrainingSection(Section):
     plot_area_offset: bool = False
     """Learn how probabilities grow with plot area, from plots of several; those of the map are of `map.plot_area`."""
     abundance_weights: float | None = Field(None, gt=0, le=1)
-    """How far sites where species are abundant count more than those where they are scarce, 1 = in proportion to ln(1 + cover)."""
+    """How far presences of a species count more where its cover is high than where it is low, 1 = in proportion to ln(1 + cover);
+    they average 1, so that a species is as frequent as plots say. A presence of unknown cover counts 1; none = so does every one."""
     uncertainty_weight: float | None = Field(None, gt=0)
     """Side in metres of the window that a record's place must lie in: records count by the share of their uncertainty disc inside it."""
     effort: float | Literal["scott"] | None = None

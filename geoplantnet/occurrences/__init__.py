@@ -2,7 +2,7 @@
 and their size, thinning, and what is known of sampling effort.
 """
 
-from geoplantnet.occurrences.abundance import abundance_weights, site_weights
+from geoplantnet.occurrences.abundance import abundance_weights
 from geoplantnet.occurrences.autocorrelation import (
     AutocorrelationRange,
     Variogram,
@@ -63,7 +63,6 @@ __all__ = [
     "region_folds",
     "save",
     "share_inside",
-    "site_weights",
     "spatial_blocks",
     "summary",
     "survey_groups",

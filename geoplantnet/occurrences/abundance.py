@@ -76,32 +76,27 @@ def abundance_weights(abundance: sparse.csr_array | sparse.csr_matrix, *, streng
 
     With g = ln(1 + abundance) and m the mean of g over the presences of the species whose abundance is known,
 
-        w = min(max(1 + strength (g / m - 1), 1 / limit), limit),
+        c = min(max(1 + strength (g / m - 1), 1 / limit), limit),    w = c / (mean of c over those presences),
 
-    so a species' weights average one before they are limited: abundance moves weight among the plots of a species and none between species. A
-    presence of unknown abundance (NaN) weighs 1, and so does an absence, which has no entry. Raises UsageError for a strength outside 0 to 1 or a
-    limit below 1, InputError for an abundance of zero or less.
+    so that the known weights of every species average one: abundance moves weight among the presences of a species, none between species or
+    between presences and absences. A presence of unknown abundance (NaN) weighs 1; an absence has no entry. Raises UsageError for a strength
+    outside 0 to 1 or a limit below 1, InputError for an abundance of zero or less.
     """
     if not 0 <= strength <= 1 or limit < 1:
         raise UsageError(f"strength {strength} and limit {limit} make no weights; use a strength from 0 to 1 and a limit of 1 or more")
     matrix = sparse.csr_array(abundance, dtype=np.float64)
     if (matrix.data <= 0).any():
-        raise InputError(f"a presence has an abundance of {matrix.data.min():g}; give presences a positive abundance or NaN")
-    species, log = matrix.indices, np.log1p(matrix.data)
+        raise InputError(f"a presence has an abundance of {np.nanmin(matrix.data):g}; give presences a positive abundance or NaN")
+    log = np.log1p(matrix.data)
     known = np.isfinite(log)
-    sums = np.bincount(species[known], weights=log[known], minlength=matrix.shape[1])
-    counts = np.bincount(species[known], minlength=matrix.shape[1])
-    mean = np.divide(sums, counts, out=np.ones(matrix.shape[1]), where=counts > 0)
-    ratio = np.where(known, log / mean[species], 1.0)
-    weight = np.clip(1 + strength * (ratio - 1), 1 / limit, limit).astype(np.float32)
-    return sparse.csr_array((weight, matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
+    species, weight = matrix.indices[known], np.ones(matrix.nnz)
+    counts = np.maximum(np.bincount(species, minlength=matrix.shape[1]), 1)
 
+    def over_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return values / (np.bincount(species, values, minlength=matrix.shape[1]) / counts)[species]
 
-def site_weights(weights: sparse.csr_array) -> npt.NDArray[np.float32]:
-    """Mean weight of the species found at each site, (site,): 1 where none was found."""
-    counts = np.diff(weights.indptr)
-    sums = np.asarray(weights.sum(axis=1, dtype=np.float64)).ravel()
-    return np.divide(sums, counts, out=np.ones(weights.shape[0]), where=counts > 0).astype(np.float32)
+    weight[known] = over_mean(np.clip(1 + strength * (over_mean(log[known]) - 1), 1 / limit, limit))
+    return sparse.csr_array((weight.astype(np.float32), matrix.indices.copy(), matrix.indptr.copy()), shape=matrix.shape)
 
 
 def _read(quantity: str, kind: str) -> tuple[str, float, str]:

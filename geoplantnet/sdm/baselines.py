@@ -16,6 +16,7 @@ from geoplantnet.errors import InputError
 from geoplantnet.sdm.forest import JointForest
 from geoplantnet.sdm.sites import Float, Integers, Sites
 from geoplantnet.sdm.tabular import Arrays, Classical
+from geoplantnet.sdm.trees import Trees
 
 
 def _learnt_rows(sites: Sites, rows: Integers) -> tuple[Integers, list[int]]:
@@ -84,7 +85,7 @@ class LocationOnly(Classical):
         labels = sparse.csr_array(sites.labels[rows])
         y = labels.toarray()
         forest.fit(xy, y if y.shape[1] > 1 else y.ravel())
-        self.forest_ = JointForest.of(forest.estimators_, forest.estimators_samples_, xy, labels)
+        self.forest_ = JointForest.of(Trees.of(forest.estimators_), forest.estimators_samples_, xy, labels)
         return unfitted
 
     def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:

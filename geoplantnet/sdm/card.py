@@ -115,14 +115,21 @@ def _body(study: Study, evaluation: Evaluation) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in study.settings.items())
     versions = ", ".join(f"{name} {version}" for name, version in study.software.items())
     baselines = ", ".join(list(evaluation.scores)[1:]) or "none"
+    buffer = f", nothing learnt within {study.buffer:g} m of its plots" if study.buffer else ""
+    single = (
+        " Scored are the folds' own models; their mean, which is mapped, is not." if study.every_fold and study.members_of_folds else ""
+    )
+    after = " ".join(study.post_processing)
     return f"""{study.description}
 
 > {study.notice}
 
 ## Model details
 
-- Kind: {study.algorithm}; {parameters}; SHA-256 of the weights `{study.weights_sha256}`
-- Output: probability that a plot of {study.plot_area:g} m² holds each of {len(study.species):,} species ({study.species.checklist})
+- Kind: {study.algorithm}; {parameters}
+- Members: {study.averaging or "one network"}; {study.fitted}
+- SHA-256 of the weights: {"; ".join(f"{w.name} `{w.sha256}`" for w in study.weights) or _ASK}
+- Output: probability that a plot of {study.plot_area:g} m² holds each of {len(study.species):,} species ({study.species.checklist}){f". {after}" if after else ""}
 - Training: {"; ".join(study.steps)}; {settings}; seed {study.seed}
 - Software: {versions}
 - Licence of the products: {study.licence}
@@ -149,8 +156,8 @@ def _body(study: Study, evaluation: Evaluation) -> str:
 
 ## Evaluation data
 
-Spatial blocks of {study.block / 1000:g} km in {study.folds} folds, {"each held out in turn" if study.every_fold else "one of them held out"}; scored are presence-absence plots
-{f"of {', '.join(study.tested_on)}" if study.tested_on else "of all data sets"}. {how_scored(evaluation)}
+Spatial blocks of {study.block / 1000:g} km in {study.folds} folds, {"each held out in turn" if study.every_fold else "one of them held out"}{buffer}; scored are presence-absence plots
+{f"of {', '.join(study.tested_on)}" if study.tested_on else "of all data sets"}. {how_scored(evaluation)}{single}
 
 ## Training data
 
@@ -179,8 +186,16 @@ Baselines on the same plots: {baselines}.
 
 ## Caveats and recommendations
 
-- Predicted, not observed. Probabilities hold for the stated plot area and for places like those of the training data.
+- Predicted, not observed. Probabilities hold for the stated plot area and for places like those of the training data{_novelty(study)}.
 - The number of species above a threshold is no estimate of richness; the sum of probabilities is.
 - Records carry errors of position, name and effort that no score on held-out records of the same origin can show.
 - Further caveats: {_ASK}
 """
+
+
+def _novelty(study: Study) -> str:
+    """How the map says which places those are."""
+    if study.dissimilarity is None:
+        return "; which those are nobody knows, for no area of applicability could be told"
+    share = "" if study.extrapolated is None else f", {100 * study.extrapolated:.0f} % of the mapped cells"
+    return f": cells of a dissimilarity index above {study.dissimilarity:.3g} are outside the area of applicability{share}"

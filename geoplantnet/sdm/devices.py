@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, cast
 import torch
 import torch.multiprocessing
 
-from geoplantnet.errors import ConfigurationError
+from geoplantnet.errors import ConfigurationError, ModelError
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32", "bf16"]
@@ -60,8 +60,10 @@ def others(placement: Placement, work: Callable[..., object], *arguments: object
         process.start()
     try:
         yield port
-        for process in started:
+        for rank, process in enumerate(started, start=1):
             process.join()
+            if process.exitcode:
+                raise ModelError(f"the process of device {rank} ended with code {process.exitcode}; see its message above, and train again")
     finally:
         for process in started:
             process.kill()

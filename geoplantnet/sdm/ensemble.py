@@ -44,8 +44,14 @@ class Ensemble(Estimator):
         self.members, self.weights = tuple(members), None if weights is None else tuple(weights)
         _shares(len(self.members), self.weights)
 
+    @property
+    def unfitted_(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Ids of species that no member could learn, in the list's order."""
+        return tuple(id_ for id_ in self.members[0].unfitted_ if all(id_ in member.unfitted_ for member in self.members[1:]))
+
     def fit(self, sites: Sites, rows: Integers) -> Self:
         """Every member on the same rows: members that differ in kind or in seed."""
+        rows = sites.positions(rows)
         for member in self.members:
             member.fit(sites, rows)
         return self
@@ -58,6 +64,7 @@ class Ensemble(Estimator):
         skilled than it is, and a calibration learnt from them leaves what averaging takes from the sum of p (forests of
         four folds, Swiss plots: 4 % of richness). Raises InputError when a fold is empty or none of a member's.
         """
+        rows = sites.positions(rows)
         counts = np.bincount(folds, minlength=len(self.members)) if folds.size and folds.min() >= 0 else np.zeros(1, int)
         if folds.shape != rows.shape or counts.size != len(self.members) or not counts.all():
             raise InputError(f"folds must be 0 to {len(self.members) - 1}, one a row and each with rows, for {len(self.members)} members")
@@ -129,7 +136,7 @@ class Ensemble(Estimator):
 
     def _predictions(self, sites: Sites, rows: Integers) -> Iterator[tuple[float, Float]]:
         """Every member's share and probabilities, one at a time. Raises ModelError when members disagree on the species."""
-        shape = None
+        shape, rows = None, sites.positions(rows)
         for share, member in zip(_shares(len(self.members), self.weights), self.members):
             p = member.predict(sites, rows)
             shape = shape or p.shape

@@ -20,12 +20,14 @@ class Estimator(ABC):
 
     name: ClassVar[str]
     """As recipes and tables call it."""
+    unfitted_: tuple[str, ...]
+    """Ids of species with nothing to learn from among the rows `fit` was given, in the list's order."""
 
     @abstractmethod
     def fit(self, sites: Sites, rows: Integers) -> Self:
-        """Learn from the sites at positions `rows`: plots, records, background, as the model can use them.
+        """Learn from the sites at positions `rows`, or where a mask `rows` is True: plots, records, background, as the model can use them.
 
-        Raises InputError when the rows hold nothing it can learn from.
+        Raises InputError when the rows hold nothing it can learn from, UsageError for rows that are no sites; so do the others.
         """
 
     @abstractmethod

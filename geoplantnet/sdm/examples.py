@@ -48,7 +48,11 @@ class ExampleMaker:
 
     Rows without plots: presences against `background`: "target-group" = the other sites of the groups that recorded the
     species (Phillips et al. 2009), "uniform" = the sites without a group, "both". Where a species has none of the asked kind
-    the other kind stands in. More than `limit` are thinned at random.
+    the other kind stands in. More than `limit` are thinned at random. `mass`: the uniform background beside a target group
+    weighs as much as so many of its sites, however many there are: a group of few sites leans on it, one of many on itself.
+
+    An example weighs what its site does, a presence times its `Sites.presence_weight_among` the rows: among the presences of a
+    species the weight moves to where it is abundant, and their sum stays.
 
     Sites of weight 0 are left out. Raises InputError where rows hold no presence at all, or no absence and no background.
     """
@@ -62,25 +66,30 @@ class ExampleMaker:
         records: float = 1.0,
         absences: bool = True,
         limit: int | None = None,
+        mass: float | None = None,
         seed: int = 0,
     ) -> None:
         if background not in BACKGROUNDS:
             raise ConfigurationError(
                 f"background must be {', '.join(BACKGROUNDS)}, got {background!r}.{did_you_mean(background, BACKGROUNDS)}"
             )
+        rows = sites.positions(rows)
         self._weight = np.ones(rows.size) if sites.weight is None else sites.weight[rows].astype(np.float64)
-        self._offset = np.zeros(rows.size) if sites.effort is None else np.nan_to_num(sites.effort[rows].astype(np.float64))
-        if not (np.isfinite(self._weight) & (self._weight >= 0)).all():
-            raise InputError("weights of sites must be numbers >= 0; leave a site out by weight 0")
+        self._offset = np.zeros(rows.size) if sites.effort is None else sites.effort[rows].astype(np.float64)
+        presences = sites.presence_weight_among(rows)
         counts = self._weight > 0
         self._plot = sites.presence_absence[rows] & counts
         self._record = ~sites.presence_absence[rows] & counts
         self._group = sites.group[rows]
-        self._found = sparse.csc_array(sites.labels[rows])
+        self._found = sparse.csc_array((sites.labels if presences is None else presences)[rows], dtype=np.float64)
         self._kind, self._records, self._absences = background, records, absences and bool(self._plot.any())
-        self._limit, self._seed, self._ids = limit, seed, [t.taxon_id for t in sites.species]
+        if mass is not None and not mass > 0:
+            raise ConfigurationError(
+                f"background_mass must be above 0 sites, got {mass}; for none of it ask for the background target-group"
+            )
+        self._limit, self._mass, self._seed, self._ids = limit, mass, seed, [t.taxon_id for t in sites.species]
         hit = np.zeros(rows.size, bool)
-        hit[self._found.indices[self._found.data > 0]] = True
+        hit[self._found.indices] = True
         if not (hit & counts).any():
             raise InputError(f"none of the {rows.size} sites to learn from has a presence; add records or plots")
 
@@ -91,10 +100,11 @@ class ExampleMaker:
 
     def of(self, species: int) -> Examples | None:
         """None where there is nothing to learn: no presence, or nothing to tell it from."""
-        present = np.zeros(self._weight.size, bool)
+        present, weight = np.zeros(self._weight.size, bool), self._weight.copy()
         span = slice(*self._found.indptr[species : species + 2])
-        present[self._found.indices[span][self._found.data[span] > 0]] = True
-        examples = self._against_absences(present) if self._absences else self._against_background(species, present)
+        present[self._found.indices[span]] = True
+        weight[self._found.indices[span]] *= self._found.data[span]
+        examples = self._against_absences(present, weight) if self._absences else self._against_background(species, present, weight)
         return examples if examples.present.any() and not examples.present.all() else None
 
     def constant(self, species: int) -> float:
@@ -109,16 +119,16 @@ class ExampleMaker:
         """Random numbers of one species, whatever its place in the list."""
         return np.random.default_rng([self._seed, zlib.crc32(self._ids[species].encode())])
 
-    def _against_absences(self, present: npt.NDArray[np.bool_]) -> Examples:
+    def _against_absences(self, present: npt.NDArray[np.bool_], weight: Array) -> Examples:
         joined = self._record & present if self._records > 0 else np.zeros_like(present)
-        weight = np.where(joined, self._weight * self._records, self._weight)
+        weight = np.where(joined, weight * self._records, weight)
         if joined.any():
             of_plots = weight[self._plot & present].sum() or 0.5 * weight[self._plot].mean()
             weight = np.where(present, weight * of_plots / weight[(self._plot | joined) & present].sum(), weight)
         at = np.flatnonzero(self._plot | joined)
         return Examples(at=at, present=present[at], weight=weight[at], offset=np.zeros(at.size), background=False)
 
-    def _against_background(self, species: int, present: npt.NDArray[np.bool_]) -> Examples:
+    def _against_background(self, species: int, present: npt.NDArray[np.bool_], weight: Array) -> Examples:
         presence = present & (self._plot | self._record)
         uniform = self._record & (self._group == BACKGROUND) & ~present
         groups = np.unique(self._group[presence & self._record])
@@ -129,7 +139,10 @@ class ExampleMaker:
         if self._limit is not None and other.size > self._limit:
             other = np.sort(self.rng(species).choice(other, self._limit, replace=False))
         at = np.sort(np.concatenate([np.flatnonzero(presence), other]))
-        return Examples(at=at, present=present[at], weight=self._weight[at], offset=self._offset[at], background=True)
+        weight = weight[at]
+        if self._mass is not None and not uniform[other].all() and (beside := uniform[at]).any():
+            weight = np.where(beside, weight * self._mass / weight[beside].sum(), weight)
+        return Examples(at=at, present=present[at], weight=weight, offset=self._offset[at], background=True)
 
 
 def cloglog_constant(background: Array) -> float:

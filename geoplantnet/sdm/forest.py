@@ -69,9 +69,8 @@ class JointForest:
     """(site, species) float64 0/1."""
 
     @classmethod
-    def of(cls, grown: Sequence[DecisionTreeRegressor], drawn: Sequence[Integers], x: Float, labels: sparse.csr_array) -> JointForest:
+    def of(cls, trees: Trees, drawn: Sequence[Integers], x: Float, labels: sparse.csr_array) -> JointForest:
         """`drawn[t]` are the sites (with repeats) tree t was grown on."""
-        trees = Trees.of(grown)
         node, site, times = [], [], []
         for tree, draw in enumerate(drawn):
             own, count = np.unique(draw, return_counts=True)
@@ -125,6 +124,9 @@ class RandomForest(Tabular):
     `leaf` sites or more. Plots and records: a forest a species on the examples of `ExampleMaker`, drawn by their weight.
     Presence-only: a forest a species in which every tree sees as many background sites as presences, drawn with
     replacement, and is grown to pure leaves ("down-sampled", Valavi et al. 2021 and 2022). Sampling effort is not used.
+
+    Weights of presences (`Sites.presence_weight`) count in a forest a species; one for all species has one bootstrap, which can
+    weigh sites, not a species at a site, and does without them.
     """
 
     name: ClassVar[str] = "random-forest"
@@ -135,6 +137,8 @@ class RandomForest(Tabular):
     features: MaxFeatures = "sqrt"
     """Predictors tried at a split, as scikit-learn's `max_features`."""
     background: Background = "both"
+    background_mass: float | None = None
+    """Uniform background beside a target group weighs as much as so many of its sites, see `ExampleMaker`; None = every site 1."""
     records: float = 1.0
     """Weight of a presence-only record beside plots; 0 = plots alone. Without plots records are all there is, and weigh 1."""
     seed: int = 0
@@ -150,7 +154,7 @@ class RandomForest(Tabular):
 
     def _learn(self, sites: Sites, rows: Integers) -> list[int]:
         beside = self.records if sites.plots(rows).size else 1.0
-        make = ExampleMaker(sites, rows, background=self.background, records=beside, seed=self.seed)
+        make = ExampleMaker(sites, rows, background=self.background, mass=self.background_mass, records=beside, seed=self.seed)
         x = np.ascontiguousarray(self._learn_table(sites, rows), np.float32)
         count = len(sites.species)
         examples = [make.of(k) for k in range(count)]
@@ -180,9 +184,9 @@ class RandomForest(Tabular):
         y = labels.toarray().astype(np.float64)
         with sklearn.config_context(skip_parameter_validation=True):
             grown = Parallel(n_jobs=self.n_jobs)(
-                delayed(_tree)(x[draw], y[draw], self.features, self.leaf, self.seed + t) for t, draw in enumerate(draws)
+                delayed(_shape)(x, y, draw, self.features, self.leaf, self.seed + t) for t, draw in enumerate(draws)
             )
-        return JointForest.of(grown, draws, x, labels)
+        return JointForest.of(Trees.join(grown), draws, x, labels)
 
     def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
         p = self.forest_.predict(np.ascontiguousarray(self._table(sites, rows), np.float32))
@@ -209,6 +213,11 @@ def _grow(x: Float, e: Examples, rng: np.random.Generator, trees: int, leaf: int
             draw = np.concatenate([rng.choice(c, size, p=p) for c, p in zip(classes, chance)])
             grown.append(_tree(own[draw], y[draw], features, 1 if e.background else leaf, int(rng.integers(2**31))))
     return Trees.of(grown), np.concatenate([g.tree_.value[:, 0, 0] for g in grown])
+
+
+def _shape(x: Float, y: Array, draw: Integers, features: MaxFeatures, leaf: int, seed: int) -> Trees:
+    """One tree on the sites drawn, without scikit-learn's values: nodes x species of them are gigabytes in a forest of thousands of species."""
+    return Trees.of([_tree(x[draw], y[draw], features, leaf, seed)])
 
 
 def _tree(x: Float, y: Array, features: MaxFeatures, leaf: int, seed: int) -> DecisionTreeRegressor:

@@ -30,7 +30,7 @@ class Batch:
     logits: Callable[[slice], Tensor]
     """-> (site, block)"""
     targets: Callable[[slice], tuple[Tensor, Tensor | None]]
-    """-> labels (site, block) 0/1, and 1 where a label is known, 0 where it is not; None = all are."""
+    """-> labels (site, block) 0/1, and their weights: 0 = the label is unknown, above 0 = how much it counts; None = 1."""
     sites: int
     species: int
     block: int
@@ -45,11 +45,11 @@ class Batch:
     """(2, species): weights of presences and of target-group absences, for `full_weighted`; None = 1."""
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, *, known: Tensor | None = None, block: int | None = None, **facts: Tensor) -> Batch:
+    def of(cls, logits: Tensor, labels: Tensor, *, worth: Tensor | None = None, block: int | None = None, **facts: Tensor) -> Batch:
         """From whole tensors (site, species); `facts` are the fields above."""
         return cls(
             logits=lambda s: logits[:, s],
-            targets=lambda s: (labels[:, s], None if known is None else known[:, s]),
+            targets=lambda s: (labels[:, s], None if worth is None else worth[:, s]),
             sites=logits.shape[0],
             species=logits.shape[1],
             block=block or max(logits.shape[1], 1),
@@ -79,15 +79,18 @@ def presence_absence(batch: Batch) -> Tensor:
     """Mean binary cross-entropy over plots and species whose label is known: an absence is a searched-for absence.
 
     With unknown labels it is the masked form that pseudo-labels need (Chen et al. 2024, LifeCLEF notebook, CEUR Vol-3740:
-    presence-only records with the labels a model is sure of). Of a sample of species the expectation is the loss of all.
+    presence-only records with the labels a model is sure of). Of a sample of species the expectation is the loss of all. A
+    label's weight multiplies its term; the divisor counts it once, since such weights average one over all presences of a
+    species and not over those of a batch.
     """
 
     def part(s: slice) -> Tensor:
         logits = batch.logits(s)
-        labels, known = batch.targets(s)
+        labels, worth = batch.targets(s)
+        known = None if worth is None else (worth > 0).to(labels.dtype)
         factors = [f for f in (_column(batch.weight), known, _row(batch.stands_for, s)) if f is not None]
         weight = functools.reduce(torch.mul, factors, torch.ones_like(labels)) if factors else None
-        loss = F.binary_cross_entropy_with_logits(logits, labels, weight)
+        loss = F.binary_cross_entropy_with_logits(logits, labels, weight if weight is None or worth is None else weight * worth)
         share = labels.numel() / (batch.sites * batch.species)
         return torch.stack([loss * share, loss.new_tensor(share) if weight is None else weight.mean() * share])
 

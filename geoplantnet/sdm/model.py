@@ -147,9 +147,8 @@ class DeepSDM(nn.Module):
         if a.fusion == "gated":
             self.gate = nn.ModuleDict({m.name: nn.Conv2d(a.width, 1, 1) for m in self.modalities})
         joined = len(self.modalities) * (a.width + 1)
-        self.fuse = nn.Sequential(
-            nn.Conv2d(joined, a.latent, 1), nn.GELU(), nn.Dropout(a.dropout), nn.Conv2d(a.latent, a.latent, 1), nn.Tanh()
-        )
+        # z has no bound: a tanh at its end cost .003 to .01 of AUC (docs/experiments/skill.md)
+        self.fuse = nn.Sequential(nn.Conv2d(joined, a.latent, 1), nn.GELU(), nn.Dropout(a.dropout), nn.Conv2d(a.latent, a.latent, 1))
         genera, families = sorted({t.genus for t in species}), sorted({t.family for t in species})
         at_genus, at_family = ({name: i for i, name in enumerate(names)} for names in (genera, families))
         self.register_buffer("genus_of", torch.tensor([at_genus[t.genus] for t in species]), persistent=False)

@@ -16,6 +16,8 @@ from geoplantnet.sdm.evaluate import METRICS, Evaluation
 from geoplantnet.sdm.study import TO_FILL, Study
 
 NOT_APPLICABLE = "not applicable"
+_AGAINST_SITES = {"deep_maxent", "full_weighted"}
+"""Losses of `sdm.losses` that set a record's site against other sites."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,13 @@ class Protocol:
 
 def protocol(study: Study, evaluation: Evaluation | None = None, *, importance: str | None = None) -> Protocol:
     """What the study's manifest and its evaluation tell. `importance`: how variable importance was assessed, where it was."""
-    known = {**_overview(study), **_data(study), **_model(study, importance), **_assessment(study, evaluation), **_prediction(study)}
+    known = {
+        **_overview(study),
+        **_data(study),
+        **_model(study, evaluation, importance),
+        **_assessment(study, evaluation),
+        **_prediction(study),
+    }
     return Protocol(values={e.id: known.get(e.id) or None for e in ELEMENTS})
 
 
@@ -251,18 +259,13 @@ def _overview(study: Study) -> dict[str, str]:
         "o_scale_2": f"{study.cell_size / 1000:g} km",
         "o_scale_3": f"{study.interval[0]} to {study.interval[1]} (moments the predictions stand for)",
         "o_scale_4": "one map for the whole period",
-        "o_scale_5": f"rectangle ({study.tiles:,} tiles of {study.tile_size / 1000:g} km)",
+        "o_scale_5": f"{study.tiles:,} square tile{'s' * (study.tiles > 1)} of {study.tile_size / 1000:g} km",
         "o_bio_2": sampling,
         "o_predictors_1": "; ".join(p.modality.title or p.modality.name for p in study.learnt),
         "o_algorithms_1": study.algorithm,
+        "o_algorithms_3": study.averaging or f"{NOT_APPLICABLE}: one network is mapped",
         "o_workflow_1": "Records are checked and named; predictors are brought onto one lattice; the model is fitted on the training folds and scored "
-        "on held-out spatial blocks; "
-        + (
-            "after each fold was held out in turn, the model that maps is fitted on all data"
-            if study.every_fold
-            else "the model that maps has not seen the held-out fold"
-        )
-        + "; every cell is predicted, and sets and indicators are derived from the probabilities.",
+        f"on held-out spatial blocks; {study.fitted}; every cell is predicted, and sets and indicators are derived from the probabilities.",
         "o_software_1": versions,
     }
 
@@ -278,9 +281,15 @@ def _data(study: Study) -> dict[str, str]:
         for p in study.learnt
         if p.modality.time
     )
+    still = ", ".join(p.modality.name for p in study.learnt if not p.modality.time)
+    times += f"; {still}: one state each, without a date in the recipe" if times and still else ""
+    standard = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation == "standard")
     scaled = (
-        "; channels are standardised by the mean and standard deviation of training sites" if any(p.scaling for p in study.learnt) else ""
+        f"; channels of {standard} are standardised by the mean and standard deviation of training sites, and stop {study.clip:g} standard deviations off"
+        if standard
+        else ""
     )
+    measured = ", ".join(study.settings.get("measured", ()))
     here = f"{NOT_APPLICABLE}: the maps use the predictors, sources and period the model was trained with"
     return {
         "d_bio_1": f"{len(study.species):,} species, listed in the model's species axis",
@@ -290,13 +299,18 @@ def _data(study: Study) -> dict[str, str]:
         + (f". Credit: {credit}" if credit else ""),
         "d_bio_6": f"{study.plots:,} presence-absence plots and {study.presence_only_sites:,} presence-only sites; presences and prevalence of every species "
         "are in the table of species",
+        "d_bio_7": " ".join(study.clipping) or "none: no record is refused for where it lies",
+        "d_bio_8": "none: every record keeps its own place; predictors are read there, at their own resolution",
         "d_bio_9": " ".join(study.filters) + (f" Records refused: {rejected}." if rejected else ""),
         "d_bio_10": f"{plots:,} plots whose survey was complete: a species not recorded there counts as absent"
         if plots
         else f"{NOT_APPLICABLE}: no absences were used",
         "d_bio_11": _background(study),
-        "d_part_1": f"all sites outside the held-out fold; spatial blocks of {study.block / 1000:g} km dealt to {study.folds} folds",
+        "d_part_1": "all sites outside the held-out fold"
+        + (f" and more than {study.buffer:g} m from its plots" if study.buffer else "")
+        + f"; spatial blocks of {study.block / 1000:g} km dealt to {study.folds} folds. For maps: {study.fitted}",
         "d_part_2": f"presence-absence plots{tested} of {'every fold in turn' if study.every_fold else 'one fold'}: spatial block cross-validation (Roberts et al. 2017)",
+        "d_part_3": f"{NOT_APPLICABLE}: no data beyond the held-out folds",
         "d_pred_1": "; ".join(f"{p.modality.name}: {', '.join(p.modality.long_names or p.modality.bands)}" for p in study.learnt),
         "d_pred_2": "; ".join(
             f"{p.modality.name}: {p.source}" + (f" ({p.modality.credit})" if p.modality.credit else "") for p in study.learnt
@@ -306,23 +320,49 @@ def _data(study: Study) -> dict[str, str]:
         "d_pred_5": study.crs,
         "d_pred_6": times,
         "d_pred_7": times,
-        "d_pred_8": f"each modality is resampled onto a lattice of {study.crs} that nests with cells of {study.cell_size} m{scaled}",
+        "d_pred_8": f"each modality is resampled onto a lattice of {study.crs} that nests with cells of {study.cell_size} m{scaled}"
+        + (f". At plots, {measured} are as they were measured there, where they were" if measured else ""),
         "d_pred_10": "none before the model, which learns its own encoding of every modality",
-        **{f"d_proj_{i}": here for i in range(1, 9)},
+        **{f"d_proj_{i}": here for i in range(1, 8)},
+        "d_proj_8": _novelty(study),
     }
 
 
-def _model(study: Study, importance: str | None) -> dict[str, str]:
+def _model(study: Study, evaluation: Evaluation | None, importance: str | None) -> dict[str, str]:
     settings = ", ".join(f"{name} {value}" for name, value in study.settings.items())
+    standard = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation == "standard")
+    whole = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation != "standard")
+    by_range = f", a side taken from the range of autocorrelation, {study.autocorrelation / 1000:.3g} km" if study.autocorrelation else ""
     return {
         "m_settings_1": f"{study.algorithm}. Steps: {'; '.join(study.steps)}. Settings: {settings}; seed {study.seed}",
+        "m_settings_2": "; ".join(
+            (
+                [f"{standard}: values more than {study.clip:g} standard deviations from the training mean count as that far off"]
+                if standard
+                else []
+            )
+            + ([f"{whole}: taken as they are, however far from the training data"] if whole else [])
+        )
+        + ". Probabilities are mapped there, too"
+        + (", and cells outside the area of applicability are marked" if study.dissimilarity is not None else ""),
         "m_estim_1": f"{NOT_APPLICABLE}: a network's weights are not read singly"
         + (f" ({study.parameters:,} of them)" if study.parameters else ""),
+        "m_estim_2": _spread(study),
         "m_estim_3": importance or "",
-        "m_depend_1": f"validation by spatial blocks of {study.block / 1000:g} km; residuals are not modelled",
+        "m_selection_2": study.averaging or f"{NOT_APPLICABLE}: one network is mapped",
+        "m_selection_3": f"{study.members} networks of one kind; {study.fitted}"
+        if study.members > 1
+        else f"{NOT_APPLICABLE}: one network is mapped",
+        "m_depend_1": f"validation by spatial blocks of {study.block / 1000:g} km{by_range}; residuals are not modelled",
         "m_threshold_1": "species sets by the largest expected F1 of each cell (MaxExp), which has no threshold to tune; TSS uses each species' threshold of "
-        "largest TSS on the other folds' held-out plots",
+        f"largest TSS on {_thresholded_on(study, evaluation)}",
     }
+
+
+def _thresholded_on(study: Study, evaluation: Evaluation | None) -> str:
+    """Where thresholds of TSS come from: other folds, where there are others."""
+    others = evaluation.threshold == "other folds" if evaluation else study.every_fold
+    return "the other folds' held-out plots" if others else "the very plots it is scored on, which flatters it: one fold was held out"
 
 
 def _assessment(study: Study, evaluation: Evaluation | None) -> dict[str, str]:
@@ -330,9 +370,10 @@ def _assessment(study: Study, evaluation: Evaluation | None) -> dict[str, str]:
         return {}
     name, scored = next(iter(evaluation.scores.items()))
     said = "; ".join(f"{m.title} {show(scored[m.key], m)}" for m in METRICS)
+    of_whom = " (the folds' own models; their mean, which is mapped, is not scored)" if study.every_fold and study.members_of_folds else ""
     return {
         "a_perform_1": "not computed: fit to training data says nothing of held-out places",
-        "a_perform_2": f"{name}, {evaluation.plots:,} held-out plots, {evaluation.scored_species:,} of {evaluation.species:,} species scored, 95 % intervals from "
+        "a_perform_2": f"{name}{of_whom}, {evaluation.plots:,} held-out plots, {evaluation.scored_species:,} of {evaluation.species:,} species scored, 95 % intervals from "
         f"{evaluation.draws} bootstrap draws of {evaluation.resampled}: {said}",
         "a_perform_3": f"{NOT_APPLICABLE}: no data beyond the held-out folds",
     }
@@ -341,14 +382,55 @@ def _assessment(study: Study, evaluation: Evaluation | None) -> dict[str, str]:
 def _prediction(study: Study) -> dict[str, str]:
     return {
         "p_output_1": f"probability of presence (0 to 1) on a plot of {study.plot_area:g} m2, a cell of {study.cell_size} m",
+        "p_output_2": " ".join((*study.post_processing, "Species sets are those of the largest expected F1 (MaxExp).")),
+        "p_uncertainty_1": "not quantified: one kind of model is mapped",
+        "p_uncertainty_3": _spread(study),
         "p_uncertainty_4": f"{NOT_APPLICABLE}: no scenarios",
+        "p_uncertainty_5": _novelty(study)
+        + (". Both are layers beside the maps, whose probabilities are not masked there" if study.dissimilarity is not None else ""),
     }
 
 
+def _spread(study: Study) -> str:
+    if study.members == 1:
+        return "not computed: one network is mapped"
+    return (
+        f"the standard deviation between the {study.members} members is a band of every indicator that is a number; members differ by "
+        f"{', '.join(study.differ_by) or 'nothing recorded'}, so it leaves out what none of them knows"
+    )
+
+
+def _novelty(study: Study) -> str:
+    """How cells unlike the training data are found."""
+    if study.dissimilarity is None:
+        return "not quantified: no two folds could be compared, so that nothing says which dissimilarity is too much"
+    share = "" if study.extrapolated is None else f" ({100 * study.extrapolated:.0f} % of the mapped cells)"
+    return (
+        "dissimilarity index of every cell to the plots learnt from, predictors weighted by their importance, and area of applicability (Meyer & Pebesma "
+        f"2021): cells of an index above {study.dissimilarity:.3g} are outside{share}"
+    )
+
+
 def _background(study: Study) -> str:
-    said = [f"{study.background:,} sites drawn uniformly over the mapped tiles"] if study.background else []
-    said += ["the presence-only sites of a data set are each other's target-group background"] if study.events.get("presence-only") else []
-    return "; ".join(said) or f"{NOT_APPLICABLE}: no background was used"
+    """What presence-only records are told apart from; it follows from the loss they are learnt by."""
+    if not study.record_losses:
+        return f"{NOT_APPLICABLE}: no step of training sets records against a background"
+    said = []
+    if set(study.record_losses) & _AGAINST_SITES:
+        said += [f"{study.background:,} sites drawn uniformly over the mapped tiles"] if study.background else []
+        said += (
+            ["the presence-only sites of a data set are each other's target-group background"] if study.events.get("presence-only") else []
+        )
+        if cell := study.settings.get("target_group"):
+            said.append(
+                f"sites of records of species that are not modelled are background of their data set, one in every square of {cell:g} m"
+            )
+    if "presence_absence" in study.record_losses:
+        said.append("a species not recorded at a presence-only site counts as absent there")
+    return (
+        "; ".join(said)
+        or f"{NOT_APPLICABLE}: records are learnt as shares of species at their own sites ({', '.join(study.record_losses)})"
+    )
 
 
 def _families(study: Study) -> str:

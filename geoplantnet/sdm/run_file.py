@@ -5,13 +5,14 @@
 
 A row a survey, ids of species separated by spaces (the sample submissions of 2024 and 2025). The score is the mean over
 surveys of F1 = TP / (TP + (FP + FN) / 2); the challenge calls it micro-F1, elsewhere it is samples-F1. Ids are kept as text,
-except that the challenge's tables of surveys write whole numbers as 6874.0.
+except that whole numbers may be written as 6874.0, as the challenge's tables of surveys do.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class RunScore:
     """Surveys for which the run predicts nothing."""
     mean_size: float
     """Species predicted a survey of the run."""
+    species: int
+    """Species the run predicts anywhere."""
+    never_found: int
+    """Those of them that no survey of the truth has; all of them tell of ids of another edition."""
 
 
 def write_run(path: str | os.PathLike[str], run: Mapping[str, Collection[str]]) -> Path:
@@ -62,7 +67,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     """A run of any origin. Raises InputError for other columns, a survey that stands twice, or a species predicted twice for one."""
     run: dict[str, tuple[str, ...]] = {}
     for line, row in _rows(path, COLUMNS):
-        survey, species = _plain(row["surveyId"]), tuple(row["predictions"].split())
+        survey, species = _id(path, line, row, "surveyId"), tuple(map(_plain, row["predictions"].split()))
         if survey in run:
             raise InputError(f"{path}, line {line}: survey {survey!r} stands twice; give each survey one row")
         if len(set(species)) != len(species):
@@ -74,10 +79,15 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def read_surveys(path: str | os.PathLike[str]) -> dict[str, frozenset[str]]:
-    """What was found, from a table with a row a (surveyId, speciesId), such as the challenge's presence-absence metadata."""
+    """What was found, from a table with a row a (surveyId, speciesId), such as the challenge's presence-absence metadata.
+
+    Raises InputError for other columns, an empty id, or a table without a row.
+    """
     found: dict[str, set[str]] = defaultdict(set)
-    for _, row in _rows(path, ("surveyId", "speciesId")):
-        found[_plain(row["surveyId"])].add(_plain(row["speciesId"]))
+    for line, row in _rows(path, ("surveyId", "speciesId")):
+        found[_id(path, line, row, "surveyId")].add(_id(path, line, row, "speciesId"))
+    if not found:
+        raise InputError(f"{path} holds no survey")
     return {survey: frozenset(species) for survey, species in found.items()}
 
 
@@ -88,6 +98,7 @@ def score_run(run: Run, truth: Mapping[str, Collection[str]]) -> RunScore:
         raise InputError(
             f"{len(unknown)} surveys of the run are none of the {len(truth)} of the truth: {few}; use the ids of the same edition"
         )
+    predicted, known = set().union(*run.values()), set().union(*truth.values())
     scores = [_f1(set(run.get(survey, ())), set(species)) for survey, species in truth.items()]
     return RunScore(
         samples_f1=sum(scores) / len(scores),
@@ -95,6 +106,8 @@ def score_run(run: Run, truth: Mapping[str, Collection[str]]) -> RunScore:
         missing=sum(survey not in run for survey in truth),
         empty=sum(not species for species in run.values()),
         mean_size=sum(map(len, run.values())) / max(len(run), 1),
+        species=len(predicted),
+        never_found=len(predicted - known),
     )
 
 
@@ -110,7 +123,9 @@ def _rows(path: str | os.PathLike[str], wanted: tuple[str, ...]) -> Iterator[tup
             table = csv.DictReader(file)
             names = table.fieldnames or []
             if missing := [name for name in wanted if name not in names]:
-                raise InputError(f"{path} has columns {', '.join(names) or 'none'}; {', '.join(missing)} missing")
+                raise InputError(
+                    f"{path} has columns {', '.join(names) or 'none'}; {', '.join(missing)} missing; a header and commas between cells are expected"
+                )
             for row in table:
                 if any(row[name] is None for name in wanted):
                     raise InputError(f"{path}, line {table.line_num}: a row ends before its last column")
@@ -119,6 +134,13 @@ def _rows(path: str | os.PathLike[str], wanted: tuple[str, ...]) -> Iterator[tup
         raise InputError(f"cannot read {path}: {error}") from error
 
 
+def _id(path: str | os.PathLike[str], line: int, row: dict[str, str], column: str) -> str:
+    """An id of a row. Raises InputError for an empty one."""
+    if name := _plain(row[column]):
+        return name
+    raise InputError(f"{path}, line {line}: {column} is empty")
+
+
 def _plain(name: str) -> str:
     """An id without white space around it and without the .0 of a whole number read as a float."""
-    return name.strip().removesuffix(".0")
+    return re.sub(r"^(\d+)\.0$", r"\1", name.strip())

@@ -247,6 +247,19 @@ def roc(p: Float, labels: Labels, at: Float) -> Float:
     return out
 
 
+def precision_recall(p: Float, labels: Labels, at: Float) -> Float:
+    """Precision of every species at sensitivities `at` > 0 (species, sensitivity), that of the first cut which reaches it; NaN where AUC is.
+
+    A step, not a line between cuts, which would flatter (Davis and Goadrich 2006): its mean over all sensitivities is AUC-PR.
+    """
+    out = np.full((p.shape[1], len(at)), np.nan)
+    for k in np.flatnonzero((labels.any(axis=0)) & (labels == 0).any(axis=0)):
+        _, hits, alarms = curve(p[:, k], labels[:, k])
+        reached = np.searchsorted(hits[0], np.asarray(at) * hits[0, -1] * (1 - 1e-12))  # a share of a whole number, whatever the rounding
+        out[k] = hits[0, reached] / (hits[0, reached] + alarms[0, reached])
+    return out
+
+
 def _weights(plots: int, weights: Float | None) -> Float:
     return np.ones((1, plots)) if weights is None else np.asarray(weights, float)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
 from geoplantnet.errors import InputError
-from geoplantnet.sdm.study import Predictor, Study
+from geoplantnet.sdm.study import Predictor, Study, Weights
 
 SCHEMA = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
 _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
@@ -21,7 +21,9 @@ _STRUCTURE = ("shape", "dim_order", "data_type")
 
 
 def mlm_item(study: Study) -> dict[str, Any]:
-    """The item, checked. Links and assets are relative to the weights' path as `study.weights` gives it."""
+    """The item, checked: an asset a member, since the extension has no word for an ensemble and takes any number of assets of role
+    mlm:model; `members` of the hyper-parameters counts them. Assets lead to where `study.weights` says (see `Study.seen_from`).
+    """
     west, south, east, north = study.lonlat
     bands = [band for p in study.learnt for band in _bands(p.modality)]
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
@@ -34,18 +36,7 @@ def mlm_item(study: Study) -> dict[str, Any]:
         "bbox": list(study.lonlat),
         "properties": _properties(study) | {"bands": bands},  # here the extension looks for them; the core wants them in an asset, too
         "links": [],
-        "assets": {
-            "weights": {
-                "href": study.weights,
-                "title": "Weights",
-                "type": "application/octet-stream",
-                "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": "safetensors",
-                "bands": bands,
-                "file:size": study.weights_bytes,
-                "file:checksum": f"1220{study.weights_sha256}",
-            }
-        },
+        "assets": {w.name: _asset(w, bands) for w in study.weights},
     }
     check_item(item)
     return item
@@ -72,8 +63,8 @@ def check_item(item: Mapping[str, Any]) -> None:
         if not _KEY.fullmatch(key)
     ]
     models = [asset for asset in item.get("assets", {}).values() if "mlm:model" in asset.get("roles", ())]
-    if not any(asset.get("href") and asset.get("mlm:artifact_type") for asset in models):
-        faults.append("no asset of role mlm:model has an href and an mlm:artifact_type")
+    if not models or not all(asset.get("href") and asset.get("mlm:artifact_type") for asset in models):
+        faults.append("there must be an asset of role mlm:model, and every such one needs an href and an mlm:artifact_type")
     if faults:
         raise InputError(f"no valid STAC MLM item: {'; '.join(faults)}")
 
@@ -82,6 +73,20 @@ def slug(title: str) -> str:
     """A title as an id: letters, digits and '-'; "model" before one that begins with no letter."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower()
     return plain if len(plain) > 2 and plain[0].isalpha() else f"model-{plain or 'sdm'}"
+
+
+def _asset(weights: Weights, bands: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "href": weights.path,
+        "title": f"Weights of {weights.name}",
+        "type": "application/octet-stream",
+        "roles": ["mlm:model", "mlm:weights"],
+        "mlm:artifact_type": "safetensors",
+        "mlm:total_parameters": weights.parameters,
+        "bands": bands,
+        "file:size": weights.bytes,
+        "file:checksum": f"1220{weights.sha256}",  # a multihash: SHA-256, 32 bytes
+    }
 
 
 def _properties(study: Study) -> dict[str, Any]:
@@ -97,12 +102,12 @@ def _properties(study: Study) -> dict[str, Any]:
         "mlm:tasks": ["classification"],
         "mlm:framework": "PyTorch",
         "mlm:framework_version": study.software.get("torch", ""),
-        "mlm:memory_size": study.weights_bytes,
+        "mlm:memory_size": sum(w.bytes for w in study.weights),
         "mlm:total_parameters": study.parameters,
         "mlm:pretrained": False,
         "mlm:accelerator_constrained": False,
-        "mlm:hyperparameters": dict(study.settings),
-        "mlm:input": [_input(p, study.cell_size) for p in study.learnt],
+        "mlm:hyperparameters": {**study.settings, "members": study.members},
+        "mlm:input": [_input(p, study) for p in study.learnt],
         "mlm:output": [_output(study)],
     }
     kept = {name: value for name, value in facts.items() if value not in ("", {}) and (value is not None or name == "datetime")}
@@ -117,9 +122,9 @@ def _bands(m: Modality) -> list[dict[str, Any]]:
     ]
 
 
-def _input(p: Predictor, cell_size: int) -> dict[str, Any]:
+def _input(p: Predictor, study: Study) -> dict[str, Any]:
     m = p.modality
-    ratio = cell_size / m.resolution
+    ratio = study.cell_size / m.resolution
     side = round(m.window * ratio + (2 * STEM_OVERLAP if ratio > 1 else 0)) if ratio >= 1 else -1
     channels = max(m.times, 1) * len(m.bands)
     where = "pixels around the cell" if ratio >= 1 else "pixels from which the cell's value is interpolated"
@@ -127,6 +132,7 @@ def _input(p: Predictor, cell_size: int) -> dict[str, Any]:
         "name": m.name,
         "description": f"{m.title or m.name}: {m.resolution:g} m {where}"
         + (f"; {m.times} {m.time.step}s of every band" if m.time else "")
+        + (f"; standardised by training sites, values stop {study.clip:g} standard deviations off" if m.normalisation == "standard" else "")
         + "; NaN = missing",
         "bands": [f"{m.name}.{band}" for band in m.bands],
         "input": {"shape": [-1, channels, side, side], "dim_order": ["batch", "channel", "height", "width"], "data_type": "float32"},
@@ -137,9 +143,10 @@ def _input(p: Predictor, cell_size: int) -> dict[str, Any]:
 
 
 def _output(study: Study) -> dict[str, Any]:
+    calibrated = "" if study.calibration in ("none", "identity") else f", calibrated ({study.calibration})"
     return {
         "name": "probability of presence",
-        "description": f"of every species on a plot of {study.plot_area:g} m2",
+        "description": f"of every species on a plot of {study.plot_area:g} m2: the inverse logit of {study.averaging or 'the network'}{calibrated}",
         "tasks": ["classification"],
         "result": {"shape": [-1, len(study.species)], "dim_order": ["batch", "class"], "data_type": "float32"},
         "classification:classes": [

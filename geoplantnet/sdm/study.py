@@ -5,8 +5,10 @@ Only what is recorded; what nobody recorded is `TO_FILL`, never a guess.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from geoplantnet.cubes.modality import Modality
@@ -40,6 +42,20 @@ class Predictor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The file with the weights of one member of the model."""
+
+    name: str
+    """Of the member."""
+    path: str
+    """Path or address, for links."""
+    bytes: int
+    sha256: str
+    parameters: int
+    """Numbers in the file, buffers included."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One trained model with the data it was trained on and the maps it was trained for."""
 
@@ -70,6 +86,8 @@ class Study:
     """Reason -> records refused."""
     filters: tuple[str, ...]
     """Rules of data cleaning and of choosing species, sentences."""
+    clipping: tuple[str, ...]
+    """Those of them that refuse records for where they lie."""
     predictors: tuple[Predictor, ...]
     algorithm: str
     architecture: str
@@ -78,6 +96,10 @@ class Study:
     """Hyper-parameters, JSON-able."""
     steps: tuple[str, ...]
     """Stretches of training, in words."""
+    record_losses: tuple[str, ...]
+    """Names of the losses by which presence-only records are learnt; () where they are not, or as plots only (pseudo-labels)."""
+    clip: float
+    """Standard deviations from the training mean at which standardised predictors stop."""
     background: int
     """Uniform background sites added."""
     plots: int
@@ -86,23 +108,69 @@ class Study:
     """Background included."""
     block: float
     """Side of a spatial block of the validation, metres."""
+    autocorrelation: float | None
+    """Range of spatial autocorrelation that the side was taken from, metres; None = the side was chosen."""
+    buffer: float
+    """Metres around held-out plots in which nothing is learnt from; 0 = none."""
     folds: int
     every_fold: bool
     """Whether each fold is held out in turn; else one fold is held out of the mapped model."""
+    members_of_folds: bool
+    """Whether the model that maps is made of the folds' own models, each blind to its fold; else, with every fold held out in turn, it is
+    fitted once more on all data."""
+    differ_by: tuple[str, ...]
+    """What the members differ by, such as seed, fold, or names of settings."""
+    calibration: str
+    """Name of the calibration that the maps hold; none = not looked for, identity = none helped."""
     tested_on: tuple[str, ...]
     """Data sets scored; () = all with absences."""
     indicators: tuple[str, ...]
+    dissimilarity: float | None
+    """Dissimilarity index up to which a cell lies in the area of applicability; None = no such area is known."""
+    extrapolated: float | None
+    """Share of the mapped cells outside of it; None = unknown, or no tile is mapped by this model."""
+    post_processing: tuple[str, ...]
+    """What becomes of probabilities on a map, sentences."""
     seed: int
     software: Mapping[str, str]
     """Package -> version."""
-    parameters: int | None
-    """Weights of the model; None = unknown."""
-    weights: str
-    """Path or address of the weights, for links; empty = none."""
-    weights_bytes: int
-    weights_sha256: str
+    weights: tuple[Weights, ...]
+    """One a member, whose mean logit the model is; () = none are known."""
 
     @property
     def learnt(self) -> tuple[Predictor, ...]:
         """The modalities the model learns from."""
         return tuple(p for p in self.predictors if p.learnt)
+
+    @property
+    def members(self) -> int:
+        """Networks whose mean logit is mapped."""
+        return max(len(self.weights), 1)
+
+    @property
+    def fitted(self) -> str:
+        """What the model that maps has seen."""
+        if not self.every_fold:
+            return "the model that maps has not seen the held-out fold"
+        if self.members_of_folds:
+            near = f" and within {self.buffer:g} m of its plots" if self.buffer else ""
+            return f"the model that maps is the mean of the folds' own models, each of which has seen all data but those of its fold{near}"
+        return "after each fold was held out in turn, the model that maps is fitted on all data"
+
+    @property
+    def averaging(self) -> str:
+        """How members make one model; empty for a single network."""
+        if self.members == 1:
+            return ""
+        differ = f"; they differ by {', '.join(self.differ_by)}" if self.differ_by else ""
+        return f"the mean of the logits of {self.members} networks of equal weight (a logarithmic opinion pool){differ}"
+
+    @property
+    def parameters(self) -> int | None:
+        """Weights of all members together; None = unknown."""
+        return sum(w.parameters for w in self.weights) or None
+
+    def seen_from(self, folder: str | os.PathLike[str]) -> Study:
+        """The study with paths of weights that are relative to a folder, for links in a file there."""
+        moved = tuple(replace(w, path=Path(os.path.relpath(w.path, folder)).as_posix()) for w in self.weights)
+        return replace(self, weights=moved)

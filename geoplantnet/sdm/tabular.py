@@ -32,8 +32,8 @@ _BATCH = 16_384
 class Classical(Estimator):
     """An estimator whose fields are its hyper-parameters.
 
-    Rows to learn from are a set: their order changes nothing. Plot area is not looked at. One thread unless `n_jobs` says
-    otherwise, which changes no result.
+    Rows to learn from are a set: their order changes nothing, and sites of weight 0 are left out. Plot area is not looked at.
+    One thread unless `n_jobs` says otherwise, which changes no result.
     """
 
     species_: SpeciesList = field(init=False, repr=False)
@@ -47,9 +47,11 @@ class Classical(Estimator):
 
     def fit(self, sites: Sites, rows: Integers) -> Self:
         """See `Estimator.fit`."""
-        rows = np.sort(np.asarray(rows, np.int64))
+        rows = np.sort(sites.positions(rows))
+        if sites.weight is not None:
+            rows = rows[sites.weight[rows] > 0]
         if not rows.size:
-            raise InputError("no site to learn from: `rows` is empty")
+            raise InputError("no site to learn from: `rows` is empty, or all its sites weigh 0")
         self.unfitted_ = tuple(sites.species[i].taxon_id for i in self._learn(sites, rows))
         self.species_, self.modalities_ = sites.species, sites.patches.modalities if self.needs_predictors else ()
         return self
@@ -57,7 +59,7 @@ class Classical(Estimator):
     def predict(self, sites: Sites, rows: Integers) -> Float:
         """See `Estimator.predict`. Raises ModelError for sites of another species list, too."""
         self._check(sites)
-        rows = np.asarray(rows, np.int64)
+        rows = sites.positions(rows)
         out = np.empty((rows.size, len(self.species_)), np.float32)
         for start in range(0, rows.size, _BATCH):
             out[start : start + _BATCH] = np.clip(self._suitability(sites, rows[start : start + _BATCH]), 0, 1)

@@ -23,7 +23,7 @@ from geoplantnet.sdm.devices import Accelerator, Precision, fabric_of, others
 from geoplantnet.sdm.losses import LOSSES, Batch, rarity
 from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation, Tally, repeatable
 from geoplantnet.sdm.resume import Journal, Position, digest
-from geoplantnet.sdm.sites import BACKGROUND, Float, Integers, Patches, Sites
+from geoplantnet.sdm.sites import BACKGROUND, Float, Integers, Patches, Sites, positions
 
 Progress = Callable[[int, int, str], None]
 """Called as progress(done, total, message), batches of all steps, after every batch."""
@@ -127,7 +127,7 @@ def train(
     Raises InputError when no presence-absence plot is among the rows (nothing could be calibrated) and `relative` is not set,
     or no step has anything to learn from; ModelError when a loss is no longer finite, or `resume` holds another training.
     """
-    rows = np.asarray(rows, np.int64)
+    rows = sites.positions(rows)
     if sites.weight is not None:
         rows = rows[sites.weight[rows] > 0]
     if not relative and not sites.plots(rows).size:
@@ -144,6 +144,7 @@ def predict_sites(
 
     `plot_area`: m2 of each of the rows, NaN = unknown; None = the model's reference area everywhere.
     """
+    rows = positions(rows, len(patches))
     out = np.empty((rows.size, len(model.species)), np.float32)
     with repeatable(), torch.inference_mode():
         for start in range(0, rows.size, batch):
@@ -193,10 +194,11 @@ class _Task(NamedTuple):
 class _Learner(nn.Module):
     """Model and losses in one module: several devices average gradients of whatever happens inside its `forward`."""
 
-    def __init__(self, model: DeepSDM, sites: Sites, records: Integers, plan: TrainingPlan) -> None:
+    def __init__(self, model: DeepSDM, sites: Sites, rows: Integers, plan: TrainingPlan) -> None:
         super().__init__()
         self.model, self._sites, self._block = model, sites, plan.species_block
-        self._rarity = dict(_rarities(sites, records)) if any(s.po and s.loss == "full_weighted" for s in plan.steps) else {}
+        self._presences = sites.presence_weight_among(rows)
+        self._rarity = dict(_rarities(sites, sites.records(rows))) if any(s.po and s.loss == "full_weighted" for s in plan.steps) else {}
 
     def forward(self, tasks: list[_Task]) -> Tensor:
         loss = torch.zeros((), device=self.model.device)
@@ -246,20 +248,22 @@ class _Learner(nn.Module):
         return None if sites.effort is None or task.pseudo is not None else torch.from_numpy(sites.effort[task.rows]).to(device)
 
     def _targets(self, task: _Task, patches: Any, count: int) -> Callable[[slice], tuple[Tensor, Tensor | None]]:
-        device = self.model.device
-        labels = self._sites.labels[task.rows]
+        """Labels and their weights: a presence's own where there are such, 1 for an absence, 0 for what no teacher is sure of."""
+        device, weighted = self.model.device, self._presences is not None
+        entries = (self._sites.labels if self._presences is None else self._presences)[task.rows]
         if task.columns is not None:
-            labels = labels[:, task.columns]
+            entries = entries[:, task.columns]
         if whole := count <= self._block:
-            dense = torch.from_numpy(labels.toarray().astype(np.float32)).to(device)
+            dense = torch.from_numpy(entries.toarray().astype(np.float32)).to(device)
         else:
-            by_species = labels.tocsc()
+            by_species = entries.tocsc()
 
-        def recorded(s: slice) -> Tensor:
-            return dense if whole else torch.from_numpy(by_species[:, s].toarray(order="C").astype(np.float32)).to(device)
+        def recorded(s: slice) -> tuple[Tensor, Tensor | None]:
+            found = dense if whole else torch.from_numpy(by_species[:, s].toarray(order="C").astype(np.float32)).to(device)
+            return ((found > 0).float(), torch.where(found > 0, found, 1.0)) if weighted else (found, None)
 
         if task.teacher is None or task.pseudo is None:
-            return lambda s: (recorded(s), None)
+            return recorded
         low, high = task.pseudo
         with torch.no_grad():
             taught = task.teacher.logits(task.teacher.latent(patches)[0][:, :, 0, 0], block=self._block)
@@ -267,8 +271,10 @@ class _Learner(nn.Module):
         def pseudo_labels(s: slice) -> tuple[Tensor, Tensor | None]:
             with torch.no_grad():
                 p = torch.sigmoid(taught(s).float())
-                present = torch.maximum(recorded(s), (p > high).float())
-                return present, torch.maximum(present, (p < low).float())
+                found, worth = recorded(s)
+                present = torch.maximum(found, (p > high).float())
+                known = torch.maximum(present, (p < low).float())
+                return present, known if worth is None else known * worth
 
         return pseudo_labels
 
@@ -329,7 +335,7 @@ class _Training:
         if plan.precision == "bf16":  # in float32 it would be faster too, with other last bits
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.fabric = fabric_of(plan, rank, port)
-        self.learner = self.fabric.setup_module(_Learner(self.model, sites, self.records, plan))
+        self.learner = self.fabric.setup_module(_Learner(self.model, sites, rows, plan))
         self.average: Average | None = None
         self.teacher: DeepSDM | None = None
         self.done = 0
@@ -368,7 +374,7 @@ class _Training:
             self._restore(self.before)
             epoch, self.before = self.before.facts["epoch"], None
         self.model.train()
-        clock = _Clock(self.done, self.total)
+        clock = Clock(self.done, self.total)
         while epoch < step.epochs:
             epoch += 1
             if self.rank:  # the first device goes on as a device alone would
@@ -490,14 +496,17 @@ class _Training:
             torch.cuda.set_rng_state(position.tensors["generator.cuda"], device)
 
 
-class _Clock:
+class Clock:
     """How long the rest will take, going by the batches so far."""
 
-    def __init__(self, done: int, total: int) -> None:
-        self._start, self._from, self._total = time.monotonic(), done, total
+    def __init__(self, done: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._start, self._from, self._total = now, now(), done, total
 
     def left(self, done: int) -> str:
-        seconds = (time.monotonic() - self._start) / (done - self._from) * (self._total - done)
+        """Such as ", 12 s left"; nothing at the end, or where nothing has been done since the clock was started."""
+        if done == self._from:
+            return ""
+        seconds = (self._now() - self._start) / (done - self._from) * (self._total - done)
         return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left" if done < self._total else ""
 
 
@@ -578,8 +587,8 @@ def _centre(model: DeepSDM, sites: Sites, records: Integers) -> None:
 
 def _identity(model: DeepSDM, sites: Sites, rows: Integers, plan: TrainingPlan) -> dict[str, str]:
     """Digests of all that decides a training's weights, by part."""
-    labels = sparse.csr_array(sites.labels[rows])
-    labels.sort_indices()
+    presences = sites.presence_weight_among(rows)
+    found = (sites.labels if presences is None else presences)[rows]
     of_sites = [getattr(sites, name) for name in ("presence_absence", "group", "plot_area", "weight", "effort")]
     norms = [values for m in model.modalities for values in (model.normalisation[m.name].mean, model.normalisation[m.name].std)]
     sample = sites.patches.read(np.sort(rows)[:: max(1, rows.size // 16)][:16])
@@ -588,6 +597,6 @@ def _identity(model: DeepSDM, sites: Sites, rows: Integers, plan: TrainingPlan) 
         "architecture": digest(asdict(model.architecture), asdict(model.grid)),
         "list of species": digest(model.species.to_dict()),
         "set of modalities": digest([asdict(m) for m in model.modalities]),
-        "set of sites": digest(rows, labels.indptr, labels.indices, labels.data, *(v if v is None else v[rows] for v in of_sites)),
+        "set of sites": digest(rows, found.indptr, found.indices, found.data, *(v if v is None else v[rows] for v in of_sites)),
         "set of predictors": digest(*norms, *(sample[m.name].values for m in model.modalities)),
     }

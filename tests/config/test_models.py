@@ -33,6 +33,22 @@ def test_every_shipped_recipe_makes_what_it_says(file):
         assert all(getattr(model, key) == value for key, value in asked.items() if key not in ("title", "model"))
 
 
+def test_the_default_network_is_the_shipped_one():
+    """What `Deep()` does without a word is what configs/sdm/deep.yaml says and the benchmarks score."""
+    shipped = load_model_recipe("deep").make(0, GRID)
+    assert (shipped.architecture, shipped.plan) == (Deep().architecture, Deep().plan)
+
+
+def test_the_published_recipe():
+    """Ung et al.: plots, records, plots; cross-entropy over species, 10 passes over records; late concatenation; three seeds."""
+    nets = load_model_recipe("ung").make(0, GRID).members
+    assert len({net.plan.seed for net in nets}) == 3
+    for net in nets:
+        first, records, last = net.plan.steps
+        assert (first.pa, first.po, records.pa, records.po, last.pa, last.po) == (1, 0, 0, 1, 1, 0)
+        assert records.loss == "cross_entropy" and records.epochs == 10 and net.architecture.fusion == "concatenated"
+
+
 def test_members_share_their_kinds_weight_and_no_two_have_one_seed(tmp_path):
     """Three nets and a forest at weights 1 and 1: a net counts a third of the forest; seeds of the members and of runs differ."""
     file = tmp_path / "m.yaml"

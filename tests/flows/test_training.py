@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import yaml
 from scipy.special import expit, logit
 
+from geoplantnet import occurrences as occ
 from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.catalog import check, open_catalog
 from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.sdm.applicability import Applicability
 from geoplantnet.sdm.evaluate import expected_calibration_error
 from geoplantnet.sdm.held_out import HeldOut
-from geoplantnet.sdm.models import load_estimator
+from geoplantnet.sdm.models import MODELS, load_estimator
 from geoplantnet.sdm.sites import BACKGROUND, tabulate
+from geoplantnet.sdm.species_report import SpeciesTables
 from geoplantnet.storage import sha256
 from pipelines.context import Run
 from pipelines.ledger import Ledger
@@ -112,6 +116,49 @@ def test_an_explanation_names_every_modality_and_band(joined):
     assert sum(row["share"] for row in found["contributions"]) == pytest.approx(1)
 
 
+def test_an_explanation_is_kept_species_by_species(joined):
+    """The tables' means are the report's; richness is the sum of the species; ranges are those of the plots learnt from."""
+    run, _ = joined
+    found, data = json.loads((run.model / "explanation.json").read_text(encoding="utf-8")), gather(run)
+    tables = SpeciesTables.load(run.model / "explanation")
+    for rows, name, table, value in (
+        ("contributions", "modality", tables.contributions, "shapley"),
+        ("predictors", "name", tables.importance, "importance"),
+    ):
+        told = {row[name]: row[value] for row in found[rows]}
+        np.testing.assert_allclose([table[key].mean() for key in told], list(told.values()), atol=1e-6)
+    responses = tables.responses
+    bands = responses.predictors["predictor"].tolist()
+    assert set(bands) == set(most_important_of(found)) and len(bands) <= 6
+    curves = responses.species.groupby(["predictor", "value"], sort=False)["mean"].sum()
+    np.testing.assert_allclose(curves, responses.richness["mean"], rtol=1e-4)
+    learnt = tabulate(data.sites.patches, np.flatnonzero(data.sites.presence_absence))
+    for _, band in responses.predictors.iterrows():
+        columns = [j for j, c in enumerate(learnt.names) if c.partition("@")[0] == band["predictor"] and not c.endswith("mean")]
+        own = pd.DataFrame(learnt.values[:, columns]).mean(axis=1)
+        assert (band["low"], band["high"]) == (pytest.approx(own.min(), abs=1e-4), pytest.approx(own.max(), abs=1e-4))
+    labels = data.sites.labels.toarray()
+    assert tables.plots == 150 and tables.found["presences"].tolist() == labels[data.sites.presence_absence].sum(axis=0).tolist()
+    assert tables.found["records"].tolist() == labels[~data.sites.presence_absence].sum(axis=0).tolist()
+
+
+def most_important_of(found):
+    """The best band of every modality, then the best of all, six at most, that matter."""
+    names = [row["name"] for row in found["predictors"] if row["importance"] > 0]
+    best = {}
+    for name in names:
+        best.setdefault(name.split(".")[0], name)
+    return list(dict.fromkeys([*best.values(), *names]))[:6]
+
+
+def test_what_is_not_asked_is_not_explained(store, write_recipe, run_recipe):
+    """`explain: false`: neither file nor folder; where the model applies is told as ever."""
+    recipe = write_recipe({"training.explain": False})
+    run_recipe(recipe, store, names=["train"])
+    kept = {p.name for p in (store / "model").iterdir()}
+    assert not kept & {"explanation", "explanation.json"} and "applicability" in kept
+
+
 def test_a_killed_training_goes_on_from_its_last_epoch_to_the_same_bytes(reference, store):
     """Stopped at any of its steps, it does not begin anew, and leaves nothing but the model."""
     run = Run.open(reference.recipe, store=store)
@@ -199,6 +246,47 @@ def test_what_records_are_worth_is_as_the_recipe_says(reference, store, write_re
     records = ~sites.presence_absence
     assert (sites.effort[~records] == 0).all() and np.exp(sites.effort[records]).mean() == pytest.approx(1, abs=1e-4)
     assert sites.weight is None and sites.plot_area is None
+
+
+def test_covers_weigh_presences_and_uncertainty_weighs_records(store, write_recipe, run_recipe):
+    """Read from the store: a presence weighs by its species' cover there, 1 where none was written down; a record by the share of its
+    disc inside the window; plots and background weigh 1; a model learns from both.
+    """
+    keys = {"training.abundance_weights": 0.5, "training.uncertainty_weight": 200.0, "training.background": 10}
+    run = Run.open(write_recipe(keys), store=store)
+    found, rng = occ.load(run.records), np.random.default_rng(0)
+    rows, events = found.occurrences, found.events
+    known = rng.random(len(rows)) < 0.8
+    cover = np.where(known, rng.choice([0.5, 15.0, 62.5], len(rows)), np.nan)
+    told = {"organismQuantityType": np.where(known, "% cover", ""), "organismQuantity": np.where(known, cover.astype(str), "")}
+    recorded = (events["sampling"] == "presence-only").to_numpy()
+    uncertain = np.where(recorded & (rng.random(len(events)) < 0.5), 500.0, np.nan)
+    changed = occ.OccurrenceSet(
+        events.assign(coordinateUncertaintyInMeters=uncertain), rows.assign(abundance=cover, **told), found.rejections
+    )
+    occ.save(changed, run.records)
+    data = gather(run)
+    sites = data.sites
+    expected = np.zeros(sites.labels.shape)
+    at, of = {e: i for i, e in enumerate(data.events["eventID"])}, {t.taxon_id: k for k, t in enumerate(sites.species)}
+    for event, taxon, value in zip(rows["eventID"], rows["taxonID"], cover):
+        if event in at and taxon in of:
+            expected[at[event], of[taxon]] = np.log1p(value) if np.isfinite(value) else -1
+    for k in range(expected.shape[1]):
+        own, seen = expected[:, k] > 0, expected[:, k] != 0
+        ratio = np.clip(1 + 0.5 * (expected[own, k] / expected[own, k].mean() - 1), 0.25, 4)
+        expected[seen, k] = 1
+        expected[own, k] = ratio / ratio.mean()
+    np.testing.assert_allclose(sites.presence_weight.toarray(), expected, rtol=1e-5)
+    assert np.ptp(sites.presence_weight.data) > 0.5 and expected[sites.group == BACKGROUND].sum() == 0
+    share = occ.share_inside(data.events["coordinateUncertaintyInMeters"].to_numpy(float), 200.0)
+    np.testing.assert_allclose(sites.weight, np.where(sites.presence_absence | (sites.group == BACKGROUND), 1, share), rtol=1e-6)
+    assert 0 < sites.weight.min() < 0.1
+    every = np.arange(len(sites))
+    p, q = (MODELS["glm"](ridge=5.0).fit(s, every).predict(s, every[:20]) for s in (sites, replace(sites, presence_weight=None)))
+    assert np.isfinite(p).all() and np.abs(p - q).max() > 1e-3
+    plain = gather(Run.open(write_recipe({"training.background": 10}), store=store)).sites
+    assert plain.presence_weight is None and plain.weight is None and np.array_equal(plain.labels.indices, sites.labels.indices)
 
 
 def test_plot_areas_that_cannot_be_told_apart_are_refused(store, write_recipe):

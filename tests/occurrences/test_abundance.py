@@ -22,7 +22,6 @@ from geoplantnet.occurrences import (
     presence_matrix,
     read_records,
     save,
-    site_weights,
     summary,
     validate_occurrences,
 )
@@ -240,25 +239,29 @@ matrices = npst.arrays(np.float64, (6, 3), elements=st.sampled_from([0.0, 0.1, 0
 @settings(max_examples=50, deadline=None)
 @given(matrices, st.floats(0, 1), st.floats(1, 6))
 def test_weights_are_the_formula(values, strength, limit):
-    """Brute force, entry by entry; unlimited weights of a species average one; more abundant never weighs less."""
-    matrix = sparse.csr_array(values)
-    weights = abundance_weights(matrix, strength=strength, limit=limit).toarray()
-    free = abundance_weights(matrix, strength=strength, limit=1e9).toarray()
+    """Brute force, entry by entry; the weights of a species average one; more abundant never weighs less."""
+    weights = abundance_weights(sparse.csr_array(values), strength=strength, limit=limit).toarray()
     assert ((weights != 0) == (values != 0)).all()
     for k in range(3):
         here = values[:, k] != 0
         log = np.log1p(values[here, k])
         mean = np.nanmean(log) if np.isfinite(log).any() else 1.0
-        ratio = np.where(np.isnan(log), 1, log / mean)
-        np.testing.assert_allclose(weights[here, k], np.clip(1 + strength * (ratio - 1), 1 / limit, limit), rtol=1e-6)
+        held = np.clip(1 + strength * (log / mean - 1), 1 / limit, limit)
+        expected = np.where(np.isnan(log), 1, held / np.nanmean(held) if np.isfinite(log).any() else 1)
+        np.testing.assert_allclose(weights[here, k], expected, rtol=1e-6)
         if here.any():
-            assert free[here, k].mean() == pytest.approx(1, rel=1e-6)
+            assert weights[here, k].mean() == pytest.approx(1, rel=1e-6)
             order = np.argsort(log)
             known = order[np.isfinite(log[order])]
             assert (np.diff(weights[here, k][known]) >= -1e-6).all()
-    sites = site_weights(sparse.csr_array(weights))
-    expected = [row[row > 0].mean() if (row > 0).any() else 1 for row in weights]
-    np.testing.assert_allclose(sites, expected, rtol=1e-5)
+
+
+def test_two_species_that_swap_cover_swap_weights():
+    """Where one is abundant and the other scarce, the one weighs more and the other less: weights are of a species at a site."""
+    cover = np.array([[80.0, 5.0, 0], [5.0, 80.0, 0], [0, 0, 20.0]])
+    one, other = (abundance_weights(sparse.csr_array(c)).toarray() for c in (cover, cover[:, [1, 0, 2]]))
+    np.testing.assert_array_equal(one, other[:, [1, 0, 2]])
+    assert one[0, 0] > 1.3 > 0.7 > one[0, 1] and one[2, 2] == 1
 
 
 def test_a_species_with_one_record_weighs_one():

@@ -10,7 +10,7 @@ from geoplantnet.cubes import Modality
 from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sdm.evaluate import Evaluation, evaluate
 from geoplantnet.sdm.held_out import HeldOut
-from geoplantnet.sdm.study import Predictor, RecordSource, Study
+from geoplantnet.sdm.study import Predictor, RecordSource, Study, Weights
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
 
@@ -69,7 +69,11 @@ def study(held_out: HeldOut) -> Study:
         records=(RecordSource(dataset="survey", read=1000, used=900),),
         events={"presence-absence": 150, "presence-only": 40},
         rejected={"no coordinates": 100},
-        filters=("Species are modelled that were found in at least 3 plots.",),
+        filters=(
+            "Species are modelled that were found in at least 3 plots.",
+            "Presence-only records outside the mapped tiles are refused.",
+        ),
+        clipping=("Presence-only records outside the mapped tiles are refused.",),
         predictors=(
             Predictor(modality=terrain, source="raster", learnt=True, scaling=((800.0, 200.0), (10.0, 5.0))),
             Predictor(modality=image, source="sentinel2-stac", learnt=True),
@@ -80,18 +84,34 @@ def study(held_out: HeldOut) -> Study:
         architecture="network",
         settings={"batch": 32, "latent": 16},
         steps=("both, epochs 3",),
+        record_losses=("deep_maxent",),
+        clip=4.0,
         background=500,
         plots=150,
         presence_only_sites=540,
         block=5000.0,
+        autocorrelation=None,
+        buffer=0.0,
         folds=3,
         every_fold=True,
+        members_of_folds=False,
+        differ_by=("seed",),
+        calibration="platt",
         tested_on=(),
         indicators=("richness",),
+        dissimilarity=0.25,
+        extrapolated=0.125,
+        post_processing=("Cells without any of terrain stay empty.",),
         seed=1,
         software={"python": "3.11.2", "torch": "2.13.0"},
-        parameters=1234,
-        weights="../model/weights.safetensors",
-        weights_bytes=5000,
-        weights_sha256="0" * 64,
+        weights=tuple(
+            Weights(
+                name=f"member-0{i}",
+                path=f"/store/model/member-0{i}/weights.safetensors",
+                bytes=5000 + i,
+                sha256=f"{i:064x}",
+                parameters=617,
+            )
+            for i in range(2)
+        ),
     )

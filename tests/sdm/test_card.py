@@ -80,7 +80,7 @@ def test_the_item_reads_back_with_pystac(study):
     item = pystac.Item.from_dict(json.loads(json.dumps(mlm_item(study), allow_nan=False)))
     mlm = MLMExtension.ext(item)
     assert SCHEMA in item.stac_extensions and MLMExtension.get_schema_uri() == SCHEMA
-    assert mlm.mlm_name == slug(study.title) and mlm.total_parameters == 1234 and mlm.pretrained is False
+    assert mlm.mlm_name == slug(study.title) and mlm.total_parameters == 2 * 617 and mlm.pretrained is False
     shapes = {part.name: part.input.shape for part in mlm.input}
     assert shapes == {"terrain": [-1, 2, 1, 1], "image": [-1, 2, 129, 129], "climate": [-1, 6, -1, -1]}
     (output,) = mlm.output
@@ -88,14 +88,58 @@ def test_the_item_reads_back_with_pystac(study):
     scaled = {part["name"]: len(part.get("value_scaling", ())) for part in item.properties["mlm:input"]}
     assert scaled == {"terrain": 2, "image": 0, "climate": 6}
     assert item.properties["mlm:pretrained_source"] is None
-    assert item.assets["weights"].href == study.weights and item.assets["weights"].extra_fields["file:checksum"].startswith("1220")
 
 
 def test_the_item_is_valid_stac_of_the_core_schema(study):
-    """By the schema that pystac carries; no network."""
+    """By the schema that pystac carries, no network; and the schema does refuse one without a geometry."""
     item = pystac.Item.from_dict(mlm_item(study))
     item.stac_extensions = []
-    item.validate()
+    assert item.validate() == ["https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"]
+    item.geometry = {"type": "Polygon", "coordinates": "nowhere"}
+    with pytest.raises(pystac.STACValidationError):
+        item.validate()
+
+
+def test_every_member_has_its_own_asset(study):
+    """Path, size, checksum and parameters of each, none told for another; the item counts them all."""
+    made = mlm_item(study)
+    assert made["properties"]["mlm:hyperparameters"]["members"] == 2 and made["properties"]["mlm:memory_size"] == 10_001
+    assert made["properties"]["mlm:total_parameters"] == sum(asset["mlm:total_parameters"] for asset in made["assets"].values())
+    assert list(made["assets"]) == ["member-00", "member-01"]
+    for i, asset in enumerate(made["assets"].values()):
+        assert asset["href"] == f"/store/model/member-0{i}/weights.safetensors"
+        assert asset["file:size"] == 5000 + i and asset["file:checksum"] == f"1220{i:064x}" and "mlm:model" in asset["roles"]
+
+
+def test_links_lead_from_the_folder_they_are_in(study):
+    """Relative paths, whatever the folder; nothing else changes."""
+    moved = study.seen_from("/store/reports")
+    assert [w.path for w in moved.weights] == [f"../model/member-0{i}/weights.safetensors" for i in range(2)]
+    assert replace(moved, weights=study.weights) == study
+
+
+def test_the_card_has_the_checksum_of_every_member(study, evaluation):
+    """And says what is mapped: the mean logit, and what it has seen."""
+    body = model_card(study, evaluation)
+    assert all(f"{w.name} `{w.sha256}`" in body for w in study.weights)
+    assert "logits of 2 networks" in body and "fitted on all data" in body and "1,234 weights" in body
+    folds = model_card(replace(study, members_of_folds=True), evaluation)
+    assert "fitted on all data" not in folds and "their mean, which is mapped, is not" in folds
+
+
+def test_the_card_says_how_far_the_map_can_be_trusted(study, evaluation):
+    """Threshold and share outside; that nobody knows, where nobody does; what becomes of probabilities, and the dead zone."""
+    body = model_card(replace(study, buffer=750.0), evaluation)
+    assert "index above 0.25" in body and "12 % of the mapped cells" in body and "stay empty" in body and "within 750 m" in body
+    assert "no area of applicability" in model_card(replace(study, dissimilarity=None, extrapolated=None), evaluation)
+
+
+def test_the_output_is_described_as_it_is_computed(study):
+    """The inverse logit of the mean logit, calibrated where a calibration was kept; inputs say where they are clipped."""
+    said = mlm_item(study)["properties"]
+    assert "logits of 2 networks" in said["mlm:output"][0]["description"] and "calibrated (platt)" in said["mlm:output"][0]["description"]
+    assert "calibrated" not in mlm_item(replace(study, calibration="identity"))["properties"]["mlm:output"][0]["description"]
+    assert all("stop 4 standard deviations off" in part["description"] for part in said["mlm:input"])
 
 
 @pytest.mark.parametrize("field", REQUIRED)
@@ -117,9 +161,9 @@ def test_an_item_without_a_required_field_is_refused(study, field):
         (lambda i: i["properties"]["mlm:output"][0].pop("tasks"), r"mlm:output\[0\].tasks"),
         (lambda i: i["properties"].update(bands=[]), "not described in properties.bands"),
         (lambda i: i["properties"].update({"mlm:hyperparameters": {"a b": 1}}), "hyper-parameter 'a b'"),
-        (lambda i: i["assets"]["weights"].pop("mlm:artifact_type"), "mlm:artifact_type"),
-        (lambda i: i["assets"]["weights"].update(roles=["data"]), "role mlm:model"),
-        (lambda i: i["assets"]["weights"].update(href=""), "href"),
+        (lambda i: i["assets"]["member-01"].pop("mlm:artifact_type"), "mlm:artifact_type"),
+        (lambda i: [asset.update(roles=["data"]) for asset in i["assets"].values()], "role mlm:model"),
+        (lambda i: i["assets"]["member-01"].update(href=""), "href"),
     ],
 )
 def test_an_item_of_another_form_is_refused(study, spoil, says):

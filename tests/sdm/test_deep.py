@@ -13,8 +13,8 @@ from scipy.special import expit
 from geoplantnet.cubes import Modality, PatchReader, TablePatches, build_cube, write_cube
 from geoplantnet.errors import InputError, ModelError
 from geoplantnet.grid import TileGrid
-from geoplantnet.sdm.deep import STEPS, UNG_NETS, Deep, ung
-from geoplantnet.sdm.ensemble import Ensemble
+from geoplantnet.sdm import deep
+from geoplantnet.sdm.deep import Deep
 from geoplantnet.sdm.evaluate import auc_per_species
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.sites import Sites
@@ -68,7 +68,7 @@ def test_records_alone_give_relative_suitability():
     """Without plots the places of each species are ranked, logits are centred on the records' sites, and the default recipe works."""
     sites, truth = a_world(plots=-1)
     longer = replace(PLAN, steps=(replace(PLAN.steps[0], epochs=25), PLAN.steps[1]))
-    for plan in (TrainingPlan(steps=STEPS, threads=1), longer):
+    for plan in (deep.PLAN, longer):
         model = Deep(architecture=SMALL, plan=plan).fit(sites, np.arange(300))
         p = model.predict(sites, np.arange(300)).astype(np.float64)
         assert model.relative_ and np.abs(np.log(p / (1 - p)).mean(axis=0)).max() < 0.05
@@ -140,24 +140,6 @@ def test_fit_goes_on_where_it_was_killed(tmp_path):
         model.fit(sites, np.arange(100), progress=stop, resume=tmp_path)
     p = model.fit(sites, np.arange(100)[::-1], resume=tmp_path).predict(sites, np.arange(100))
     assert np.array_equal(p, Deep(architecture=SMALL, plan=PLAN).fit(sites, np.arange(100)).predict(sites, np.arange(100)))
-
-
-def test_the_published_recipe():
-    """Plots, records, plots; cross-entropy over species between; late concatenation; three nets of different seeds, averaged."""
-    sites, _ = a_world(n=60)
-    recipe = ung(sites, np.arange(60), width=8, latent=8, batch=32, threads=1)
-    assert isinstance(recipe, Ensemble) and len(recipe.members) == UNG_NETS == 3
-    for net in recipe.members:
-        first, records, last = net.plan.steps
-        assert (first.pa, first.po, records.pa, records.po, last.pa, last.po) == (1, 0, 0, 1, 1, 0)
-        assert records.loss == "cross_entropy" and records.epochs == 10 and net.architecture.fusion == "concatenated"
-    recipe.fit(sites, np.arange(50))
-    each = [net.predict(sites, np.arange(50, 60)) for net in recipe.members]
-    together = recipe.predict(sites, np.arange(50, 60))
-    assert not np.array_equal(each[0], each[1])
-    assert (np.min(each, axis=0) - 1e-6 <= together).all() and (together <= np.max(each, axis=0) + 1e-6).all()
-    many = a_world(n=8000)[0]
-    assert ung(many, np.arange(8000)).members[0].plan.steps[0].epochs == np.ceil(64_000 / many.presence_absence.sum())
 
 
 def test_what_cannot_be_done_says_why(tmp_path):

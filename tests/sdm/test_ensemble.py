@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_cross_fitting_predicts_every_site_by_the_member_that_has_not_seen_it(si
         assert set(member.seen_) == set(rows[folds != i])
         np.testing.assert_array_equal(held_out[folds == i], member.predict(sites, rows[folds == i]))
     assert ensemble.predict(sites, ROWS).shape == (SITES, 12)
+    masked = Ensemble([Nearby(t) for t in (0.0, 0.5, 1.0)])
+    again = masked.cross_fit(sites, np.isin(ROWS, rows), folds[np.argsort(rows)])
+    np.testing.assert_allclose(again, held_out[np.argsort(rows)], rtol=1e-6)
+
+
+def test_what_no_member_could_learn_is_unfitted(sites):
+    """A species found in one fold alone is unknown to that fold's member, not to the ensemble; one found nowhere is unknown to all."""
+    labels = sites.labels.toarray()
+    labels[:, [2, 5]] = 0
+    labels[0, 2] = 1
+    ensemble = Ensemble([Prevalence(), Prevalence()])
+    ensemble.cross_fit(replace(sites, labels=labels), ROWS, ROWS % 2)
+    ids = [taxon.taxon_id for taxon in sites.species]
+    assert {ids[2], ids[5]} <= set(ensemble.members[0].unfitted_) and ids[2] not in ensemble.members[1].unfitted_
+    assert ids[5] in ensemble.unfitted_ and ids[2] not in ensemble.unfitted_
 
 
 @pytest.mark.parametrize(

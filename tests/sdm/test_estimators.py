@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from geoplantnet.cubes import TablePatches
-from geoplantnet.errors import InputError, ModelError
+from geoplantnet.errors import InputError, ModelError, UsageError
 from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.models import MODELS, load_estimator
@@ -125,7 +125,7 @@ def test_a_saved_model_is_the_model(tmp_path, case, share):
     model = case.make().fit(sites, ROWS)
     model.save(tmp_path / "m")
     for back in (type(model).load(tmp_path / "m"), load_estimator(tmp_path / "m")):
-        assert np.array_equal(back.predict(sites, OUTER), model.predict(sites, OUTER))
+        assert np.array_equal(back.predict(sites, OUTER), model.predict(sites, OUTER)) and back.unfitted_ == model.unfitted_
     back.save(tmp_path / "n")
     for file in (f for f in (tmp_path / "m").rglob("*") if f.is_file()):
         assert file.suffix in (".safetensors", ".json", ".txt")
@@ -216,7 +216,55 @@ def test_rare_absent_and_ubiquitous_species(case, share):
     p = model.predict(sites, OUTER)
     assert sound(p)
     assert np.ptp(p[:, 1]) < 0.05 and p[:, 1].max() < 0.1
-    assert "s1" in getattr(model, "unfitted_", ("s1",)) and "s0" not in getattr(model, "unfitted_", ())
+    assert "s1" in model.unfitted_ and not {"s0", "s3"} & set(model.unfitted_)
+
+
+@each_case
+def test_a_mask_of_rows_is_those_rows(case):
+    """Fitted on a mask of the sites and asked for a mask, a model is that of the positions; rows that are no sites are refused."""
+    sites = a_world(plots=0.5)
+    inner = np.isin(np.arange(120), ROWS)
+    p = case.make().fit(sites, ROWS).predict(sites, OUTER)
+    model = case.make().fit(sites, inner)
+    assert np.array_equal(model.predict(sites, ~inner), p) and np.array_equal(model.predict(sites, (~inner).tolist()), p)
+    for wrong in ([-1], [120], inner[:90], [0.5]):
+        with pytest.raises(UsageError):
+            case.make().fit(sites, wrong)
+        with pytest.raises(UsageError):
+            model.predict(sites, wrong)
+
+
+@each_case
+def test_a_site_of_weight_none_is_not_learnt_from(case):
+    """It is as if it were not there: species found there alone are unfitted; no other site to learn from is an error."""
+    sites = a_world(plots=0.5)
+    out = np.flatnonzero(sites.group[:90] != BACKGROUND)[-5:]
+
+    def change(y):
+        y[:, 1] = 0
+        y[out, 1] = 1
+
+    sites = with_labels(sites, change)
+    weight = np.ones(120, np.float32)
+    weight[out] = 0
+    model = case.make().fit(replace(sites, weight=weight), ROWS)
+    assert "s1" in model.unfitted_
+    others = case.make().fit(replace(sites, weight=np.ones(120)), np.setdiff1d(ROWS, out))
+    assert np.array_equal(model.predict(sites, OUTER), others.predict(sites, OUTER))
+    with pytest.raises(InputError):
+        case.make().fit(replace(sites, weight=np.zeros(120)), ROWS)
+
+
+@each_case
+@each_mix
+def test_presences_weighted_alike_are_not_weighted(case, share):
+    """Whatever the number, one weight for all presences of a species changes nothing; weights of their own may."""
+    sites = world_for(case, share)
+    cover = sites.labels.toarray() * np.array([0.1, 1, 7, 50])
+    plain = case.make().fit(sites, ROWS).predict(sites, OUTER)
+    np.testing.assert_allclose(case.make().fit(replace(sites, presence_weight=cover), ROWS).predict(sites, OUTER), plain, atol=2e-3)
+    uneven = sites.labels.toarray() * np.random.default_rng(0).uniform(0.01, 10, sites.labels.shape)
+    assert sound(case.make().fit(replace(sites, presence_weight=uneven), ROWS).predict(sites, OUTER))
 
 
 @each_case

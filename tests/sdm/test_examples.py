@@ -78,6 +78,23 @@ def test_weights_and_effort_come_along_and_zero_means_out():
             ExampleMaker(sites([A, B], [0, 0], [0, 0], weight=np.array([1, bad], np.float32)), np.arange(2))
 
 
+def test_presences_are_weighted_by_abundance_and_prevalence_stays():
+    """By hand: 30 and 10 % on two plots are weights of 1.5 and .5, whatever the absences; another species has its own; records beside
+    plots, and records alone, keep the weight they had in all.
+    """
+    labels = np.array([A, A, C, C, [1, 1, 0], [1, 1, 0], NONE], np.uint8)
+    cover = np.zeros((7, 3))
+    cover[[0, 1, 4, 5], 0], cover[[2, 3], 2], cover[[4, 5], 1] = (30, 10, 20, 60), (1, 3), (5, 1)
+    world = sites(labels, [1, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1, BACKGROUND], presence_weight=cover)
+    plots = ExampleMaker(world, np.arange(4))
+    assert plots.of(0).weight.tolist() == pytest.approx([1.5, 0.5, 1, 1]) and plots.of(2).weight.tolist() == pytest.approx([1, 1, 0.5, 1.5])
+    joined = ExampleMaker(world, np.arange(7), records=0.5).of(0)
+    assert joined.weight[joined.present].tolist() == pytest.approx(np.array([1.5, 0.5, 0.25, 0.75]) * 2 / 3)
+    assert np.average(joined.present, weights=joined.weight) == pytest.approx(2 / 4)
+    alone = ExampleMaker(world, np.array([4, 5, 6]))
+    assert alone.of(0).weight.tolist() == pytest.approx([0.5, 1.5, 1]) and alone.of(1).weight.tolist() == pytest.approx([5 / 3, 1 / 3, 1])
+
+
 def test_a_thinned_background_is_a_part_of_the_whole_and_keeps_presences():
     """At most `limit` background sites, the same for a seed whatever other species there are."""
     world = sites([A] * 5 + [NONE] * 50, [0] * 55, [0] * 5 + [BACKGROUND] * 50)
@@ -122,3 +139,16 @@ def test_terms_are_standardised_squares_and_products():
     beyond = np.where(np.arange(3) == 1, 1e6, x[:1])
     at_edge = np.where(np.arange(3) == 1, x[:, 1].max(), x[:1])
     assert np.array_equal(terms(beyond), terms(at_edge))
+
+
+def test_uniform_background_weighs_a_fixed_mass_beside_a_target_group():
+    """Two uniform sites weigh as much as `mass` sites together, whatever each weighs; alone, or without them, nothing changes."""
+    world = sites([A, B, B, NONE, NONE, C], [0] * 6, [0, 0, 0, BACKGROUND, BACKGROUND, 1], weight=np.array([1, 1, 1, 1, 3, 1], np.float32))
+    heavy = ExampleMaker(world, np.arange(6), mass=10.0).of(0)
+    assert heavy.at.tolist() == [0, 1, 2, 3, 4] and heavy.weight.tolist() == pytest.approx([1, 1, 1, 2.5, 7.5])
+    alone = ExampleMaker(world, np.arange(6), background="uniform", mass=10.0).of(0)
+    assert alone.at.tolist() == [0, 3, 4] and alone.weight.tolist() == [1, 1, 3]
+    group = ExampleMaker(world, np.arange(6), background="target-group", mass=10.0).of(0)
+    assert group.weight.tolist() == [1, 1, 1]
+    with pytest.raises(ConfigurationError, match="background_mass"):
+        ExampleMaker(world, np.arange(6), mass=0.0)

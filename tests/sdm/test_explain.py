@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import permutations
 
@@ -17,26 +16,26 @@ from sklearn.inspection import permutation_importance as sklearn_importance
 from sklearn.linear_model import LogisticRegression
 
 from geoplantnet.cubes import Modality, Patch, PatchReader, TablePatches, build_cube, write_cube
-from geoplantnet.errors import InputError, ModelError, UnknownSpecies, UsageError
+from geoplantnet.errors import InputError, ModelError, UsageError
 from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sdm.applicability import Applicability
 from geoplantnet.sdm.estimator import Estimator
 from geoplantnet.sdm.evaluate import auc_per_species
 from geoplantnet.sdm.explain import (
-    FilledPatches,
+    MovedPatches,
     PermutedPatches,
     channels_of,
     explain_predictions,
     importance_weights,
     log_likelihood,
     modality_contributions,
-    niche,
+    most_important,
     permutation_importance,
     predictors_of,
     response_curves,
-    species_report,
 )
 from geoplantnet.sdm.sites import BACKGROUND, Sites, tabulate
+from geoplantnet.sdm.species_report import niche
 
 COLUMNS = {"climate": ("t", "p"), "soil": ("ph",), "relief": ("slope",)}
 
@@ -246,7 +245,8 @@ def test_response_curve_of_a_known_function(species):
         return np.exp(-((t - 0.4) ** 2) / 0.5)[:, None] * np.linspace(0.2, 0.9, len(species))
 
     training = tabulate(sites.patches, np.arange(120))
-    curves = response_curves(hump, sites, np.arange(120), ["climate.t", "soil.ph"], training=training, points=201, sample=30)
+    found = response_curves(hump, sites, np.arange(120), ["climate.t", "soil.ph"], training=training, points=201, sample=30)
+    curves = found.species
     t = curves[(curves["predictor"] == "climate.t") & (curves["taxon_id"] == "s11")]
     assert (t["value"].min(), t["value"].max()) == pytest.approx((training.values[:, 0].min(), training.values[:, 0].max()))
     for column in ("mean", "q05", "q50", "q95"):
@@ -259,6 +259,40 @@ def test_response_curve_of_a_known_function(species):
     assert (best["low"], best["high"]) == (pytest.approx(0.4 - half, abs=step), pytest.approx(0.4 + half, abs=step))
     flat = own.loc[("soil.ph", "s00")]
     assert flat["effect"] == 0 and np.isnan(flat["optimum"]) and not flat["at_edge"]
+    assert best["highest"] == pytest.approx(0.2, abs=1e-3) and flat["highest"] == flat["lowest"] > 0
+    total = found.richness[found.richness["predictor"] == "climate.t"]
+    np.testing.assert_allclose(total["mean"], np.linspace(0.2, 0.9, 12).sum() * np.exp(-((total["value"] - 0.4) ** 2) / 0.5), atol=1e-5)
+    about = found.predictors.set_index("predictor").loc["climate.t"]
+    np.testing.assert_allclose(
+        about[["low", "q25", "q50", "high"]].astype(float), np.quantile(training.values[:, 0], [0, 0.25, 0.5, 1]), atol=1e-6
+    )
+    assert found.sites == 30
+
+
+def test_the_response_of_richness_is_that_of_the_sum(species):
+    """Its mean is the sum of the species' means; its quantiles are of the sites' sums; also where few species are asked for."""
+    sites, rows = some_sites(species), np.arange(100)
+    predict, training = logistic([0.5, 0.1, -0.3, 0.4]), tabulate(sites.patches, rows)
+    found = response_curves(predict, sites, rows, ["climate.t", "climate.p"], training=training, points=4)
+    means = found.species.groupby(["predictor", "value"], sort=False)["mean"].sum()
+    np.testing.assert_allclose(found.richness["mean"], means, rtol=1e-12)
+    few = response_curves(predict, sites, rows, ["climate.t", "climate.p"], training=training, points=4, species=np.array([3]))
+    pd.testing.assert_frame_equal(few.richness, found.richness)
+    moved = training.values.copy()
+    moved[:, 1] = training.values[:, 1].max()
+    at = pd.DataFrame(moved, columns=["t", "p", "ph", "slope"])
+    p = predict(
+        replace(
+            sites,
+            patches=TablePatches(at, COLUMNS),
+            labels=sites.labels[:100],
+            presence_absence=np.ones(100, bool),
+            group=np.zeros(100, int),
+            xy=sites.xy[:100],
+        ),
+        rows,
+    )
+    np.testing.assert_allclose(found.richness.iloc[-1]["q95"], np.quantile(p.sum(axis=1, dtype=float), 0.95), rtol=1e-6)
 
 
 def test_partial_dependence_is_sklearn_s(species):
@@ -275,7 +309,7 @@ def test_partial_dependence_is_sklearn_s(species):
     )
     curves = response_curves(
         predict, sites, rows, ["soil.ph"], training=tabulate(sites.patches, rows), values=expected["grid_values"][0], species=np.array([0])
-    )
+    ).species
     np.testing.assert_allclose(curves["mean"], expected["average"][0], rtol=1e-5)
     np.testing.assert_allclose(curves["q95"], np.quantile(expected["individual"][0], 0.95, axis=0), rtol=1e-5)
 
@@ -286,15 +320,25 @@ def test_a_response_is_not_told_beyond_the_training_range(species):
     training = tabulate(sites.patches, np.arange(50))
     low, high = training.values[:, 3].min(), training.values[:, 3].max()
     values = [low - 1, low, 0.0, high, high + 1]
-    curves = response_curves(logistic([0, 0, 0, 1]), sites, np.arange(120), ["relief.slope"], training=training, values=values)
+    found = response_curves(logistic([0, 0, 0, 1]), sites, np.arange(120), ["relief.slope"], training=training, values=values)
+    curves = found.species
     one = curves[curves["taxon_id"] == "s03"]
     np.testing.assert_array_equal(one["inside"], [False, True, True, True, False])
     np.testing.assert_array_equal(one["mean"].isna(), ~one["inside"])
+    np.testing.assert_array_equal(found.richness["mean"].isna(), ~found.richness["inside"])
     own = niche(curves).set_index("taxon_id").loc["s03"]
     assert own["optimum"] == pytest.approx(high) and own["at_edge"]
 
 
-SERIES = Modality(name="series", bands=("a", "b"), resolution=50, time=TimeAxis(step="month", first="2020-11", count=3))
+SERIES = Modality(
+    name="series",
+    bands=("a", "b"),
+    resolution=50,
+    time=TimeAxis(step="month", first="2020-11", count=3),
+    units=("mm", "1"),
+    long_names=("rain", "b"),
+    plausible=((-9, 9), None),
+)
 IMAGE = Modality(name="image", bands=("red", "nir"), resolution=50, window=3, halo=1)
 
 
@@ -329,26 +373,103 @@ def test_names_mean_channels_of_the_patch():
         channels_of(ArrayPatches.modalities, "serie.a")
 
 
-def test_images_and_series_are_exchanged_and_filled_whole():
+def test_images_and_series_are_exchanged_whole():
     """All pixels and dates of a band together, other bands and modalities untouched, the reader's own arrays too."""
     patches, donors = ArrayPatches(9), np.roll(np.arange(9), 1)
     before = {name: values.copy() for name, values in patches.values.items()}
     for name in ("series.a", "series.b@1", "image.nir", "image"):
         modality, channels = channels_of(patches.modalities, name)
-        others = np.setdiff1d(np.arange(before[modality].shape[1]), channels)
-        other = next(m for m in before if m != modality)
         rows = np.array([4, 0, 8])
-        for wrapped, wanted in (
-            (PermutedPatches(patches, {modality: channels}, donors), before[modality][donors[rows]][:, channels]),
-            (FilledPatches(patches, {modality: channels}, 1.5), np.full((3, channels.size, *before[modality].shape[2:]), 1.5)),
-        ):
-            read = wrapped.read(rows)
-            np.testing.assert_array_equal(read[modality].values[:, channels], wanted)
-            np.testing.assert_array_equal(read[modality].values[:, others], before[modality][rows][:, others])
-            np.testing.assert_array_equal(read[other].values, before[other][rows])
-            assert len(wrapped) == 9
+        wrapped = PermutedPatches(patches, {modality: channels}, donors)
+        untouched(before, wrapped.read(rows), rows, modality, channels)
+        np.testing.assert_array_equal(wrapped.read(rows)[modality].values[:, channels], before[modality][donors[rows]][:, channels])
+        assert len(wrapped) == 9
     for name, values in patches.values.items():
         np.testing.assert_array_equal(values, before[name])
+
+
+def untouched(before, read, rows, modality, channels):
+    """All but some channels of a modality are as they were."""
+    for name, values in before.items():
+        others = np.setdiff1d(np.arange(values.shape[1]), channels) if name == modality else np.arange(values.shape[1])
+        np.testing.assert_array_equal(read[name].values[:, others], values[rows][:, others])
+
+
+def test_a_moved_band_keeps_its_season_and_its_texture():
+    """The mean over dates at the cell is the value; differences between pixels and dates are the site's own; nothing else moves."""
+    patches, rows = ArrayPatches(9), np.array([4, 0, 8])
+    before = {name: values.copy() for name, values in patches.values.items()}
+    for name in ("series.a", "series.b", "series.b@1", "image.nir"):
+        modality, channels = channels_of(patches.modalities, name)
+        wrapped = MovedPatches(patches, modality, channels, 1.5)
+        read = wrapped.read(rows)
+        untouched(before, read, rows, modality, channels)
+        moved, own = read[modality].values[:, channels], before[modality][rows][:, channels]
+        middle = own.shape[-1] // 2
+        np.testing.assert_allclose(moved[:, :, middle, middle].mean(axis=1), 1.5, rtol=1e-6)
+        np.testing.assert_allclose(moved - moved[:, :1, :1, :1], own - own[:, :1, :1, :1], atol=1e-5)
+        assert len(wrapped) == 9
+    for name, values in patches.values.items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def test_a_moved_band_stops_at_what_is_plausible_and_fills_what_is_unknown():
+    """A band with limits keeps them; unknown dates and pixels stay unknown, unless the cell knows nothing: then the value is everywhere."""
+    patches = ArrayPatches(5)
+    patches.values["series"][0, 2] = np.nan  # a date of a
+    patches.values["image"][1, 1, 0, 0], patches.values["image"][2, 1, 1, 1] = np.nan, np.nan  # a corner; a cell
+    dates = channels_of(patches.modalities, "series.a")[1]
+    for value in (-8.9, 8.9):
+        series = MovedPatches(patches, "series", dates, value).read(np.arange(5))["series"].values[:, dates]
+        assert np.nanmin(series) >= -9 and np.nanmax(series) <= 9 and np.nanmax(np.abs(series)) == 9
+        assert np.isnan(series[0]).ravel().tolist() == [False, True, False] and np.isfinite(series[1:]).all()
+    image = MovedPatches(patches, "image", np.array([1]), 0.25).read(np.arange(5))["image"].values[:, 1]
+    assert np.isnan(image[1, 0, 0]) and np.isnan(image).sum() == 1 and image[1, 1, 1] == np.float32(0.25) and (image[2] == 0.25).all()
+
+
+def test_a_response_of_a_series_goes_over_what_sites_have_on_average(species):
+    """The range of a band of several dates is that of its mean over the dates that are known; names and units are for people."""
+    patches = ArrayPatches(120)
+    patches.values["series"][3, :4] = np.nan
+    sites = some_sites(species, columns={"m": ("a", "b")}, patches=patches)
+
+    def total(where, rows):
+        rain = np.nan_to_num(where.patches.read(rows)["series"].values[:, [0, 2, 4], 0, 0]).astype(float)
+        return np.repeat(1 / (1 + np.exp(-rain.mean(axis=1)))[:, None], len(species), axis=1)
+
+    rows = np.arange(4, 120)
+    found = response_curves(
+        total, sites, rows, ["series.a", "series.b@2", "image.nir"], training=tabulate(patches, np.arange(120)), points=3
+    )
+    means = np.nanmean(patches.values["series"][:, [0, 2, 4], 0, 0], axis=1)
+    one = found.species[(found.species["predictor"] == "series.a") & (found.species["taxon_id"] == "s00")]
+    np.testing.assert_allclose(one["value"], np.linspace(means.min(), means.max(), 3), rtol=1e-6)
+    for column in ("mean", "q05", "q95"):
+        np.testing.assert_allclose(one[column], 1 / (1 + np.exp(-one["value"])), rtol=1e-5)
+    named = found.predictors.set_index("predictor")[["title", "unit"]].T.to_dict("list")
+    assert named == {"series.a": ["rain, mean of the dates", "mm"], "series.b@2": ["series.b, date 2", ""], "image.nir": ["image.nir", ""]}
+
+
+def test_the_most_important_bands_are_those_that_matter_and_are_known(species):
+    """The best of every modality, then of all, in order of importance; one without importance or that no training site knows is none."""
+    sites, predict = some_sites(species), logistic([0.5, 0.2, 0, 0.5])
+    names = predictors_of(sites.patches.modalities)
+    importance, table = permutation_importance(predict, sites, np.arange(120), names), tabulate(sites.patches, np.arange(120))
+    order = importance.table["name"].tolist()
+    assert "soil.ph" not in most_important(importance, table, 9) == [name for name in order if importance.of([name])[0] > 0]
+    worth = {"climate.t": 0.9, "climate.p": 0.8, "relief.slope": 0.1, "soil.ph": 0.2}
+    made = replace(
+        importance, table=pd.DataFrame({"name": list(worth), "importance": list(worth.values())}).sort_values("importance")[::-1]
+    )
+    assert most_important(made, table, 3) == ["climate.t", "soil.ph", "relief.slope"]
+    assert most_important(made, table, 4) == ["climate.t", "climate.p", "soil.ph", "relief.slope"]
+    assert most_important(made, table, 1) == ["climate.t"] and most_important(made, table, 0) == []
+    unknown = table.values.copy()
+    unknown[:, list(names).index("climate.t")] = np.nan
+    assert most_important(made, replace(table, values=unknown), 3) == ["climate.p", "soil.ph", "relief.slope"]
+    only = importance.only(["climate.t", "relief.slope"])
+    assert set(only.table["name"]) == {"climate.t", "relief.slope"} == set(only.species.columns)
+    np.testing.assert_array_equal(only.of(["climate.t"]), importance.of(["climate.t"]))
 
 
 def test_cubes_are_exchanged_like_tables(species, small_grid, modalities, sources, tmp_path):
@@ -367,12 +488,16 @@ def test_cubes_are_exchanged_like_tables(species, small_grid, modalities, source
         moved = [column == name or column.startswith((name + ".", name + " ", name + "@")) for column in table.names]
         np.testing.assert_allclose(other[:, moved], table.values[donors][:, moved], rtol=1e-6)
         np.testing.assert_array_equal(other[:, ~np.array(moved)], table.values[:, ~np.array(moved)])
-        filled = tabulate(FilledPatches(reader, {modality: channels}, 0.25), np.arange(12)).values
-        np.testing.assert_allclose(filled[:, moved], 0.25, rtol=1e-6)
+        if name in predictors_of(modalities):
+            own = [column == name or column.startswith(name + "@") for column in table.names]
+            own = [here and not column.endswith(" mean") for here, column in zip(own, table.names)]
+            other = tabulate(MovedPatches(reader, modality, channels, 0.25), np.arange(12)).values
+            np.testing.assert_allclose(other[:, own].mean(axis=1), 0.25, rtol=1e-5)
+            np.testing.assert_array_equal(other[:, ~np.array(moved)], table.values[:, ~np.array(moved)])
 
 
-def test_weights_of_columns_keep_the_importance_of_their_band(species):
-    """A band of many columns weighs what it would as one: squares sum to its importance squared; and they fit an area."""
+def test_weights_of_columns_keep_the_importance_of_their_modality(species):
+    """However many columns tell it, a modality weighs what exchanging it costs; and the weights fit an area."""
     sites = some_sites(species, columns={"m": ("a", "b")}, patches=ArrayPatches(120))
 
     def predict(where, rows):
@@ -382,13 +507,14 @@ def test_weights_of_columns_keep_the_importance_of_their_band(species):
 
     labels = (predict(sites, np.arange(120)) > np.random.default_rng(0).random((120, 12))).astype(np.uint8)
     sites = replace(sites, labels=sparse.csr_array(labels))
-    importance = permutation_importance(predict, sites, np.arange(120), predictors_of(sites.patches.modalities))
+    modalities = sites.patches.modalities
+    importance = permutation_importance(predict, sites, np.arange(120), [m.name for m in modalities])
     table = tabulate(sites.patches, np.arange(120))
-    weights = importance_weights(importance, sites.patches.modalities)
-    for name, own in zip(importance.table["name"], importance.table["importance"]):
-        mine = [column.split("@")[0].removesuffix(" mean") == name for column in table.names]
-        assert (weights[mine] ** 2).sum() == pytest.approx(max(own, 0) ** 2)
-    assert (Applicability.fit(table, np.arange(120) % 3, weights).weights[[1, 3, 5]] == 0).all()
+    weights = importance_weights(importance, modalities)
+    for m in modalities:
+        mine = [owner == m.name for owner in table.modality]
+        assert (weights[mine] ** 2).sum() == pytest.approx(max(importance.of([m.name])[0], 0) ** 2) and np.ptp(weights[mine]) == 0
+    assert Applicability.fit(table, np.arange(120) % 3, weights).weights.any()
 
 
 class Steep(Estimator):
@@ -410,33 +536,22 @@ class Steep(Estimator):
 
 
 def test_an_estimator_explains_itself(species):
-    """`explain` gives what the parts give; a species' report counts what was found and fits in JSON."""
+    """`explain` gives what the parts give."""
     sites, rows = some_sites(species), np.arange(30, 120)
     found = Steep().explain(sites, rows, training=np.arange(120), curves=2, points=5, sample=20, repeats=2)
     assert found.plots == 70
     pd.testing.assert_frame_equal(found.contributions.table, modality_contributions(Steep().predict, sites, rows).table)
-    assert found.curves["predictor"].unique().tolist() == found.predictors.table["name"].head(2).tolist()
-    assert found.curves["inside"].all() and len(found.curves) == 2 * 5 * 12
-    report = species_report(found, sites, np.arange(120), "Testus species4", auc=0.8, interval=(0.7, 0.9), top=3)
-    labels = sites.labels.toarray()[:, 4]
-    assert (report.taxon_id, report.plots, report.presences, report.records) == ("s04", 100, labels[:100].sum(), labels[100:].sum())
-    assert report.prevalence == pytest.approx(labels[:100].mean())
-    assert len(report.predictors) == 3 and report.predictors["importance"].is_monotonic_decreasing
-    assert set(report.modalities["modality"]) == set(COLUMNS) and len(report.niche) == 2
-    assert set(report.curves["taxon_id"]) == {"s04"}
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert told["interval"] == [0.7, 0.9] and len(told["curves"]) == 10
-    assert species_report(found, sites, np.arange(100, 120), "s04").to_dict()["prevalence"] is None
-    with pytest.raises(UnknownSpecies, match="s04"):
-        species_report(found, sites, rows, "s4")
+    curves = found.responses.species
+    bands = most_important(found.predictors, tabulate(sites.patches, np.arange(120)), 2)
+    assert bands and curves["predictor"].unique().tolist() == bands == found.responses.predictors["predictor"].tolist()
+    assert curves["inside"].all() and len(curves) == len(bands) * 5 * 12 and found.responses.sites == 20
 
 
 def test_without_curves_there_is_an_empty_table(species):
-    """No curve asked for: tables keep their columns, the report its shape."""
-    sites = some_sites(species)
-    found = explain_predictions(Steep().predict, sites, np.arange(120), curves=0, predictors=["soil.ph"], repeats=1)
-    assert found.curves.empty and species_report(found, sites, np.arange(120), "s01").niche.empty
-    assert np.isnan(found.predictors.table["sd"]).all()
+    """No curve asked for: tables keep their columns."""
+    found = explain_predictions(Steep().predict, some_sites(species), np.arange(120), curves=0, predictors=["soil.ph"], repeats=1)
+    assert found.responses.species.empty and found.responses.richness.empty and found.responses.predictors.empty
+    assert "mean" in found.responses.species and np.isnan(found.predictors.table["sd"]).all()
 
 
 def test_a_species_that_cannot_be_scored_has_no_contribution(species):

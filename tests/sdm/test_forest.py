@@ -42,7 +42,7 @@ def test_a_joint_forest_is_scikit_learns():
     rng = np.random.default_rng(0)
     x, y = rng.random((80, 3)).astype(np.float32), (rng.random((80, 7)) < 0.3).astype(np.uint8)
     oracle = RandomForestRegressor(n_estimators=12, min_samples_leaf=4, random_state=1).fit(x, y)
-    own = JointForest.of(oracle.estimators_, oracle.estimators_samples_, x, sparse.csr_array(y))
+    own = JointForest.of(Trees.of(oracle.estimators_), oracle.estimators_samples_, x, sparse.csr_array(y))
     new = rng.random((50, 3)).astype(np.float32)
     np.testing.assert_allclose(own.predict(new), oracle.predict(new), atol=1e-12)
     np.testing.assert_allclose(JointForest.restore(own.state()).predict(new), own.predict(new), atol=0)

@@ -54,7 +54,8 @@ def test_blocks_of_species_give_the_whole(name, seed, block, masked):
     """Loss and gradient do not depend on how many species are looked at at a time."""
     logits, labels, facts = a_case(seed)
     if masked:
-        facts["known"] = (torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed)) < 0.6).float()
+        generator = torch.Generator().manual_seed(seed)
+        facts["worth"] = (torch.rand(labels.shape, generator=generator) < 0.6) * (1 + torch.rand(labels.shape, generator=generator))
     whole, gradient = loss_and_gradient(name, logits, labels, **facts)
     blocks, own = loss_and_gradient(name, logits, labels, block=block, **facts)
     assert blocks == pytest.approx(whole, rel=1e-5, abs=1e-6)
@@ -92,7 +93,7 @@ def test_presence_absence_is_the_log_loss():
     known = torch.rand(labels.shape, generator=torch.Generator().manual_seed(2)) < 0.5
     expected = log_loss(y[known.numpy().ravel()], p[known.numpy().ravel()])
     for other in (labels, torch.where(known, labels, 1 - labels)):
-        assert presence_absence(Batch.of(logits, other, known=known.float())).item() == pytest.approx(expected, rel=1e-5)
+        assert presence_absence(Batch.of(logits, other, worth=known.float())).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_cross_entropy_is_that_of_single_records():
@@ -145,19 +146,34 @@ def test_presence_only_loss_by_hand():
     assert deep_maxent(Batch.of(logits, torch.tensor([[0.0], [1.0], [0.0]]))).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_sampled_species_expect_the_loss_of_all():
+def test_a_weighted_label_counts_more_and_is_still_one_label():
+    """By hand, with numpy: weights of presences multiply their terms, and the mean is over the labels that are known."""
+    logits, labels, facts = a_case(6)
+    worth = torch.where(labels > 0, 0.2 + 3 * torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)), 1.0)
+    worth[2:4, :3] = 0
+    p, y, w, s = (t.double().numpy() for t in (torch.sigmoid(logits.double()), labels, worth, facts["weight"]))
+    terms = -(y * np.log(p) + (1 - y) * np.log(1 - p)) * s[:, None]
+    expected = (w * terms).sum() / ((w > 0) * s[:, None]).sum()
+    found = presence_absence(Batch.of(logits, labels, worth=worth, weight=facts["weight"]))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sampled_species_expect_the_loss_of_all(weighted):
     """The mean over many draws is the loss and the gradient of all species, within four standard errors; drawn all, it is equal."""
     logits, labels, _ = a_case(5, sites=6, species=14)
     labels[:, 6:] = 0
     logits.requires_grad_()
-    whole = presence_absence(Batch.of(logits, labels))
+    worth = torch.where(labels > 0, 0.2 + 3 * torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)), 1.0) ** weighted
+    whole = presence_absence(Batch.of(logits, labels, worth=worth))
     (gradient,) = torch.autograd.grad(whole, logits)
     rng, draws, gradients = np.random.default_rng(0), [], []
     matrix = sparse.csr_array(labels.numpy().astype(np.uint8))
     for _ in range(1500):
         columns, stands_for = _sampled_species(matrix, 3, rng)
         assert stands_for.sum() == pytest.approx(14) and set(np.unique(matrix.indices)) <= set(columns)
-        loss = presence_absence(Batch.of(logits[:, columns], labels[:, columns], stands_for=torch.from_numpy(stands_for)))
+        part = {"worth": worth[:, columns], "stands_for": torch.from_numpy(stands_for)}
+        loss = presence_absence(Batch.of(logits[:, columns], labels[:, columns], **part))
         draws.append(loss.item())
         gradients.append(torch.autograd.grad(loss, logits)[0])
     stacked = torch.stack(gradients)
@@ -165,5 +181,7 @@ def test_sampled_species_expect_the_loss_of_all():
     assert abs(np.mean(draws) - whole.item()) < 4 * np.std(draws) / np.sqrt(len(draws))
     assert ((stacked.mean(0) - gradient).abs() <= 4 * stacked.std(0) / len(draws) ** 0.5 + 1e-6).all()
     columns, stands_for = _sampled_species(matrix, 14, rng)
-    every = presence_absence(Batch.of(logits[:, columns], labels[:, columns], stands_for=torch.from_numpy(stands_for)))
+    every = presence_absence(
+        Batch.of(logits[:, columns], labels[:, columns], worth=worth[:, columns], stands_for=torch.from_numpy(stands_for))
+    )
     assert every.item() == pytest.approx(whole.item(), rel=1e-5)

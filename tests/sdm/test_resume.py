@@ -141,15 +141,22 @@ module.fit(module.a_world(), stop=lambda done: done == 15 and os.kill(os.getpid(
 
 def test_another_training_is_refused(tmp_path):
     """Another plan, other labels, other rows, other predictors, another architecture, an unreadable state: named, nothing overwritten."""
-    sites = a_world()
+    plain = a_world()
+    cover = plain.labels.astype(np.float32)
+    sites = replace(plain, presence_weight=cover)
     with pytest.raises(Killed):
         fit(sites, stop=until(9), resume=tmp_path)
+    cover = cover.copy()
+    cover.data[0] = 3
+    for other in (plain, replace(sites, presence_weight=cover)):
+        with pytest.raises(ModelError, match="another set of sites"):
+            fit(other, resume=tmp_path)
     labels = sites.labels.toarray()
     labels[5, 5] = 1 - labels[5, 5]
     taxa = (replace(sites.species.taxa[0], scientific_name="Another one"), *sites.species.taxa[1:])
     others = {
         "plan": {"plan": replace(PLAN, seed=1)},
-        "set of sites": {"sites": replace(sites, labels=sparse.csr_array(labels))},
+        "set of sites": {"sites": replace(plain, labels=sparse.csr_array(labels))},
         "list of species": {"sites": replace(sites, species=SpeciesList(checklist="test", taxa=taxa))},
         "set of predictors": {"sites": replace(sites, patches=a_world(seed=1).patches)},
         "set of modalities": {"sites": replace(sites, patches=TablePatches(pd.DataFrame({"a": np.zeros(112)}), {"one": ("a",)}))},

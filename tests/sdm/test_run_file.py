@@ -39,6 +39,8 @@ def test_the_score_is_scikit_learns_samples_f1(predicted, found):
     assert score.samples_f1 == pytest.approx(f1_score(y, s, average="samples", zero_division=0))
     assert score.surveys == len(found) and score.missing == len(set(found) - set(run))
     assert score.empty == sum(not species for species in run.values())
+    said, known = {i for species in run.values() for i in species}, {i for species in found.values() for i in species}
+    assert (score.species, score.never_found) == (len(said), len(said - known))
 
 
 def test_the_challenges_own_formula_by_hand():
@@ -53,9 +55,34 @@ def test_surveys_are_read_as_the_challenge_writes_them(tmp_path):
     assert read_surveys(file) == {"212": {"6874", "476"}, "222": {"11157"}}
 
 
+def test_a_run_whose_whole_numbers_are_floats_scores_the_same(tmp_path):
+    """A table library wrote 3301.0 on either side; an id that only ends like it stays as it is."""
+    (tmp_path / "run.csv").write_text("surveyId,predictions\n212.0,6874.0 476.0 x.0\n", encoding="utf-8")
+    run = read_run(tmp_path / "run.csv")
+    assert run == {"212": ("6874", "476", "x.0")}
+    assert score_run(run, {"212": {"6874", "476"}}).samples_f1 == pytest.approx(2 / 2.5)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("surveyId,speciesId\n1,\n", "line 2: speciesId is empty"),
+        ("surveyId,speciesId\n ,4\n", "line 2: surveyId is empty"),
+        ("surveyId;speciesId\n1;4\n", "columns surveyId;speciesId; .* missing; a header and commas"),
+        ("surveyId,speciesId\n", "holds no survey"),
+    ],
+)
+def test_a_truth_that_is_none_is_refused(tmp_path, text, says):
+    """Empty ids, other separators, no row."""
+    (tmp_path / "truth.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_surveys(tmp_path / "truth.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("surveyId,predictions\n,a\n", "line 2: surveyId is empty"),
         ("surveyId,predictions\n1,a\n1,b\n", "line 3.*'1' stands twice"),
         ("surveyId,predictions\n1.0,a\n1,b\n", "stands twice"),
         ("surveyId,predictions\n1,a b a\n", "a species twice"),

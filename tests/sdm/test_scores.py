@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, jaccard_score, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, jaccard_score, precision_recall_curve, roc_auc_score
 
 from geoplantnet.sdm import scores
 
@@ -186,6 +186,26 @@ def test_the_area_under_the_roc_curve_is_the_auc(seed, levels):
     drawn = scores.roc(p, labels, at)
     assert np.trapezoid(drawn, at, axis=1) == pytest.approx(scores.ranking(p, labels).auc[0], abs=1e-3)
     assert (np.diff(drawn, axis=1) >= -1e-12).all() and drawn[:, -1] == pytest.approx(1)
+
+
+@given(SEEDS, LEVELS)
+def test_the_mean_precision_over_sensitivities_is_the_average_precision(seed, levels):
+    """Drawn curve and printed number agree, and every point is a cut of scikit-learn's curve."""
+    p, labels = a_sample(seed, levels)
+    at = (np.arange(20_000) + 0.5) / 20_000
+    drawn = scores.precision_recall(p, labels, at)
+    assert drawn.mean(axis=1) == pytest.approx(scores.ranking(p, labels).auc_pr[0], abs=1e-3)
+    for k in range(p.shape[1]):
+        precision, _, _ = precision_recall_curve(labels[:, k], p[:, k])
+        assert np.isclose(drawn[k][:, None], precision, atol=1e-9).any(axis=1).all()
+
+
+def test_precision_at_a_sensitivity_is_that_of_the_first_cut_that_reaches_it():
+    """By hand: found, not, found, not -> 1 up to half of the presences, then 2/3; never found: NaN."""
+    p, labels = np.array([[0.9, 0.5], [0.8, 0.4], [0.7, 0.3], [0.1, 0.2]]), np.array([[1, 0], [0, 0], [1, 0], [0, 0]], np.uint8)
+    drawn = scores.precision_recall(p, labels, np.array([0.25, 0.5, 0.51, 1.0]))
+    np.testing.assert_allclose(drawn[0], [1, 1, 2 / 3, 2 / 3])
+    assert np.isnan(drawn[1]).all()
 
 
 def test_a_sweep_holds_the_scores_of_each_threshold():

@@ -433,7 +433,7 @@ def _virtual_models(quick: bool, species: int) -> list[tuple[str, Callable[[int]
         (f"{NET}, records by the full-weighted loss", of("full-weighted")),
         (f"{NET}, records by cross-entropy", of("cross-entropy")),
     ]
-    return [models[0], models[3]] if quick else models if species < 1_000 else models[:7]
+    return [models[0], models[3]] if quick else models if species < 1_000 else models[:5]
 
 
 def unseen_surveys(quick: bool) -> Iterator[Row]:
@@ -445,7 +445,6 @@ def unseen_surveys(quick: bool) -> Iterator[Row]:
             "prevalence": Prevalence,
             "location only": LocationOnly,
             "GLM": GLM,
-            "boosting": Boosting,
             "Random Forest": partial(RandomForest, trees=200, leaf=3),
             f"{UNG}": partial(recipe, "ung"),
         }

@@ -46,8 +46,13 @@ def _table(first: str, rows: list[dict[str, Any]]) -> list[str]:
     for r in rows:
         met = "" if not r["target"] else "yes" if r["ok"] else "**no**"
         name = str(r["name"]).replace("|", "∣")
-        lines.append(f"| {name} | {r['value']:.3g} {r['unit']} | {r['reference']} | {r['target']} | {met} |")
+        lines.append(f"| {name} | {_figure(r['value'])} {r['unit']} | {r['reference']} | {r['target']} | {met} |")
     return lines
+
+
+def _figure(value: float) -> str:
+    """Three digits; of what is small three decimals, so that scores stand below each other."""
+    return f"{value:.3f}" if 0.001 <= abs(value) < 1 else f"{value:.3g}"
 
 
 def written(page: str, name: str, text: str) -> str:

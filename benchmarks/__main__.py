@@ -69,6 +69,8 @@ def run(names: list[str], quick: bool, given: Path | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             if given:
                 files = sorted(given.glob(f"{name}*.json"))
+                if not files:
+                    raise SystemExit(f"{given} holds no {name}*.json; measure it, or name the benchmarks it has")
             else:
                 files = [Path(folder) / f"{name}.json"]
                 command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(files[0]), *(["--quick"] if quick else [])]

@@ -1,8 +1,11 @@
-"""Stage `indicators`: latent tile + traits -> one COG an indicator, with its uncertainty bands and how far an ensemble's members disagree."""
+"""Stage `indicators`: one pass over a latent tile -> species sets, and one COG an indicator, with its uncertainty bands and how far an ensemble's
+members disagree.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,17 @@ import pandas as pd
 import xarray as xr
 
 from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
+from geoplantnet.assemblages.stream import stream
 from geoplantnet.catalog.geotiff import encode, write_cog
-from geoplantnet.indicators import SPARSE, IndicatorInfo, Storage, compute, indicator
+from geoplantnet.indicators import SPARSE, IndicatorInfo, Storage, asked_sums, from_sums, indicator
+from geoplantnet.sdm.products import int8_product
+from geoplantnet.storage import write_beside
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.tables import stored_traits
+
+SET_RULE = "MaxExp (maximum expected F1)"
 
 
 def settings(run: Run) -> Callable[[str], object]:
@@ -30,16 +39,29 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
-    """Compute and commit the indicators of one tile."""
+    """Compute and commit the species sets and the indicators of one tile."""
     latent, traits = open_latent(run.latent(tile_id), run.grid), stored_traits(run)
-    found = _computed(run.recipe.indicators, latent, traits)
+    streamed = stream(latent, asked_sums(run.recipe.indicators, traits), multiply=int8_product)
+    assemblage = Assemblage(
+        tile=latent.tile,
+        species=len(latent.species),
+        list_hash=latent.species.hash,
+        threshold=streamed.threshold,
+        sets=streamed.sets,
+        means=streamed.means,
+        attributes={**latent.attributes, "set_rule": SET_RULE},
+    )
+    with write_beside(run.assemblage(tile_id)) as path:
+        write_assemblage(assemblage, path)
+    found = from_sums(run.recipe.indicators, streamed.sums, latent.valid, least=SPARSE)
     if latent.members > 1:
-        _add_spreads(found, run.recipe.indicators, latent, traits)
+        _add_spreads(found, run.recipe.indicators, replace(latent, stored_threshold=streamed.threshold), traits)
     written = [_write(run, tile_id, indicator(name).info, found) for name in run.recipe.indicators]
     stats: dict[str, Any] = {
         name: _percentiles(found[name]) for name in map(str, found) if name in run.recipe.indicators or is_spread(name)
     }
-    return [path for path, _ in written], stats | {"clipped": sum(clipped for _, clipped in written)}
+    made = [run.assemblage(tile_id), *(path for path, _ in written)]
+    return made, stats | {"clipped": sum(clipped for _, clipped in written)}
 
 
 def spread_band(name: str) -> str:
@@ -57,18 +79,17 @@ def is_spread(band: str) -> bool:
     return band.endswith("_spread")
 
 
-def _computed(names: Sequence[str], latent: LatentTile, traits: pd.DataFrame) -> xr.Dataset:
-    return compute(names, latent.blocks, traits, latent.shape, threshold=latent.threshold, least=SPARSE)
-
-
 def _add_spreads(found: xr.Dataset, names: Sequence[str], latent: LatentTile, traits: pd.DataFrame) -> None:
     """Beside every indicator that is a number, the standard deviation between members of the ensemble, NaN where it has no value."""
     numbers = [name for name in names if not indicator(name).info.classes]
     if not numbers:
         return
 
+    asked = asked_sums(numbers, traits)
+
     def measure(tile: LatentTile) -> npt.NDArray[np.floating]:
-        of_member = _computed(numbers, tile, traits)
+        sums = stream(tile, asked, multiply=int8_product, sets=False).sums
+        of_member = from_sums(numbers, sums, tile.valid, least=SPARSE)
         return np.stack([of_member[name].values for name in numbers])
 
     for name, values in zip(numbers, latent.spread_of(measure)):

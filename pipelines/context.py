@@ -169,6 +169,9 @@ class Run(CubeRun):
     def latent(self, tile_id: str) -> Path:
         return self.store / "latent" / f"{tile_id}.zarr"
 
+    def assemblage(self, tile_id: str) -> Path:
+        return self.store / "assemblage" / f"{tile_id}.zarr"
+
     def product(self, tile_id: str, name: str) -> Path:
         return self.store / "tiles" / tile_id / name
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from geoplantnet.assemblages import LatentTile, open_latent
-from geoplantnet.assemblages.coverage import reporting_cells, reporting_labels, zonal_coverage
+from geoplantnet.assemblages.assemblage import Assemblage, open_assemblage, require_list
+from geoplantnet.assemblages.coverage import label_weights, reporting_cells, reporting_labels
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
@@ -21,7 +22,7 @@ from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
 from geoplantnet.indicators import indicator
 from pipelines.build_cubes import cube_of
-from pipelines.compute_indicators import spread_band, spread_scale
+from pipelines.compute_indicators import SET_RULE, spread_band, spread_scale
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import Ledger
@@ -45,15 +46,17 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
-    latent = open_latent(run.latent(tile_id), run.grid)
+    latent, assemblage = open_latent(run.latent(tile_id), run.grid), open_assemblage(run.assemblage(tile_id), run.grid)
+    require_list(assemblage, latent.species.hash)
     species, highest = _species(run, latent)
-    coverage, relief, applicability = _coverage(run, latent), _relief(run, tile_id), _applicability(run, latent)
+    coverage, relief, applicability = _coverage(run, latent, assemblage), _relief(run, tile_id), _applicability(run, latent)
     tile = run.tile(tile_id)
     products = [
         Product.of(species, key="species", media_type=COG, title="Probability of every species"),
         Product.of(coverage, key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
         Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
         Product.of(run.latent(tile_id), key="latent", media_type=ZARR, title="Latent tile and species head"),
+        Product.of(run.assemblage(tile_id), key="assemblage", media_type=ZARR, title="Species sets of every cell, and means of 1 km"),
     ]
     if relief:
         products.append(Product.of(relief, key="relief", media_type=COG, title="Relief", roles=("overview",)))
@@ -96,11 +99,12 @@ def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
     return path, highest
 
 
-def _coverage(run: Run, latent: LatentTile) -> Path:
+def _coverage(run: Run, latent: LatentTile, assemblage: Assemblage) -> Path:
     """Share of every 5 km reporting cell that each species' set covers, as a GeoPackage."""
     cells = reporting_cells(latent.geobox, REPORTING_CELL)
     labels = reporting_labels(latent.geobox, cells)
-    share, mean, valid = zonal_coverage(latent.blocks, labels, len(cells), latent.threshold)
+    share, valid = assemblage.coverage(label_weights(labels, len(cells)))
+    mean = _means(assemblage, labels, len(cells))
     cells = cells.assign(n_cells=np.bincount(labels[labels >= 0], minlength=len(cells)), valid_cells=valid.astype(int))
     zone, taxon = np.nonzero(np.nan_to_num(share) > 0)
     taxa = list(latent.species)
@@ -116,10 +120,19 @@ def _coverage(run: Run, latent: LatentTile) -> Path:
     facts = {
         "title": run.recipe.title,
         "notice": run.recipe.notice,
-        "set_rule": "MaxExp (maximum expected F1)",
+        "set_rule": SET_RULE,
         "plot_area_m2": f"{run.recipe.map.plot_area:g}",
     }
     return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, facts)
+
+
+def _means(assemblage: Assemblage, labels: np.ndarray, cells: int) -> np.ndarray:
+    """Mean probability (reporting cell, species): of the 1 km blocks that make up a reporting cell, weighted by their valid cells."""
+    step = labels.shape[0] // assemblage.means.shape[1]
+    of_block, weight = labels[::step, ::step].ravel(), assemblage.block_cells().ravel().astype(float)
+    belongs = label_weights(of_block[None], cells) * weight[None]
+    with np.errstate(invalid="ignore"):
+        return (belongs @ np.nan_to_num(assemblage.means.reshape(assemblage.species, -1)).T) / belongs.sum(axis=1)[:, None]
 
 
 def _relief(run: Run, tile_id: str) -> Path | None:

@@ -33,7 +33,7 @@ from geoplantnet.taxonomy.species_list import SpeciesList
 
 Float = npt.NDArray[np.float32]
 
-_ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias", "threshold")
+_ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias")
 _STEPS = 1000
 """Steps of stored dissimilarity up to the edge of the area of applicability."""
 _FARTHEST, _UNKNOWN = 65_534, 65_535
@@ -83,7 +83,7 @@ class LatentTile:
     """(y, x) in [0, 1]: share of the cell where plants can stand (1 - glacier - water ...); 1 where not asked for."""
     head: SpeciesHead
     stored_threshold: Float | None = None
-    """(y, x): the species set's threshold as it was computed when the tile was made; see `threshold`."""
+    """(y, x): the species set's threshold where it is known already, such as `Assemblage.threshold`; see `threshold`."""
     attributes: Mapping[str, object] = field(default_factory=dict)
     """Model version, plot area in m2, epoch: what a map must state."""
     member_bias: Float | None = None
@@ -255,7 +255,6 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         "availability": np.rint(tile.availability * 255).astype(np.uint8),
         "head_weights": tile.head.weights,
         "head_bias": tile.head.bias,
-        "threshold": tile.threshold,
     }
     if tile.member_bias is not None:
         arrays["member_bias"] = tile.member_bias
@@ -289,7 +288,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         valid=arrays["valid"].astype(bool),
         availability=arrays["availability"].astype(np.float32) / np.float32(255),
         head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
-        stored_threshold=arrays["threshold"].astype(np.float32),
+        stored_threshold=held["threshold"].astype(np.float32) if "threshold" in held else None,
         attributes=attributes,
         member_bias=held["member_bias"].astype(np.float32) if "member_bias" in held else None,
         dissimilarity=_unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,

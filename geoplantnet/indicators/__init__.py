@@ -1,49 +1,82 @@
-"""Floor 4: indicators of plant diversity, accumulated over species blocks. No torch here.
+"""Floor 4: indicators of plant diversity, made of sums over species. No torch here.
 
-A new indicator is one class and one line of `INDICATORS`.
+A new indicator is two small functions and one line of `INDICATORS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from geoplantnet.assemblages.blocks import Array, Blocks, checked, on_host, row_strips
-from geoplantnet.assemblages.sets import above, expected_f1_threshold
-from geoplantnet.errors import ConfigurationError, InputError, did_you_mean
-from geoplantnet.indicators.composition import WoodyShare, invasives, tree_richness
-from geoplantnet.indicators.conservation import IucnWorst, Threatened, eu_directive, rare
-from geoplantnet.indicators.diversity import Richness, Shannon
-from geoplantnet.indicators.indicator import Indicator, IndicatorClass, IndicatorInfo, SpeciesBlock, Storage
+from geoplantnet.assemblages.blocks import Array, Blocks, on_host
+from geoplantnet.assemblages.sets import expected_f1_threshold
+from geoplantnet.assemblages.sums import Sum, community_sums
+from geoplantnet.errors import ConfigurationError, did_you_mean
+from geoplantnet.indicators.composition import INVASIVES, TREE_RICHNESS, WOODY_SHARE
+from geoplantnet.indicators.conservation import EU_DIRECTIVE, IUCN_WORST, RARE, THREATENED
+from geoplantnet.indicators.diversity import RICHNESS, SHANNON
+from geoplantnet.indicators.indicator import Indicator, IndicatorClass, IndicatorInfo, Storage, dataset
 
-__all__ = ["INDICATORS", "SPARSE", "Indicator", "IndicatorClass", "IndicatorInfo", "SpeciesBlock", "Storage", "compute", "indicator"]
+__all__ = [
+    "INDICATORS",
+    "SPARSE",
+    "Indicator",
+    "IndicatorClass",
+    "IndicatorInfo",
+    "Storage",
+    "asked_sums",
+    "compute",
+    "from_sums",
+    "indicator",
+]
 
-INDICATORS: dict[str, Callable[[], Indicator]] = {
-    "shannon": Shannon,
-    "richness": Richness,
-    "tree_richness": tree_richness,
-    "woody_share": WoodyShare,
-    "invasives": invasives,
-    "eu_directive": eu_directive,
-    "rare": rare,
-    "iucn_worst": IucnWorst,
-    "threatened": Threatened,
+INDICATORS: dict[str, Indicator] = {
+    one.info.id: one for one in (SHANNON, RICHNESS, TREE_RICHNESS, WOODY_SHARE, INVASIVES, EU_DIRECTIVE, RARE, IUCN_WORST, THREATENED)
 }
-
-
-def indicator(name: str) -> Indicator:
-    """A fresh indicator. Raises ConfigurationError with the nearest spelling."""
-    if name not in INDICATORS:
-        raise ConfigurationError(f"{name!r} is no indicator; there are {', '.join(INDICATORS)}.{did_you_mean(name, INDICATORS)}")
-    return INDICATORS[name]()
-
 
 SPARSE = 1.0
 """Expected species below which a cell holds no community worth describing: bare rock, ice, open water."""
+
+Asked: TypeAlias = tuple[str, str]
+"""(indicator, its own name for a sum); ("", "mass") is expected richness."""
+_MASS: Asked = ("", "mass")
+
+
+def indicator(name: str) -> Indicator:
+    """An indicator by its id. Raises ConfigurationError with the nearest spelling."""
+    if name not in INDICATORS:
+        raise ConfigurationError(f"{name!r} is no indicator; there are {', '.join(INDICATORS)}.{did_you_mean(name, INDICATORS)}")
+    return INDICATORS[name]
+
+
+def asked_sums(names: Sequence[str], traits: pd.DataFrame) -> dict[Asked, Sum]:
+    """The sums over species that some indicators need, and expected richness; traits have one row a species.
+
+    Raises ConfigurationError for an unknown name or none, InputError when a trait is missing or holds what it may not.
+    """
+    if not names:
+        raise ConfigurationError(f"no indicator asked for; there are {', '.join(INDICATORS)}")
+    return {_MASS: Sum()} | {(name, own): wanted for name in names for own, wanted in indicator(name).sums(traits).items()}
+
+
+def from_sums(names: Sequence[str], sums: Mapping[Asked, Array], has_data: Array, *, least: float = 0.0) -> xr.Dataset:
+    """The sums of `asked_sums`, (y, x) each -> indicators: variables (y, x), float32, NaN = no data, in the order of `names`.
+
+    Where fewer than `least` species are expected, indicators that describe a community (evenness, shares, the worst category) have no
+    value: ten species of p = .001 are as even as ten trees, and are no forest.
+    """
+    found, sparse = xr.Dataset(), on_host(sums[_MASS]) < least
+    for name in dict.fromkeys(names):
+        one = indicator(name)
+        bands = dataset(one.info, has_data, one.bands({own: value for (owner, own), value in sums.items() if owner == name}))
+        if one.info.needs_community:
+            for band in bands.values():
+                band.values[sparse] = float("nan")
+        found = found.assign(bands.data_vars)
+    return found
 
 
 def compute(
@@ -55,67 +88,14 @@ def compute(
     threshold: Array | float | None = None,
     least: float = 0.0,
 ) -> xr.Dataset:
-    """Indicators of a raster of communities: variables (y, x), float32, NaN = no data, in the order of `names`.
+    """Indicators of a raster of communities by one pass over its species blocks, see `from_sums`.
 
     `traits` has one row a species, in the order of the species axis; `shape` is (y, x). The species set, where an
     indicator reads it, is {p > threshold}: one number, (y, x), or by default MaxExp, which costs further passes over
-    the blocks. Where fewer than `least` species are expected, indicators that describe a community (evenness, shares, the
-    worst category) have no value: ten species of p = .001 are as even as ten trees, and are no forest. Raises ConfigurationError for an unknown name, InputError when blocks or traits break their contract.
+    the blocks. Raises ConfigurationError for an unknown name, InputError when blocks or traits break their contract.
     """
-    chosen = [indicator(name) for name in dict.fromkeys(names)]
-    if not chosen:
-        raise ConfigurationError(f"no indicator asked for; there are {', '.join(INDICATORS)}")
-    if threshold is None and any(one.info.uses_set for one in chosen):
+    wanted = asked_sums(names, traits)
+    if threshold is None and any(one.term == "member" for one in wanted.values()):
         threshold = expected_f1_threshold(blocks, shape)
-    strips: list[tuple[slice, list[Indicator]]] = []
-    done = 0
-    mass: Array = 0.0
-    for species, p in checked(blocks, shape):
-        done = species.stop
-        if not strips:
-            strips = [(rows, [indicator(one.info.id) for one in chosen]) for rows in row_strips(p)]
-            for rows, indicators in strips:
-                for one in indicators:
-                    one.start((rows.stop - rows.start, shape[1]))
-        if least:
-            mass = mass + SpeciesBlock(species=species, p=p).total
-        table = traits.iloc[species]
-        if len(table) != p.shape[0]:
-            raise InputError(
-                f"the traits table has {len(traits)} rows, the blocks reach species {done}; give one row a species, in the list's order"
-            )
-        for rows, indicators in strips:
-            part = p[:, rows, :]
-            member = above(part, _rows(threshold, rows)) if threshold is not None else None
-            block = SpeciesBlock(species=species, p=part, member=member, traits=table)
-            for one in indicators:
-                one.update(block)
-    if done != len(traits):
-        raise InputError(
-            f"the traits table has {len(traits)} rows, the blocks hold {done} species; give one row a species, in the list's order"
-        )
-    finished = [[one.finish() for one in indicators] for _, indicators in strips]
-    found = xr.Dataset({str(band): _stacked([part[band] for part in parts]) for parts in zip(*finished) for band in parts[0]})
-    if least:
-        _leave_out(found, [one.info for one in chosen], on_host(mass) < least)
-    return found
-
-
-def _leave_out(found: xr.Dataset, infos: Sequence[IndicatorInfo], sparse: npt.NDArray[np.bool_]) -> None:
-    """NaN, in place, at sparse cells (y, x) for every band of an indicator that needs a community."""
-    for info in infos:
-        if info.needs_community:
-            for band in info.bands:
-                found[band].values[sparse] = np.nan
-
-
-def _rows(threshold: Array | float, rows: slice) -> Array | float:
-    """The threshold of some rows of the raster."""
-    return threshold if isinstance(threshold, int | float) else threshold[rows, :]
-
-
-def _stacked(parts: Sequence[xr.DataArray]) -> xr.DataArray:
-    """Strips put one below the other, with the attributes and the encoding that xarray would forget."""
-    out = xr.DataArray(np.concatenate([part.to_numpy() for part in parts]), dims=parts[0].dims, attrs=parts[0].attrs)
-    out.encoding = parts[0].encoding
-    return out
+    sums, has_data = community_sums(blocks, shape, wanted, species=len(traits), threshold=threshold)
+    return from_sums(names, sums, has_data, least=least)

@@ -125,7 +125,7 @@ def test_the_stac_catalog_ties_all_together_and_its_checksums_match(reference):
         assert "/projection/" in declared and "/raster/" in declared and "/file/" in declared
         projection = ProjectionExtension.ext(item)
         assert projection.code == "EPSG:3035" and projection.shape == [100, 100]
-        assert set(item.assets) == {"cube", "latent", "species", "coverage", "relief", "applicability", *INDICATORS}
+        assert set(item.assets) == {"cube", "latent", "assemblage", "species", "coverage", "relief", "applicability", *INDICATORS}
         for asset in item.assets.values():
             path = asset.get_absolute_href()
             if asset.media_type == "application/vnd.zarr":

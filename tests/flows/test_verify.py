@@ -23,7 +23,7 @@ KINDS = {
     "model/member-00/weights.safetensors": ("train", "model"),
     "model/model.json": ("train", "model"),
     f"latent/{TILE}.zarr/z/zarr.json": ("map", TILE),
-    f"latent/{TILE}.zarr/threshold/c/0/0": ("map", TILE),
+    f"assemblage/{TILE}.zarr/threshold/c/0/0": ("indicators", TILE),
     f"tiles/{TILE}/richness.tif": ("indicators", TILE),
     f"tiles/{TILE}/iucn_worst.tif": ("indicators", TILE),
     f"tiles/{TILE}/species.tif": ("publish", TILE),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoplantnet.assemblages.sets import above, max_expected_f1
-from geoplantnet.errors import ConfigurationError, InputError, UsageError
-from geoplantnet.indicators import INDICATORS, SpeciesBlock, compute, indicator
+from geoplantnet.errors import ConfigurationError, InputError
+from geoplantnet.indicators import INDICATORS, compute, indicator
 from geoplantnet.indicators.conservation import IUCN_CLASSES
 
 WORST_FIRST = ("EX", "EW", "CR", "EN", "VU", "NT", "LC", "DD", "NE")
@@ -308,8 +308,8 @@ def test_unknown_names_get_the_nearest_spelling():
         ("tree_richness", {"tree": [0, 2]}, "'tree' holds 2"),
         ("tree_richness", {"tree": ["yes", "no"]}, "'tree' holds something that is neither"),
         ("threatened", {"iucn": ["LC", "LR/nt"]}, "'iucn' holds 'LR/nt'"),
-        ("tree_richness", {"tree": [1]}, "has 1 rows"),
-        ("tree_richness", {"tree": [1, 0, 1]}, "has 3 rows"),
+        ("tree_richness", {"tree": [1]}, "over 1 species, the blocks hold 2"),
+        ("tree_richness", {"tree": [1, 0, 1]}, "over 3 species, the blocks hold 2"),
     ],
 )
 def test_traits_that_do_not_fit_are_refused(name, traits, says):
@@ -325,16 +325,3 @@ def test_flags_come_in_many_dresses(values):
     """Booleans, nullable integers, floats and a CSV's text mean the same; missing is unknown."""
     found = compute(["tree_richness"], in_blocks(np.full((2, 1, 1), 0.5, np.float32)), pd.DataFrame({"tree": values}), (1, 1))
     assert found.tree_richness.item() == 0.5 and found.tree_richness_unknown.item() == 0.5
-
-
-def test_an_indicator_of_the_set_asks_for_it():
-    """Handed blocks without members, the worst category says what is missing; started again it forgets."""
-    one = indicator("iucn_worst")
-    one.start((1, 1))
-    p = np.ones((1, 1, 1), np.float32)
-    with pytest.raises(UsageError, match="without `member`"):
-        one.update(SpeciesBlock(species=slice(0, 1), p=p, traits=pd.DataFrame({"iucn": ["CR"]})))
-    for category, value in (("CR", 8), ("LC", 4)):
-        one.start((1, 1))
-        one.update(SpeciesBlock(species=slice(0, 1), p=p, member=p > 0.5, traits=pd.DataFrame({"iucn": [category]})))
-        assert one.finish().iucn_worst.item() == value

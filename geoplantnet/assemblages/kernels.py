@@ -1,0 +1,242 @@
+"""The inner loops of one pass over a tile, compiled by numba: 2.5e9 probabilities a tile of 10,000 species go through them.
+
+Arrays are C-contiguous: p is (cell, species), float32. Exponential and logarithm are Cephes' polynomials (Moshier 1989, Methods and
+Programs for Mathematical Functions), within 1e-6 of the exact value, because they turn into vector instructions; the library's do not.
+The first call compiles (seconds) and keeps the machine code beside this file, or in the user's cache where that is read-only.
+"""
+
+# mypy: disable-error-code="call-arg,no-untyped-def,var-annotated"
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+_F = np.float32
+_FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"}
+_LANES = 16
+"""Species looked at in one go for whether any of them may be in a set."""
+
+
+@intrinsic
+def _truncated(context, x):
+    """float32 -> int32, toward zero; numba's own conversion goes by 64 bits, which keeps a loop scalar."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fptosi(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _floating(context, n):
+    """int32 -> float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.sitofp(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def _power_of_two(context, n):
+    """2**n as float32, for -126 <= n <= 127."""
+
+    def generate(context, builder, signature, arguments):
+        exponent = builder.add(arguments[0], ir.Constant(ir.IntType(32), 127))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(ir.IntType(32), 23)), ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def _bits(context, x):
+    """The bits of a float32 as int32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _of_bits(context, n):
+    """An int32's bits as float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@njit(fastmath=_FAST, error_model="numpy", inline="always")
+def _sigmoid(z):
+    z = _F(-80) if z < _F(-80) else z
+    z = _F(80) if z > _F(80) else z
+    n = _truncated(z * _F(-1.44269504088896341))
+    f = _floating(n)
+    r = -z - f * _F(0.693359375) + f * _F(2.12194440e-4)
+    y = _F(1.9875691500e-4)
+    y = y * r + _F(1.3981999507e-3)
+    y = y * r + _F(8.3334519073e-3)
+    y = y * r + _F(4.1665795894e-2)
+    y = y * r + _F(1.6666665459e-1)
+    y = y * r + _F(5.0000001201e-1)
+    y = y * r * r + r + _F(1)
+    return _F(1) / (_F(1) + y * _power_of_two(n))
+
+
+@njit(fastmath=_FAST, error_model="numpy", inline="always")
+def _log(x):
+    """Natural logarithm of a normal positive float32."""
+    bits = _bits(x)
+    e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    m = _of_bits(np.int32(bits - np.int32(e << np.int32(23)))) - _F(1)
+    y = _F(7.0376836292e-2)
+    y = y * m + _F(-1.1514610310e-1)
+    y = y * m + _F(1.1676998740e-1)
+    y = y * m + _F(-1.2420140846e-1)
+    y = y * m + _F(1.4249322787e-1)
+    y = y * m + _F(-1.6668057665e-1)
+    y = y * m + _F(2.0000714765e-1)
+    y = y * m + _F(-2.4999993993e-1)
+    y = y * m + _F(3.3333331174e-1)
+    return (y * m * m * m - _F(0.5) * m * m) + m + _F(e) * _F(0.69314718056)
+
+
+@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+def from_integers(high, low, step, bias, availability, p):
+    """256 high + low, int32 products of `SixteenBits` -> p."""
+    for c in range(p.shape[0]):
+        a, h, o, out = availability[c], high[c], low[c], p[c]
+        for k in range(p.shape[1]):
+            out[k] = a * _sigmoid((_floating(h[k]) * _F(256) + _floating(o[k])) * step[k] + bias[k])
+
+
+@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+def from_floats(product, bias, availability, p):
+    """Products z . w, float32 -> p."""
+    for c in range(p.shape[0]):
+        a, z, out = availability[c], product[c], p[c]
+        for k in range(p.shape[1]):
+            out[k] = a * _sigmoid(z[k] + bias[k])
+
+
+@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+def add_totals(p, q, mass, variance, entropy):
+    """Add the sums over species of p, p (1 - p) and p ln p to (cell,) float64; write p (1 - p) to q."""
+    for c in range(p.shape[0]):
+        row, spread = p[c], q[c]
+        m, v, e = _F(0), _F(0), _F(0)
+        for k in range(p.shape[1]):
+            x = row[k]
+            y = x * (_F(1) - x)
+            spread[k] = y
+            m += x
+            v += y
+            e += x * _log(max(x, _F(1e-37)))
+        mass[c] += m
+        variance[c] += v
+        entropy[c] += e
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def add_absence(p, rows, weights, out):
+    """Add the sum of weight x ln(1 - p) over some species to (cell,) float64; p = 1 counts as the double below 1."""
+    for c in range(p.shape[0]):
+        total = 0.0
+        for j in range(rows.size):
+            total += weights[j] * np.log1p(-min(np.float64(p[c, rows[j]]), 1.0 - 2.0**-53))
+        out[c] += total
+
+
+@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+def add_columns(p, out):
+    """Add the sum over cells to (species,) float32."""
+    for c in range(p.shape[0]):
+        row = p[c]
+        for k in range(p.shape[1]):
+            out[k] += row[k]
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def gather_candidates(p, first, cut, species, values, count):
+    """Append the species of this block with p > cut[cell]: their numbers (from `first` on) and p, `count` a cell."""
+    width = p.shape[1]
+    whole = width - width % _LANES
+    for c in range(p.shape[0]):
+        limit, j, row, own, own_p = cut[c], count[c], p[c], species[c], values[c]
+        for start in range(0, whole, _LANES):
+            largest = _F(0)
+            for k in range(start, start + _LANES):
+                largest = max(largest, row[k])
+            if largest > limit:
+                for k in range(start, start + _LANES):  # writes every one and keeps those above: no branch to predict
+                    own[j], own_p[j] = first + k, row[k]
+                    j += row[k] > limit
+        for k in range(whole, width):
+            if row[k] > limit:
+                own[j], own_p[j] = first + k, row[k]
+                j += 1
+        count[c] = j
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def best_thresholds(values, count, mass, cut, threshold, short):
+    """MaxExp's threshold (see `sets`) from the candidates, by Newton's steps; `short` marks cells whose root may lie below their cut.
+
+    There the threshold is a lower bound of the root, to be the next cut.
+    """
+    for c in range(mass.size):
+        root = _F(0)
+        while True:
+            size, total = 0, 0.0
+            for j in range(count[c]):
+                if values[c, j] > root:
+                    size += 1
+                    total += np.float64(values[c, j])
+            both = size + mass[c]
+            exact = total / both if both > 0 else 0.0
+            step = _F(exact)
+            if np.float64(step) > exact:  # the nearest float32 not above it
+                step = _of_bits(np.int32(_bits(step) - np.int32(1)))
+            if not step > root:
+                break
+            root = step
+        threshold[c] = root
+        short[c] = root < cut[c] and mass[c] > 0
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def take_members(species, values, count, threshold, weights, sums, size, ids, bytes_):
+    """Candidates above the threshold, packed one cell after the other: ids, p in 255ths (at least 1); `size` a cell.
+
+    Adds weights (sum, species) of members to sums (sum, cell). Returns how many members there are.
+    """
+    done = 0
+    for c in range(count.size):
+        before = done
+        for j in range(count[c]):
+            x = values[c, j]
+            if x > threshold[c]:
+                k = species[c, j]
+                ids[done] = k
+                bytes_[done] = max(1, np.int64(x * _F(255) + _F(0.5)))
+                for g in range(weights.shape[0]):
+                    sums[g, c] += weights[g, k]
+                done += 1
+        size[c] = done - before
+    return done
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def place(cells, size, species, p, start, all_species, all_p):
+    """Copy packed sets of some cells to where each cell's begin in those of all."""
+    at = 0
+    for i in range(cells.size):
+        to, n = start[cells[i]], size[i]
+        all_species[to : to + n] = species[at : at + n]
+        all_p[to : to + n] = p[at : at + n]
+        at += n

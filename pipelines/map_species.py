@@ -14,6 +14,7 @@ from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.sdm import checkpoint
 from geoplantnet.sdm.applicability import Applicability, applicability_of_tile
+from geoplantnet.sdm.devices import mapping_precision
 from geoplantnet.sdm.ensemble import joined_head
 from geoplantnet.sdm.evaluate import agreement
 from geoplantnet.sdm.predict import covered, predict_tile
@@ -45,7 +46,8 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     checkpoint.require_modalities(trained.nets[0], run.modalities)
     tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
     require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
-    z, valid = predict_tile(trained.nets, tile, run.cube(tile_id))
+    precision = mapping_precision(run.recipe.map.precision)
+    z, valid = predict_tile(trained.nets, tile, run.cube(tile_id), precision=precision)
     valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
     if not valid.any():
         raise NoDataError(
@@ -64,7 +66,12 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         head=head,
         member_bias=np.stack([h.bias for h in heads]) if len(heads) > 1 else None,
         **_dissimilarity(run, trained.applicability, tile, valid),
-        attributes={"plot_area_m2": run.recipe.map.plot_area, "interval": list(run.recipe.interval), "notice": run.recipe.notice},
+        attributes={
+            "precision": precision,
+            "plot_area_m2": run.recipe.map.plot_area,
+            "interval": list(run.recipe.interval),
+            "notice": run.recipe.notice,
+        },
     )
     with write_beside(run.latent(tile_id)) as path:
         write_latent(latent, path)

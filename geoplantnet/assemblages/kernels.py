@@ -125,6 +125,18 @@ def from_floats(product, bias, availability, p):
 
 
 @njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+def map_of_integers(z, valid, weights, bias, availability, out):
+    """One species over int8 latents (y, x, d): p where valid, written to out (y, x)."""
+    for y in range(z.shape[0]):
+        for x in range(z.shape[1]):
+            if valid[y, x]:
+                cell, total = z[y, x], _F(0)
+                for i in range(weights.size):
+                    total += _F(cell[i]) * weights[i]
+                out[y, x] = availability[y, x] * _sigmoid(total + bias)
+
+
+@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
 def add_totals(p, q, mass, variance, entropy):
     """Add the sums over species of p, p (1 - p) and p ln p to (cell,) float64; write p (1 - p) to q."""
     for c in range(p.shape[0]):

@@ -156,8 +156,14 @@ class LatentTile:
     def species_map(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> Float:
         """Probability (y, x) of species k over a window of rows and columns, NaN where not valid."""
         valid = self.valid[window]
-        z = self.z[window][valid].astype(np.float32) * self.scale
         out = np.full(valid.shape, np.nan, np.float32)
+        if self.z.dtype == np.int8:
+            from geoplantnet.assemblages import kernels  # numba takes a while to import, and few who open a tile draw a map of it
+
+            weights, bias = self.head.weights[k] * self.scale, self.head.bias[k]
+            kernels.map_of_integers(self.z[window], valid, weights, bias, self.availability[window], out)
+            return out
+        z = self.z[window][valid].astype(np.float32) * self.scale
         out[valid] = self.head.probabilities(z, slice(k, k + 1))[0] * self.availability[window][valid]
         return out
 

@@ -7,6 +7,7 @@ and which are exact: the same bits on every machine, however many threads. Whoev
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ Multiply: TypeAlias = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8]], npt
 _SPECIES = 512
 """Species at a time: with the 400 cells of a block, what is worked on fits a core's second cache."""
 _CUT = 0.02
-"""Below this share of a cell's availability a species is first taken to be in no set; where the set proves larger, it is looked for again."""
+"""Below this share of a cell's availability a species is at first taken to be in no set; later, below half the lowest threshold of the block
+before. Where a set proves larger, its cell is looked at again."""
 _WHOLE = {"p": 0, "p(1-p)": 1, "p ln p": 2}
 
 
@@ -72,14 +74,18 @@ def stream(
     limit = np.full(height * width, np.nan, np.float32)
     means = np.full((count, -(-height // side), -(-width // side)), np.nan, np.float32)
 
+    local = threading.local()
+
     def one(block: tuple[int, int]) -> _Members | None:
+        if not hasattr(local, "space"):
+            local.space = _Space(side * side, count)
         rows, columns = (slice(i * side, (i + 1) * side) for i in block)
         valid = tile.valid[rows, columns]
         if not valid.any():
             return None
         y, x = np.nonzero(valid)
         cells = (y + rows.start) * width + x + columns.start
-        worked = _Block(tile, head, plan, rows, columns, valid)
+        worked = _Block(tile, head, plan, local.space, rows, columns, valid)
         worked.run(candidates=sets)
         members = None
         if sets:
@@ -176,29 +182,45 @@ class _Members:
     p: npt.NDArray[np.uint8]
 
 
+class _Space:
+    """What a thread works in, made once: fresh memory for every block would cost as much as the products."""
+
+    def __init__(self, cells: int, species: int) -> None:
+        self.p, self.spread = np.empty((2, cells * min(_SPECIES, species)), np.float32)
+        self.species, self.values = np.empty((cells, species), np.int32), np.empty((cells, species), np.float32)
+        self.cut = _CUT
+
+
 class _Block:
     """The valid cells of a block, for as long as they are worked on."""
 
     def __init__(
-        self, tile: LatentTile, head: _Head | _SixteenBits, plan: _Plan, rows: slice, columns: slice, valid: npt.NDArray[np.bool_]
+        self,
+        tile: LatentTile,
+        head: _Head | _SixteenBits,
+        plan: _Plan,
+        space: _Space,
+        rows: slice,
+        columns: slice,
+        valid: npt.NDArray[np.bool_],
     ) -> None:
-        self._head, self._plan, self._count = head, plan, len(tile.species)
+        self._head, self._plan, self._space, self._count = head, plan, space, len(tile.species)
         self._z = head.latent(tile, rows, columns, valid)
         self._availability = np.ascontiguousarray(tile.availability[rows, columns][valid], np.float32)
         n = self._availability.size
         self._whole = np.zeros((3, n))
         self._sums = np.zeros((plan.count, n))
-        self._cut = _CUT * self._availability
-        self._species, self._values = np.empty((n, self._count), np.int32), np.empty((n, self._count), np.float32)
+        self._cut = np.float32(space.cut) * self._availability
+        self._species, self._values = space.species[:n], space.values[:n]
         self._found = np.zeros(n, np.int64)
         self.columns = np.zeros(self._count, np.float32)
         self.threshold = np.zeros(n, np.float32)
 
     def run(self, *, candidates: bool) -> None:
         """All sums but those over the set, and candidates for it."""
-        plan, q = self._plan, np.empty((self._z.shape[0], min(_SPECIES, self._count)), np.float32)
+        plan = self._plan
         for species, p in self._probabilities(self._z, self._availability):
-            spread = q[:, : p.shape[1]] if p.shape[1] == q.shape[1] else np.empty_like(p)
+            spread = self._space.spread[: p.size].reshape(p.shape)
             kernels.add_totals(p, spread, *self._whole)
             for term, values in (("p", p), ("p(1-p)", spread)):
                 self._add(plan.groups[term], values, species)
@@ -223,6 +245,8 @@ class _Block:
             short = self.threshold < self._cut
         if short.any():
             self._look_again(np.flatnonzero(short), decide=threshold is None)
+        if (known := self.threshold > 0).any():
+            self._space.cut = float((self.threshold[known] / self._availability[known]).min()) / 2
         total, weights = int(self._found.sum()), self._plan.member_weights
         of_set = np.zeros((weights.shape[0], cells.size))
         size = np.empty(cells.size, np.int64)
@@ -248,13 +272,13 @@ class _Block:
         self._species[cells], self._values[cells], self._found[cells] = species, values, found
 
     def _probabilities(self, z: npt.NDArray[Any], availability: Float) -> Iterator[tuple[slice, Float]]:
-        """Species by the hundred: (slice of the species axis, p (cell, species)), the same array every time but for the last."""
-        p = np.empty((z.shape[0], min(_SPECIES, self._count)), np.float32)
+        """Species by the hundred: (slice of the species axis, p (cell, species)), in the same memory every time."""
         for start in range(0, self._count, _SPECIES):
             species = slice(start, min(start + _SPECIES, self._count))
-            out = p if species.stop - start == p.shape[1] else np.empty((z.shape[0], species.stop - start), np.float32)
-            self._head.probabilities(z, availability, species, out)
-            yield species, out
+            shape = (z.shape[0], species.stop - start)
+            p = self._space.p[: shape[0] * shape[1]].reshape(shape)
+            self._head.probabilities(z, availability, species, p)
+            yield species, p
 
     def _add(self, group: _Group, values: Float, species: slice) -> None:
         if group.weights is not None:

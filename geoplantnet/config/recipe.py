@@ -478,6 +478,9 @@ class MapSection(Section):
     """Cells without any of these modalities stay empty; () maps wherever the model has data."""
     unavailable: dict[str, tuple[str, ...]] = {}
     """modality -> bands whose fractions cannot hold plants (glacier, water): p is reduced by their share."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """bfloat16 is faster and changes a probability by thousandths; auto takes it where the processor has it. A cluster of unlike
+    machines should name one, or its tiles differ by as much."""
 
 
 class ClusterSection(Section):

@@ -42,6 +42,16 @@ def kind_of(accelerator: Accelerator) -> Literal["cpu", "cuda"]:
     return "cuda" if present and accelerator != "cpu" else "cpu"
 
 
+def mapping_precision(asked: Literal["auto", "32", "bf16"]) -> Precision:
+    """`auto` is bf16 where this processor multiplies it in hardware (AVX-512 BF16 or AMX), else 32 bits.
+
+    By what the processor can do, not by a race: the same machine decides the same way every time.
+    """
+    if asked != "auto":
+        return asked
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
+
+
 @contextmanager
 def others(placement: Placement, work: Callable[..., object], *arguments: object) -> Iterator[int]:
     """Beside this process (rank 0) run `work(rank, port, *arguments)` in one process a further device; yields the port.

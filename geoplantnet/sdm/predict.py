@@ -13,17 +13,19 @@ from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
 from geoplantnet.cubes.patches import Patch, tile_patch
 from geoplantnet.errors import ModelError, NoDataError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
+from geoplantnet.sdm.devices import Precision
 from geoplantnet.sdm.model import DeepSDM, repeatable
 
 Float = npt.NDArray[np.float32]
 
 
 def predict_tile(
-    models: DeepSDM | Sequence[DeepSDM], tile: MetaTile, cube: Path, *, rows_per_strip: int = 50
+    models: DeepSDM | Sequence[DeepSDM], tile: MetaTile, cube: Path, *, rows_per_strip: int = 50, precision: Precision = "32"
 ) -> tuple[Float, npt.NDArray[np.bool_]]:
     """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube; those of several models side by side.
 
-    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). Memory is bounded by the
+    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). With `precision` bf16 the
+    networks multiply in bfloat16: faster, and |dp| of a few thousandths, as much as int8 makes of z. Memory is bounded by the
     strip and z, not by the cube. Raises NoDataError when no modality the model knows holds anything over the tile, ModelError for
     models of other modalities than the first one's.
     """
@@ -35,13 +37,14 @@ def predict_tile(
     side, widths = tile.grid.cells_per_side, [model.architecture.latent for model in members]
     z = np.empty((side, side, sum(widths)), np.float32)
     valid = np.empty((side, side), bool)
-    with repeatable(), torch.inference_mode():
+    lower = torch.autocast(members[0].device.type, torch.bfloat16, enabled=precision == "bf16")
+    with repeatable(), torch.inference_mode(), lower:
         for rows in _strips(side, rows_per_strip):
             part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in modalities}
             for model, end, width in zip(members, np.cumsum(widths), widths):
                 latent, present = model.latent(part)
-                z[rows, :, end - width : end] = latent[0].permute(1, 2, 0).numpy()
-            valid[rows] = present[0].numpy()
+                z[rows, :, end - width : end] = latent[0].permute(1, 2, 0).float().cpu().numpy()
+            valid[rows] = present[0].cpu().numpy()
     if not valid.any():
         raise NoDataError(
             f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile"

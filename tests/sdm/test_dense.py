@@ -10,6 +10,7 @@ import torch
 from geoplantnet.cubes import PatchReader, build_cube, write_cube
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid import TileGrid
+from geoplantnet.sdm.encoders import box_mean
 from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
 from geoplantnet.sdm.predict import predict_tile
 from geoplantnet.sdm.train import predict_sites
@@ -67,6 +68,27 @@ def test_strips_do_not_show(mapped):
     one, _ = predict_tile(model, tile, path, rows_per_strip=40)
     many, _ = predict_tile(model, tile, path, rows_per_strip=3)
     assert np.abs(one - many).max() <= 1e-5
+
+
+def test_bfloat16_moves_probabilities_by_thousandths(mapped):
+    """Against fp32: mean |dp| within what int8 may cost, no cell by more than .05; strips do not show beyond that either."""
+    tile, path, model = mapped
+    exact, valid = predict_tile(model, tile, path)
+    fast, valid_fast = predict_tile(model, tile, path, precision="bf16", rows_per_strip=7)
+    assert (valid == valid_fast).all() and fast.dtype == np.float32
+    head = model.species_head()
+    error = np.abs(head.probabilities(fast[valid]) - head.probabilities(exact[valid]))
+    assert 0 < error.mean() <= 0.002 and error.max() <= 0.05
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 7, 12, 25])
+def test_a_box_mean_is_the_mean_of_its_window(side):
+    """By prime factors or at once: as avg_pool2d, and the bits of a window do not depend on where it lies."""
+    x = torch.rand(2, 3, side + 6, side + 9)
+    found = box_mean(x, side)
+    torch.testing.assert_close(found, torch.nn.functional.avg_pool2d(x, side, stride=1))
+    torch.testing.assert_close(box_mean(x[..., 2:, 3:], side), found[..., 2:, 3:], rtol=0, atol=0)
+    torch.testing.assert_close(box_mean(x[..., :side, :side], side), found[..., :1, :1])
 
 
 def test_a_tile_mapped_alone_equals_the_same_cells_of_a_larger_tile(tmp_path, modalities, sources, species):

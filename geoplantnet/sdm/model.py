@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -239,6 +240,18 @@ class DeepSDM(nn.Module):
                 bias += self.area_offset(bias.new_tensor([plot_area]))
             return SpeciesHead(species=self.species, weights=self.head_weights().cpu().numpy().copy(), bias=bias.cpu().numpy())
 
+    def in_bfloat16(self) -> DeepSDM:
+        """A copy whose encoders, gates and fusion compute in bfloat16, channels last: for mapping alone, head and bias stay as they are."""
+        copied = copy.deepcopy(self)
+        for part in (copied.encoders, copied.fuse, *([copied.gate] if self.architecture.fusion == "gated" else [])):
+            part.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return copied
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the encoders compute."""
+        return next(self.encoders.parameters()).dtype
+
     @property
     def device(self) -> torch.device:
         """Where the weights are; patches are moved there."""
@@ -259,12 +272,14 @@ class DeepSDM(nn.Module):
         if isinstance(encoder, ImageEncoder):  # the bands of an image come and go together
             known = known.unflatten(1, (max(m.times, 1), len(m.bands))).amin(dim=2)
         x = torch.cat([x, known], dim=1)
+        if self.dtype == torch.bfloat16:
+            x = x.to(self.dtype, memory_format=torch.channels_last)
         seen = known.amax(dim=1, keepdim=True)
         if weights:
             available = torch.einsum("nyi,ncij,nxj->ncyx", weights[0], seen, weights[1])
-            return encoder(x, *weights), (available > 0.5).to(x.dtype)
+            return encoder(x, *(w.to(x.dtype) for w in weights)), (available > 0.5).to(x.dtype)
         features = encoder(x)
-        return features, _centre_cells(seen, m, self.grid)
+        return features, _centre_cells(seen, m, self.grid).to(x.dtype)
 
     def _tensors(self, patch: Patch) -> list[Tensor]:
         """Values, and the bilinear weights of rows and columns where it has them, on the model's device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,18 @@ Float = npt.NDArray[np.float32]
 
 
 def predict_tile(
-    models: DeepSDM | Sequence[DeepSDM], tile: MetaTile, cube: Path, *, rows_per_strip: int = 50, precision: Precision = "32"
+    models: DeepSDM | Sequence[DeepSDM],
+    tile: MetaTile,
+    cube: Path,
+    *,
+    rows_per_strip: int = 100,
+    precision: Precision = "32",
+    threads: int = 1,
 ) -> tuple[Float, npt.NDArray[np.bool_]]:
     """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube; those of several models side by side.
 
-    Equal to predicting every cell from its own patch, and the same bits on every worker (one CPU thread). With `precision` bf16 the
+    Equal to predicting every cell from its own patch, and the same bits on every worker: a strip is one CPU thread's, `threads` are
+    at work on so many strips. With `precision` bf16 the
     networks multiply in bfloat16: faster, and |dp| of a few thousandths, as much as int8 makes of z. Memory is bounded by the
     strip and z, not by the cube. Raises NoDataError when no modality the model knows holds anything over the tile, ModelError for
     models of other modalities than the first one's.
@@ -33,18 +41,23 @@ def predict_tile(
     modalities = members[0].modalities
     if any(model.modalities != modalities for model in members):
         raise ModelError("the models learnt from different modalities; map together what learnt from the same")
+    if precision == "bf16":
+        members = [model.in_bfloat16() for model in members]
     patches = {m.name: tile_patch(cube, m, tile) for m in modalities}
     side, widths = tile.grid.cells_per_side, [model.architecture.latent for model in members]
     z = np.empty((side, side, sum(widths)), np.float32)
     valid = np.empty((side, side), bool)
-    lower = torch.autocast(members[0].device.type, torch.bfloat16, enabled=precision == "bf16")
-    with repeatable(), torch.inference_mode(), lower:
-        for rows in _strips(side, rows_per_strip):
+
+    def one(rows: slice) -> None:
+        with torch.inference_mode():  # each thread's own
             part = {m.name: _strip(patches[m.name], m, tile.grid, rows) for m in modalities}
             for model, end, width in zip(members, np.cumsum(widths), widths):
                 latent, present = model.latent(part)
                 z[rows, :, end - width : end] = latent[0].permute(1, 2, 0).float().cpu().numpy()
             valid[rows] = present[0].cpu().numpy()
+
+    with repeatable(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, _strips(side, rows_per_strip)))
     if not valid.any():
         raise NoDataError(
             f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile"

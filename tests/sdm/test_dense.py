@@ -70,6 +70,14 @@ def test_strips_do_not_show(mapped):
     assert np.abs(one - many).max() <= 1e-5
 
 
+def test_threads_change_no_bit(mapped):
+    """Strips at the same time give the bits of strips one after the other, in either precision."""
+    tile, path, model = mapped
+    for precision in ("32", "bf16"):
+        one, three = (predict_tile(model, tile, path, rows_per_strip=6, precision=precision, threads=n)[0] for n in (1, 3))
+        np.testing.assert_array_equal(one, three)
+
+
 def test_bfloat16_moves_probabilities_by_thousandths(mapped):
     """Against fp32: mean |dp| within what int8 may cost, no cell by more than .05; strips do not show beyond that either."""
     tile, path, model = mapped

@@ -5,7 +5,7 @@
 Every table can be run again from what its first lines name: data, folds, seeds, recipes. Intervals are 95 % and say how a score would vary
 with other plots: blocks of 50 km (where a region has no metres, an eighth of its longer side) are drawn with replacement, `sdm.evaluate`.
 
-**What was chosen on what.** The recipes were chosen on the tables `releves`, `folds` and `disdat` themselves, among some 120 variants in all:
+**What was chosen on what.** The recipes were chosen on the tables `releves`, `folds` and `disdat` themselves, among some 140 variants in all:
 their figures are somewhat optimistic. Nothing was chosen on `untouched`. On `virtual` two things were: that imagery is
 among the predictors, and how the area of applicability weighs them (decision 018).
 """

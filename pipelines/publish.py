@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geoplantnet.assemblages import LatentTile, open_latent
-from geoplantnet.assemblages.assemblage import Assemblage, open_assemblage, require_list
+from geoplantnet.assemblages.assemblage import Assemblage
 from geoplantnet.assemblages.coverage import label_weights, reporting_cells, reporting_labels
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geotiff import encode, write_cog
@@ -46,10 +46,10 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
-    latent, assemblage = open_latent(run.latent(tile_id), run.grid), open_assemblage(run.assemblage(tile_id), run.grid)
-    require_list(assemblage, latent.species.hash)
+    latent = open_latent(run.latent(tile_id), run.grid, assemblage=run.assemblage(tile_id))
+    assert latent.assemblage is not None
     species, highest = _species(run, latent)
-    coverage, relief, applicability = _coverage(run, latent, assemblage), _relief(run, tile_id), _applicability(run, latent)
+    coverage, relief, applicability = _coverage(run, latent, latent.assemblage), _relief(run, tile_id), _applicability(run, latent)
     tile = run.tile(tile_id)
     products = [
         Product.of(species, key="species", media_type=COG, title="Probability of every species"),

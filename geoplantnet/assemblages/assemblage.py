@@ -105,6 +105,15 @@ class Assemblage:
         return np.bincount(self.sets.species[run], weights=np.repeat(weight, count), minlength=self.species).astype(np.float64)
 
 
+def means_of(assemblage: Assemblage | None, k: int, level: int) -> Float:
+    """Level 1 of a species map: means (block_y, block_x) of 1 km. Raises UsageError for another level, or where none were made."""
+    if level != 1:
+        raise UsageError(f"a species map has levels 0, the cells, and 1, means of {BLOCK} m; there is no {level}")
+    if assemblage is None:
+        raise UsageError("the tile came without its species sets and means; open it with its assemblage")
+    return assemblage.means[k]
+
+
 def write_assemblage(assemblage: Assemblage, path: str | os.PathLike[str]) -> None:
     """Write as Zarr v3 at `path`, which must not exist (wrap it in `storage.write_beside`)."""
     tile = assemblage.tile

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 
+from geoplantnet.assemblages.assemblage import Assemblage, means_of, open_assemblage, require_list
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
@@ -93,6 +94,8 @@ class LatentTile:
     """(y, x): dissimilarity index DI to the plots learnt from, NaN where none is comparable; None = not known of this model."""
     dissimilarity_threshold: float = np.nan
     """Largest DI inside the area of applicability."""
+    assemblage: Assemblage | None = None
+    """Species sets and means of 1 km, where they have been made."""
 
     def __post_init__(self) -> None:
         if self.member_bias is not None and (
@@ -131,6 +134,8 @@ class LatentTile:
         """(y, x): a species is in the cell's set when p exceeds it (MaxExp, see `sets.expected_f1_threshold`); NaN where not valid."""
         if self.stored_threshold is not None:
             return self.stored_threshold
+        if self.assemblage is not None:
+            return self.assemblage.threshold
         return np.asarray(expected_f1_threshold(self.blocks, self.shape), np.float32)
 
     @cached_property
@@ -153,8 +158,10 @@ class LatentTile:
             part = slice(start, min(start + size, len(self.species)))
             yield part, self.block(part)
 
-    def species_map(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> Float:
-        """Probability (y, x) of species k over a window of rows and columns, NaN where not valid."""
+    def species_map(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None)), level: int = 0) -> Float:
+        """Probability (y, x) of species k over a window of rows and columns, NaN where not valid; see `species_tile.SpeciesTile`."""
+        if level:
+            return means_of(self.assemblage, k, level)[window]
         valid = self.valid[window]
         out = np.full(valid.shape, np.nan, np.float32)
         if self.z.dtype == np.int8:
@@ -270,8 +277,11 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
         root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
 
 
-def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
-    """Read a latent tile. Raises StorageError when absent, IntegrityError when it cannot be a tile of `grid`."""
+def open_latent(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str | os.PathLike[str] | None = None) -> LatentTile:
+    """Read a latent tile, and its assemblage where a path to it is given.
+
+    Raises StorageError when one is absent, IntegrityError when it cannot be a tile of `grid`, UsageError for an assemblage of another list.
+    """
     if not Path(path).exists():
         raise StorageError(f"no latent tile at {path}; make it with `geoplantnet map`")
     try:
@@ -287,6 +297,9 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
     if made_on != (grid.crs, grid.tile_size, grid.cell_size):
         raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
+    sets = None if assemblage is None else open_assemblage(assemblage, grid)
+    if sets is not None:
+        require_list(sets, species.hash)
     return LatentTile(
         tile=grid.tile(tile_id),
         z=arrays["z"],
@@ -299,6 +312,7 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid) -> LatentTile:
         member_bias=held["member_bias"].astype(np.float32) if "member_bias" in held else None,
         dissimilarity=_unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,
         dissimilarity_threshold=edge,
+        assemblage=sets,
     )
 
 

@@ -20,6 +20,18 @@ _LANES = 16
 """Species looked at in one go for whether any of them may be in a set."""
 
 
+def _compiled(**options):
+    """Compile a function, and keep its machine code where there is a place to."""
+
+    def decorate(function):
+        try:
+            return njit(error_model="numpy", nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither beside this file nor in a home may anything be written: compile anew in every process
+            return njit(error_model="numpy", nogil=True, **options)(function)
+
+    return decorate
+
+
 @intrinsic
 def _truncated(context, x):
     """float32 -> int32, toward zero; numba's own conversion goes by 64 bits, which keeps a loop scalar."""
@@ -106,7 +118,7 @@ def _log(x):
     return (y * m * m * m - _F(0.5) * m * m) + m + _F(e) * _F(0.69314718056)
 
 
-@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+@_compiled(fastmath=_FAST)
 def from_integers(high, low, step, bias, availability, p):
     """256 high + low, int32 products of `SixteenBits` -> p."""
     for c in range(p.shape[0]):
@@ -115,7 +127,7 @@ def from_integers(high, low, step, bias, availability, p):
             out[k] = a * _sigmoid((_floating(h[k]) * _F(256) + _floating(o[k])) * step[k] + bias[k])
 
 
-@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+@_compiled(fastmath=_FAST)
 def from_floats(product, bias, availability, p):
     """Products z . w, float32 -> p."""
     for c in range(p.shape[0]):
@@ -124,7 +136,7 @@ def from_floats(product, bias, availability, p):
             out[k] = a * _sigmoid(z[k] + bias[k])
 
 
-@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+@_compiled(fastmath=_FAST)
 def map_of_integers(z, valid, weights, bias, availability, out):
     """One species over int8 latents (y, x, d): p where valid, written to out (y, x)."""
     for y in range(z.shape[0]):
@@ -136,7 +148,7 @@ def map_of_integers(z, valid, weights, bias, availability, out):
                 out[y, x] = availability[y, x] * _sigmoid(total + bias)
 
 
-@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+@_compiled(fastmath=_FAST)
 def add_totals(p, q, mass, variance, entropy):
     """Add the sums over species of p, p (1 - p) and p ln p to (cell,) float64; write p (1 - p) to q."""
     for c in range(p.shape[0]):
@@ -154,7 +166,7 @@ def add_totals(p, q, mass, variance, entropy):
         entropy[c] += e
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@_compiled()
 def add_absence(p, rows, weights, out):
     """Add the sum of weight x ln(1 - p) over some species to (cell,) float64; p = 1 counts as the double below 1."""
     for c in range(p.shape[0]):
@@ -164,7 +176,7 @@ def add_absence(p, rows, weights, out):
         out[c] += total
 
 
-@njit(fastmath=_FAST, error_model="numpy", cache=True, nogil=True)
+@_compiled(fastmath=_FAST)
 def add_columns(p, out):
     """Add the sum over cells to (species,) float32."""
     for c in range(p.shape[0]):
@@ -173,7 +185,7 @@ def add_columns(p, out):
             out[k] += row[k]
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@_compiled()
 def gather_candidates(p, first, cut, species, values, count):
     """Append the species of this block with p > cut[cell]: their numbers (from `first` on) and p, `count` a cell."""
     width = p.shape[1]
@@ -195,7 +207,7 @@ def gather_candidates(p, first, cut, species, values, count):
         count[c] = j
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@_compiled()
 def best_thresholds(values, count, mass, cut, threshold, short):
     """MaxExp's threshold (see `sets`) from the candidates, by Newton's steps; `short` marks cells whose root may lie below their cut.
 
@@ -221,7 +233,7 @@ def best_thresholds(values, count, mass, cut, threshold, short):
         short[c] = root < cut[c] and mass[c] > 0
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@_compiled()
 def take_members(species, values, count, threshold, weights, sums, size, ids, bytes_):
     """Candidates above the threshold, packed one cell after the other: ids, p in 255ths (at least 1); `size` a cell.
 
@@ -243,7 +255,7 @@ def take_members(species, values, count, threshold, weights, sums, size, ids, by
     return done
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@_compiled()
 def place(cells, size, species, p, start, all_species, all_p):
     """Copy packed sets of some cells to where each cell's begin in those of all."""
     at = 0

@@ -245,7 +245,7 @@ class _Block:
             short = self.threshold < self._cut
         if short.any():
             self._look_again(np.flatnonzero(short), decide=threshold is None)
-        if (known := self.threshold > 0).any():
+        if (known := (self.threshold > 0) & (self._availability > 0)).any():
             self._space.cut = float((self.threshold[known] / self._availability[known]).min()) / 2
         total, weights = int(self._found.sum()), self._plan.member_weights
         of_set = np.zeros((weights.shape[0], cells.size))

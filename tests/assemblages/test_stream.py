@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -12,7 +18,7 @@ from exactextract.raster import NumPyRasterSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_threshold
+from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_threshold, kernels
 from geoplantnet.assemblages.assemblage import Assemblage, open_assemblage, require_list, write_assemblage
 from geoplantnet.assemblages.coverage import polygon_weights, weighted_coverage
 from geoplantnet.assemblages.stream import stream
@@ -233,3 +239,21 @@ def test_coverage_adds_over_parts():
     )
     share, cells = assemblage.coverage(polygon_weights(zones, tile.geobox))
     np.testing.assert_allclose(share[0], (share[1] * cells[1] + share[2] * cells[2]) / cells[0], rtol=1e-6)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become a user without a home")
+def test_a_server_that_may_write_nowhere_still_compiles():
+    """Read-only code and no home: machine code is made anew, not refused."""
+    command = "import numpy as np; from geoplantnet.assemblages import kernels; out = np.zeros(3, np.float32); "
+    command += "kernels.add_columns(np.ones((2, 3), np.float32), out); print(out.sum())"
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*nobody, "test", "-r", kernels.__file__, "-a", "-x", sys.executable], check=False).returncode:
+        pytest.skip("other users may not read this checkout or its Python")
+    ran = subprocess.run(
+        [*nobody, sys.executable, "-B", "-c", command],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.strip() == "6.0", ran.stderr

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -29,7 +29,7 @@ from geoplantnet.storage import write_json
 from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
 from pipelines.dry_run import estimate, table_of
-from pipelines.export_patches import export
+from pipelines.export_patches import export as export_patches
 from pipelines.flow import Interrupted
 from pipelines.ledger import Ledger, tile_of
 from pipelines.plan import Stage
@@ -180,7 +180,7 @@ def patches(
 ) -> None:
     """Write cubes at points as GeoLifeCLEF and malpolon have them: JPEG patches, Landsat and climate series."""
     run = CubeRun.open_cubes(recipe, data=data, store=store)
-    done = export(run, points, folder, subset=subset, quality=quality)
+    done = export_patches(run, points, folder, subset=subset, quality=quality)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{len(done.written):,} surveys written to {folder}")
     if done.without_cube:
@@ -267,6 +267,30 @@ def report(
 _stage_command("map", "Map every tile: one latent tile each.")
 _stage_command("indicators", "Compute the biodiversity indicators of every tile.")
 _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
+
+
+@app.command()
+def export(
+    recipe: RecipeArg,
+    output: Annotated[Path, typer.Option("--output", help="File to write.")],
+    format_: Annotated[Literal["ebvcube"], typer.Option("--format", help="EBVCube netCDF (GEO BON): species x time x cells.")] = "ebvcube",
+    data: DataOption = None,
+    store: StoreOption = None,
+    tile: TilesOption = None,
+    species: Annotated[
+        list[str] | None, typer.Option("--species", help="Only this species, by scientific name or taxon id (may be repeated).")
+    ] = None,
+    resolution: Annotated[int, typer.Option("--resolution", help="Metres: 1000, means of cells, or the cells' own (50).")] = 1000,
+    creator: Annotated[str, typer.Option("--creator", help="Who made the file.")] = "not stated",
+    institution: Annotated[str, typer.Option("--institution", help="Their institution.")] = "not stated",
+    email: Annotated[str, typer.Option("--email", help="Their address.")] = "",
+) -> None:
+    """Write what was mapped as one file of a format that others exchange."""
+    run = _open(recipe, data, store, tile)
+    written, tiles = _pipeline("pipelines.export_ebvcube").export_ebvcube(
+        run, output, species=species or (), resolution=resolution, creator=creator, institution=institution, email=email
+    )
+    Console(highlight=False, soft_wrap=True, markup=False).print(f"{written}: {written.stat().st_size / 1e6:.1f} MB, {tiles} tiles")
 
 
 @app.command("run")

@@ -30,7 +30,7 @@ PIXELS = 1000
 
 def extrapolated_share(run: Run) -> float | None:
     """Share of the cells mapped by today's model that lie outside its area of applicability; None where that is unknown."""
-    return _share(run, _current(run, MAP))
+    return _share(run, current(run, MAP))
 
 
 def overview_of(run: Run) -> MapOverview | None:
@@ -38,7 +38,7 @@ def overview_of(run: Run) -> MapOverview | None:
 
     Raises RasterError for a product that cannot be read.
     """
-    tiles = _current(run, MAP, INDICATORS, PUBLISH)
+    tiles = current(run, MAP, INDICATORS, PUBLISH)
     named = [name for name in (RICHNESS, APPLICABILITY) if tiles and run.product(tiles[0], f"{name}.tif").is_file()]
     if not named:
         return None
@@ -83,7 +83,7 @@ def write_map_figures(overview: MapOverview, folder: Path) -> dict[str, str]:
     return {name: caption for name, (_, caption) in drawn.items()}
 
 
-def _current(run: Run, *stages: Stage[Run]) -> list[str]:
+def current(run: Run, *stages: Stage[Run]) -> list[str]:
     """Tiles that every one of the stages has made of what is there today."""
     lagging: set[str] = set()
     for stage in stages:

@@ -361,9 +361,9 @@ Baseline = Literal["prevalence", "location-only", "glm", "maxent", "random-fores
 class StepSection(Section):
     name: str
     epochs: int = Field(0, ge=0)
-    """Passes over the plots (over the presence-only sites where `pa` is 0). Either these, or `updates`."""
+    """Passes over the plots (over the presence-only sites where `pa` is 0). These, `updates`, or both: then whichever comes first."""
     updates: int | None = Field(None, ge=1)
-    """Batches, rounded up to whole passes: suits data sets of any size."""
+    """Batches, rounded up to whole passes."""
     pa: float = Field(0.0, ge=0)
     po: float = Field(0.0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
@@ -376,8 +376,8 @@ class StepSection(Section):
     def _learns_from_something(self) -> StepSection:
         if self.pa + self.po == 0:
             raise ValueError("a step needs `pa` or `po` above 0; otherwise it learns nothing")
-        if (self.epochs > 0) == (self.updates is not None):
-            raise ValueError("a step needs `epochs` above 0 or `updates`, one of them")
+        if not (self.epochs or self.updates):
+            raise ValueError("a step needs `epochs` above 0, or `updates`")
         if self.pseudo and not (self.po and 0 <= self.pseudo[0] < self.pseudo[1] <= 1):
             raise ValueError("`pseudo` needs 0 <= low < high <= 1, and `po` above 0")
         return self

@@ -19,7 +19,7 @@ from geoplantnet.sdm.train import Progress, Step, TrainingPlan, predict_sites, t
 ARCHITECTURE = Architecture(width=256, latent=256, dropout=0.15, encoder_dropout=0.3, modality_dropout=0.1, survey_bias=True)
 PLAN = TrainingPlan(
     steps=(
-        Step(name="plots and records", updates=400, pa=0.25, po=1.0, loss="presence_absence", learning_rate=2e-3),
+        Step(name="plots and records", updates=400, epochs=60, pa=0.25, po=1.0, loss="presence_absence", learning_rate=2e-3),
         Step(name="plots", updates=50, pa=1.0, learning_rate=5e-4),
     ),
     batch=128,

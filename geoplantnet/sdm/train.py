@@ -43,7 +43,8 @@ class Step:
     epochs: int = 0
     """Passes over the presence-absence plots (over the presence-only sites when `pa` is 0, or there are no plots)."""
     updates: int | None = None
-    """In the place of passes: so many batches, rounded up to whole passes. Suits data sets of any size."""
+    """So many batches, rounded up to whole passes. Beside `epochs` the step ends with whichever comes first: many passes over few plots
+    learn them by heart."""
     pa: float = 0.0
     """Weight of the presence-absence loss; 0 leaves the plots out."""
     po: float = 0.0
@@ -57,8 +58,8 @@ class Step:
     is absent, where p > high or it was recorded it is present, between it does not count (GeoLifeCLEF 2024: .05, .4)."""
 
     def __post_init__(self) -> None:
-        if (self.epochs > 0) == (self.updates is not None) or (self.updates is not None and self.updates < 1):
-            raise UsageError(f"step {self.name!r}: give it epochs or updates, one of them and above 0")
+        if self.epochs < 0 or (self.updates is not None and self.updates < 1) or not (self.epochs or self.updates):
+            raise UsageError(f"step {self.name!r}: give it epochs or updates above 0, or both: then it ends with whichever comes first")
         if self.loss not in LOSSES:
             raise UsageError(f"step {self.name!r}: no loss {self.loss!r}; there are {', '.join(LOSSES)}.{did_you_mean(self.loss, LOSSES)}")
         if self.pseudo is not None and not (self.po and 0 <= self.pseudo[0] < self.pseudo[1] <= 1):
@@ -326,7 +327,7 @@ class _Training:
                     self.model.survey_bias[group] = _prevalence_logits(sites, of_group) - self.model.bias
         self.batches = [_batches_an_epoch(step, self.plots.size, seen.size, plan.batch) for step in plan.steps]
         self.steps = tuple(
-            step if step.updates is None or not n else replace(step, epochs=-(-step.updates // n), updates=None)
+            step if step.updates is None or not n else replace(step, epochs=_passes(step.updates, n, step.epochs), updates=None)
             for step, n in zip(plan.steps, self.batches)
         )
         self.total = sum(step.epochs * n for step, n in zip(self.steps, self.batches))
@@ -515,6 +516,12 @@ def _on_another_device(rank: int, port: int, *task: Any) -> None:
     plan: TrainingPlan = task[4]
     with repeatable(plan.threads):
         _Training(rank, port, *task).run(lambda done, total, message: None)
+
+
+def _passes(updates: int, batches: int, at_most: int) -> int:
+    """Whole passes of so many batches that make up some updates, no more than `at_most` (0 = any number)."""
+    passes = -(-updates // batches)
+    return min(passes, at_most) if at_most else passes
 
 
 def _batches_an_epoch(step: Step, plots: int, records: int, batch: int) -> int:

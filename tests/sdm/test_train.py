@@ -450,14 +450,17 @@ def test_background_weighs_what_the_plan_says(records, background, size):
     assert drawn == min(background, max(1, round(size * 30.0 / records))) and (group[batch] == 0).sum() == min(size, records)
 
 
-def test_updates_stand_for_passes():
-    """So many batches as asked for, rounded up to whole passes; neither or both is refused."""
+@pytest.mark.parametrize(
+    ("length", "batches"), [({"updates": 9}, 12), ({"updates": 9, "epochs": 2}, 8), ({"updates": 9, "epochs": 50}, 12), ({"epochs": 2}, 8)]
+)
+def test_updates_stand_for_passes(length, batches):
+    """So many batches as asked for, rounded up to whole passes of four here, and no more than so many passes; neither is refused."""
     sites, rows = a_world(n=120, po_share=-1), np.arange(120)
     seen = []
-    plan = TrainingPlan(steps=(Step(name="plots", updates=9, pa=1.0),), batch=32, threads=1)
+    plan = TrainingPlan(steps=(Step(name="plots", pa=1.0, **length),), batch=32, threads=1)
     train(sites, rows=rows, grid=GRID, architecture=Architecture(width=8, latent=8), plan=plan, progress=lambda *a: seen.append(a[:2]))
-    assert seen[-1] == (12, 12)  # four batches a pass
-    for bad in ({}, {"epochs": 2, "updates": 3}, {"updates": 0}):
+    assert seen[-1] == (batches, batches)
+    for bad in ({}, {"updates": 0}, {"epochs": -1, "updates": 3}):
         with pytest.raises(UsageError, match="epochs or updates"):
             Step(name="plots", pa=1.0, **bad)
 

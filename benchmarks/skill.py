@@ -379,6 +379,8 @@ def _where_known(data: disdat.Region, p: Float, *, draws: int) -> Estimate:
 
 # ---------------------------------------------------------------------------------------------------------------------------------------------
 
+WORLDS = ((150, 3, 12_000), (2_000, 2, 12_000), (150, 3, 4_000), (2_000, 2, 4_000))
+"""Species, number of worlds, plots."""
 VIRTUAL: tuple[tuple[str, str, str, tuple[str, float] | None], ...] = (
     ("correlation with the truth in domain", "r", "r", (">=", 0.9)),
     ("median correlation of a species", "r_species", "r", None),
@@ -397,9 +399,9 @@ def virtual_worlds(quick: bool) -> Iterator[Row]:
     """Table 5: worlds of known truth (`experiments.virtual`), imagery among the predictors, cells 1 km or more from any site.
 
     One row a figure: mean over worlds, their range beside it. Of the others only how near they come; the last rows change the loss of
-    opportunistic records, one species a site. The first worlds are surveyed three times as densely as the others: is the rest information?
+    opportunistic records, one species a site. Some worlds are surveyed three times as densely as the others: is the rest information?
     """
-    for species, worlds, plots in ((150, 3, 12_000), (150, 3, 4_000), (2_000, 2, 4_000)):
+    for species, worlds, plots in WORLDS:
         drawn, dense = range(1 if quick else worlds), plots > 4_000
         survey = f"{species:,} species, {plots:,} plots"
         for label, make in _virtual_models(quick, species):

@@ -214,6 +214,12 @@ def encoders(world: World, points: int) -> list[Row]:
         resnet, batch = ResNet18().eval(), torch.rand(64, 4, 129, 129)
         resnet(batch)
         by_resnet = 64 / cpu(lambda: resnet(batch), 2)
+        resnet, batch = (
+            resnet.to(torch.bfloat16, memory_format=torch.channels_last),
+            batch.to(torch.bfloat16, memory_format=torch.channels_last),
+        )  # type: ignore[call-overload]
+        resnet(batch)
+        by_fast_resnet = 64 / cpu(lambda: resnet(batch), 2)
     start = time.process_time()
     patched = predict_sites(world.model, world.reader, np.arange(points), batch=64)
     by_patch = points / (time.process_time() - start)
@@ -226,8 +232,8 @@ def encoders(world: World, points: int) -> list[Row]:
     best, best_image = speed[mapping_precision("auto")], image_speed[mapping_precision("auto")]
     told = f"all six modalities {speed['32']:,.0f} in fp32, {speed['bf16']:,.0f} in bf16; Sentinel-2 alone {image_speed['32']:,.0f} and {image_speed['bf16']:,.0f} cells/s/core"
     return [
-        Row(name="encoder over the tile against ResNet-18 by patches", value=best_image / by_resnet, unit="x", reference=f"Sentinel-2, 129 px, fp32, batch 64: {by_resnet:,.0f} cells/s/core; {told}", target=">= 1000", ok=best_image / by_resnet >= 1000),
-        Row(name="the same network over the tile against by patches", value=best / by_patch, unit="x", reference=f"by patches, fp32: {by_patch:,.0f} cells/s/core with reading; fp32 over the tile {speed['32'] / by_patch:,.0f} x", target=">= 150", ok=best / by_patch >= 150),
+        Row(name="encoder over the tile against ResNet-18 by patches", value=best_image / by_resnet, unit="x", reference=f"Sentinel-2, 129 px, fp32, batch 64: {by_resnet:,.0f} cells/s/core (both in fp32 {image_speed['32'] / by_resnet:,.0f} x, both in bf16 {image_speed['bf16'] / by_fast_resnet:,.0f} x); {told}", target=">= 1000", ok=best_image / by_resnet >= 1000),
+        Row(name="the same network over the tile against by patches, fp32", value=speed["32"] / by_patch, unit="x", reference=f"by patches: {by_patch:,.0f} cells/s/core with reading; over the tile in {mapping_precision('auto')} {best / by_patch:,.0f} x", target=">= 150", ok=speed["32"] / by_patch >= 150),
         Row(name="largest |dp|, tile - patch", value=error, unit="1", reference=f"{points} random cells, 100 species, fp32", target="<= 1e-4", ok=error <= 1e-4),
         Row(name="mean |dp| of bf16", value=float(moved.mean()), unit="1", reference=f"fp32; 99.9th percentile {np.quantile(moved, 0.999):.4f}", target="<= 0.002", ok=float(moved.mean()) <= 0.002),
     ]  # fmt: skip
@@ -264,8 +270,7 @@ def streamed_head(quick: bool) -> list[Row]:
     stream(random_tile(1_000, 64, 1), asked_sums(list(INDICATORS), traits_of(1_000)), multiply=int8_product)  # compiles
     asked = asked_sums(list(INDICATORS), traits)
     ours = factor * cpu(lambda: stream(latent, asked, multiply=int8_product), 2)
-    small = random_tile(SPECIES, 512, 2)
-    plain = CELLS / small.valid.size * cpu(lambda: compute(list(INDICATORS), small.blocks, traits, small.shape))
+    plain = factor * cpu(lambda: compute(list(INDICATORS), latent.blocks, traits, latent.shape))
     z = torch.from_numpy(latent.z.reshape(-1, 512)[:10_000]).bfloat16()
     weights = torch.from_numpy(latent.head.weights.T.copy()).bfloat16()
 
@@ -277,7 +282,7 @@ def streamed_head(quick: bool) -> list[Row]:
     bare = CELLS / len(z) * cpu(product, 3)
     return [
         Row(name="head and all indicators of 10,000 species, latent 512", value=ours, unit="CPU-s a tile", reference=f"measured on {kilometres} km", target=""),
-        Row(name="the same against one indicator after the other on blocks", value=plain / ours, unit="x", reference=f"float32 products, sets by passes over the blocks: {plain:,.0f} CPU-s", target=">= 5", ok=plain / ours >= 5),
+        Row(name="the same against plain passes over blocks of probabilities", value=plain / ours, unit="x", reference=f"float32 products, every sum once, MaxExp by further passes: {plain:,.0f} CPU-s", target=">= 5", ok=plain / ours >= 5),
         Row(name="the same over the bare bf16 product", value=ours / bare, unit="x", reference=f"400 cells at a time, nothing kept: {bare:.1f} CPU-s", target="<= 2.5", ok=ours / bare <= 2.5),
     ]  # fmt: skip
 
@@ -395,7 +400,7 @@ def growth(quick: bool) -> list[Row]:
             list(pool.map(lambda _: stream(latent, asked, multiply=int8_product), range(tiles)))
             seconds = time.perf_counter() - start
         first = first or seconds
-        rows.append(Row(name=f"{tiles} tile{'s' * (tiles > 1)} on two threads", value=seconds / tiles, unit="s a tile of 2 km", reference=f"{seconds / first:.1f} times one tile's time", target="linear or better" if tiles > 1 else "", ok=seconds <= 1.15 * tiles * first))  # fmt: skip
+        rows.append(Row(name=f"{tiles} tile{'s' * (tiles > 1)} on two threads", value=seconds / tiles, unit="s a tile of 2 km", reference=f"{seconds / first:.1f} times one tile's time", target="<= 0.65 times as many" if tiles > 1 else "", ok=tiles == 1 or seconds <= 0.65 * tiles * first))  # fmt: skip
     return rows
 
 

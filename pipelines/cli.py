@@ -280,10 +280,12 @@ def export(
     species: Annotated[
         list[str] | None, typer.Option("--species", help="Only this species, by scientific name or taxon id (may be repeated).")
     ] = None,
-    resolution: Annotated[int, typer.Option("--resolution", help="Metres: 1000, means of cells, or the cells' own (50).")] = 1000,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", help="Metres: the cells' own (50), or 1000: means of them, the default.")
+    ] = None,
     creator: Annotated[str, typer.Option("--creator", help="Who made the file.")] = "not stated",
     institution: Annotated[str, typer.Option("--institution", help="Their institution.")] = "not stated",
-    email: Annotated[str, typer.Option("--email", help="Their address.")] = "",
+    email: Annotated[str, typer.Option("--email", help="Their address.")] = "not stated",
 ) -> None:
     """Write what was mapped as one file of a format that others exchange."""
     run = _open(recipe, data, store, tile)

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoplantnet import __version__
 from geoplantnet.assemblages import open_latent
-from geoplantnet.assemblages.assemblage import BLOCK, open_assemblage
+from geoplantnet.assemblages.assemblage import block_side, open_assemblage
 from geoplantnet.catalog.ebvcube import About, Group, Part, write_ebvcube
 from geoplantnet.config.rooms import bounds_of
 from geoplantnet.errors import StorageError, UsageError
@@ -30,19 +30,21 @@ def export_ebvcube(
     path: Path,
     *,
     species: Sequence[str] = (),
-    resolution: int = BLOCK,
+    resolution: int | None = None,
     creator: str = UNSTATED,
     institution: str = UNSTATED,
-    email: str = "",
+    email: str = UNSTATED,
     created: date | None = None,
 ) -> tuple[Path, int]:
     """Write the probabilities of some species (names or ids; none = all) over the tiles that are up to date; also says how many these are.
 
-    `resolution` in metres: the cells', or 1,000, whose values are means of the cells of a block. Raises UsageError for another one,
-    UnknownSpecies with the nearest spelling, StorageError when no tile is up to date.
+    `resolution` in metres: the cells', or by default 1,000, whose values are means of the cells of a block. Raises UsageError for another
+    one, UnknownSpecies with the nearest spelling, StorageError when no tile is up to date.
     """
-    if resolution not in (BLOCK, run.grid.cell_size):
-        raise UsageError(f"--resolution may be {run.grid.cell_size} (the cells) or {BLOCK} (means of them), got {resolution}")
+    block = run.grid.cell_size * block_side(run.grid)
+    resolution = resolution or block
+    if resolution not in (block, run.grid.cell_size):
+        raise UsageError(f"--resolution may be {run.grid.cell_size} (the cells) or {block} (means of them), got {resolution}")
     axis = stored_species(run)
     chosen = [axis.index_of(name) for name in dict.fromkeys(species)] or list(range(len(axis)))
     tiles = current(run, MAP, INDICATORS)
@@ -54,7 +56,7 @@ def export_ebvcube(
     area = f"{run.recipe.map.plot_area:g} m2"
     written = write_ebvcube(
         path,
-        _parts(run, tiles, chosen, resolution, (west, north)),
+        _parts(run, tiles, chosen, resolution, (west, north), means=resolution == block),
         about=About(
             title=run.recipe.title,
             summary=f"Predicted probability of presence on a plot of {area}. {run.recipe.description} {run.recipe.notice}".strip(),
@@ -77,13 +79,15 @@ def export_ebvcube(
     return written, len(tiles)
 
 
-def _parts(run: Run, tiles: Sequence[str], chosen: Sequence[int], resolution: int, corner: tuple[float, float]) -> Iterator[Part]:
+def _parts(
+    run: Run, tiles: Sequence[str], chosen: Sequence[int], resolution: int, corner: tuple[float, float], *, means: bool
+) -> Iterator[Part]:
     """Tile by tile; at the cells' resolution species by species, too."""
     for tile_id in tiles:
         left, _, _, top = run.tile(tile_id).bounds
         y, x, side = (round(gap / resolution) for gap in (corner[1] - top, left - corner[0], run.grid.tile_size))
         window = slice(y, y + side), slice(x, x + side)
-        if resolution == BLOCK:
+        if means:
             yield Part(
                 None, 0, slice(0, len(chosen)), 0, *window, open_assemblage(run.assemblage(tile_id), run.grid).means[np.asarray(chosen)]
             )

@@ -25,7 +25,7 @@ Float = npt.NDArray[np.float32]
 Double: TypeAlias = npt.NDArray[np.float64]
 
 BLOCK = 1_000
-"""Metres of the blocks whose means are kept."""
+"""Metres of the blocks whose means are kept, or a little less where cells do not divide them (`block_side`)."""
 _MEAN_STEPS = 65_534
 _CHUNK = 2**20
 
@@ -33,6 +33,11 @@ _CHUNK = 2**20
 def position_type(species: int) -> type[np.unsignedinteger]:
     """The smallest type that holds positions in a list of so many species."""
     return np.uint16 if species <= 2**16 else np.uint32
+
+
+def block_side(grid: TileGrid) -> int:
+    """Cells along a block: as many as divide a tile without rest and are no longer than 1 km, at least one."""
+    return max(n for n in range(1, max(1, BLOCK // grid.cell_size) + 1) if grid.cells_per_side % n == 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,11 +79,9 @@ class Assemblage:
 
     def block_cells(self) -> npt.NDArray[np.int64]:
         """(block_y, block_x): how many cells of each block are valid, and so stand behind its means."""
-        (by, bx), (y, x) = self.means.shape[1:], self.threshold.shape
-        side = -(-y // by)
-        padded = np.zeros((by * side, bx * side), np.int64)
-        padded[:y, :x] = self.valid
-        return padded.reshape(by, side, bx, side).sum(axis=(1, 3))
+        side = block_side(self.tile.grid)
+        y, x = self.means.shape[1:]
+        return self.valid.reshape(y, side, x, side).sum(axis=(1, 3))
 
     def coverage(self, weights: csr_array) -> tuple[Double, Double]:
         """Zone weights (zone, cell), such as `coverage.polygon_weights` -> coverage (zone, species) and cells (zone,).

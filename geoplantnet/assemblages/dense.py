@@ -20,7 +20,7 @@ import zarr
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
-from geoplantnet.assemblages.assemblage import BLOCK, Assemblage, SpeciesSets, means_of, position_type
+from geoplantnet.assemblages.assemblage import Assemblage, SpeciesSets, block_side, means_of, position_type
 from geoplantnet.assemblages.blocks import Blocks, checked, on_host
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, StorageError, UsageError
@@ -75,8 +75,11 @@ class DenseTile:
 
     def at(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Float:
         """See `species_tile.SpeciesTile`."""
-        r, c = np.atleast_1d(rows), np.atleast_1d(columns)
-        return np.stack([self._decoded(self._by_cell[:, y, x]) for y, x in zip(r.tolist(), c.tolist())])
+        r, c = np.atleast_1d(np.asarray(rows, int)), np.atleast_1d(np.asarray(columns, int))
+        out = np.empty((r.size, len(self.species)), np.float32)
+        for i, (y, x) in enumerate(zip(r.tolist(), c.tolist(), strict=True)):
+            out[i] = self._decoded(self._by_cell[:, y, x])
+        return out
 
     def _decoded(self, stored: npt.NDArray[np.unsignedinteger]) -> Float:
         p = stored.astype(np.float32) / np.float32(self._steps)
@@ -161,9 +164,9 @@ def open_dense(path: str | os.PathLike[str], grid: TileGrid) -> DenseTile:
 def assembled(tile: DenseTile) -> Assemblage:
     """Species sets by MaxExp, and means of 1 km: what `stream.stream` finds of a latent tile, by passes over the blocks."""
     height, width = tile.shape
-    side = max(1, round(BLOCK / tile.tile.grid.cell_size))
+    side = block_side(tile.tile.grid)
     threshold = np.asarray(expected_f1_threshold(tile.blocks, tile.shape), np.float32)
-    means = np.full((len(tile.species), -(-height // side), -(-width // side)), np.nan, np.float32)
+    means = np.full((len(tile.species), height // side, width // side), np.nan, np.float32)
     cells, species, p = [], [], []
     for part, values in tile.blocks():
         with np.errstate(invalid="ignore"):
@@ -173,9 +176,9 @@ def assembled(tile: DenseTile) -> Assemblage:
         p.append(np.maximum(1, np.rint(values[own, y, x] * 255)).astype(np.uint8))
         for by, bx in np.ndindex(means.shape[1:]):
             block = values[:, by * side : (by + 1) * side, bx * side : (bx + 1) * side].reshape(len(values), -1)
-            known = ~np.isnan(block[0])
-            if known.any():
-                means[part, by, bx] = block[:, known].mean(axis=1)
+            known = (~np.isnan(block)).sum(axis=1)
+            with np.errstate(invalid="ignore"):
+                means[part, by, bx] = np.nansum(block, axis=1) / np.where(known, known, np.nan)
     cell, member = np.concatenate(cells), np.concatenate(species)
     order = np.lexsort((member, cell))
     sets = SpeciesSets(

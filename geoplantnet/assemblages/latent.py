@@ -16,7 +16,7 @@ of a cell to the plots learnt from (`sdm.applicability`), kept in steps of a tho
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -178,13 +178,17 @@ class LatentTile:
         """What one member alone says of the tile; species sets keep the threshold of all. Raises UsageError for one there is not."""
         if not 0 <= m < self.members:
             raise UsageError(f"the tile has {self.members} members, numbered from 0; there is no {m}")
+        return self if self.member_bias is None else replace(self._alone(m), stored_threshold=self.threshold)
+
+    def _alone(self, m: int) -> LatentTile:
+        """A member with sets and means of its own, which are not made until they are asked for."""
         if self.member_bias is None:
             return self
         d = self.z.shape[2] // self.members
         own = slice(m * d, (m + 1) * d)
         weights = self.head.weights[:, own] * np.float32(self.members)
         head = SpeciesHead(species=self.species, weights=weights, bias=self.member_bias[m])
-        return replace(self, z=self.z[..., own], scale=self.scale[own], head=head, member_bias=None, stored_threshold=self.threshold)
+        return replace(self, z=self.z[..., own], scale=self.scale[own], head=head, member_bias=None, stored_threshold=None, assemblage=None)
 
     def spread_of(self, measure: Callable[[LatentTile], npt.NDArray[np.floating]]) -> Float:
         """Standard deviation between members of whatever `measure` makes of a tile, such as an indicator; 0 for one member.
@@ -192,25 +196,30 @@ class LatentTile:
         The members' own deviation (divided by their number): what seeds or folds disagree on, and not what none of them knows.
         NaN where a member has no value.
         """
-        mean: npt.NDArray[np.float64] | float = 0.0
-        squares: npt.NDArray[np.float64] | float = 0.0
-        for m in range(self.members):  # Welford 1962: one pass, no cancellation
-            value = np.asarray(measure(self.member(m)), np.float64)
-            gap = value - mean
-            mean = mean + gap / (m + 1)
-            squares = squares + gap * (value - mean)
-        return np.sqrt(squares / self.members).astype(np.float32)
+        return _deviation(measure(self.member(m)) for m in range(self.members))
 
     def spread(self, k: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> Float:
         """Standard deviation (y, x) between members of the probability of species k over a window, NaN where not valid."""
-        return self.spread_of(lambda tile: tile.species_map(k, window))
+        return _deviation(self._alone(m).species_map(k, window) for m in range(self.members))
 
     def at(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Float:
         """Probabilities (n, species) at cells, NaN where not valid."""
-        r, c = np.asarray(rows), np.asarray(columns)
+        r, c = np.atleast_1d(np.asarray(rows, int)), np.atleast_1d(np.asarray(columns, int))
         p = self.head.probabilities(self.z[r, c].astype(np.float32) * self.scale) * self.availability[r, c]
         p[:, ~self.valid[r, c]] = np.nan
         return p.T
+
+
+def _deviation(values: Iterable[npt.NDArray[np.floating]]) -> Float:
+    """Standard deviation of arrays that come one after the other, by Welford 1962: one pass, no cancellation."""
+    mean: npt.NDArray[np.float64] | float = 0.0
+    squares: npt.NDArray[np.float64] | float = 0.0
+    count = 0
+    for count, value in enumerate(values, start=1):
+        gap = np.asarray(value, np.float64) - mean
+        mean = mean + gap / count
+        squares = squares + gap * (value - mean)
+    return np.sqrt(squares / count).astype(np.float32)
 
 
 def quantise(

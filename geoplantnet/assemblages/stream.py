@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.assemblages import kernels
-from geoplantnet.assemblages.assemblage import BLOCK, SpeciesSets, position_type
+from geoplantnet.assemblages.assemblage import SpeciesSets, block_side, position_type
 from geoplantnet.assemblages.latent import LatentTile
 from geoplantnet.assemblages.sums import Name, Sum, require
+from geoplantnet.errors import InputError
 
 Float = npt.NDArray[np.float32]
 Double = npt.NDArray[np.float64]
@@ -61,18 +62,21 @@ def stream(
 
     `multiply`: a fast product of int8 matrices, used when the tile's latent is int8; without one numpy multiplies in float32. `threshold`
     (y, x) makes the sets {p > threshold}; by default MaxExp (`sets`); without `sets` none are made, and no threshold. The result
-    does not depend on `threads`. Raises InputError for weights that are not one a species, UsageError for a sum over sets without any.
+    does not depend on `threads`. Raises InputError for weights that are not one a
+    species or a threshold that is not one a cell, UsageError for a sum over sets without any.
     """
     count = len(tile.species)
     once = {wanted.key: wanted for wanted in sums.values()}
     require(once.values(), species=count, threshold=sets)
     head = _head_of(tile, multiply)
     plan = _Plan(list(once.values()), count)
-    side = max(1, round(BLOCK / tile.tile.grid.cell_size))
+    side = block_side(tile.tile.grid)
     height, width = tile.shape
+    if threshold is not None and np.shape(threshold) != (height, width):
+        raise InputError(f"the threshold is {np.shape(threshold)}, the tile has cells {(height, width)} (y, x); give one a cell")
     taken = np.zeros((len(once), height * width))
     limit = np.full(height * width, np.nan, np.float32)
-    means = np.full((count, -(-height // side), -(-width // side)), np.nan, np.float32)
+    means = np.full((count, height // side, width // side), np.nan, np.float32)
 
     local = threading.local()
 
@@ -136,7 +140,9 @@ class _Group:
 
 
 class _Head:
-    """The head of a float latent."""
+    """The head of a float latent, or of one without a fast product."""
+
+    exact = False
 
     def __init__(self, tile: LatentTile) -> None:
         self._weights, self._bias = tile.head.weights * tile.scale, tile.head.bias
@@ -150,6 +156,8 @@ class _Head:
 
 class _SixteenBits:
     """The head of an int8 latent: weights in steps of a 32,512th of a species' largest, split into two int8: 256 high + low."""
+
+    exact = True
 
     def __init__(self, tile: LatentTile, multiply: Multiply) -> None:
         weights = tile.head.weights * tile.scale
@@ -263,7 +271,11 @@ class _Block:
         """Candidates of cells whose threshold may lie below their first cut, by a cut that surely does not."""
         cut, found = np.maximum(self.threshold[cells], 0), np.zeros(cells.size, np.int64)
         species, values = np.empty((cells.size, self._count), np.int32), np.empty((cells.size, self._count), np.float32)
-        for part, p in self._probabilities(self._z[cells], self._availability[cells]):
+        # A product of other rows has other last bits, unless it is exact: then the same rows are taken as before.
+        again = cells if self._head.exact else np.arange(self._availability.size)
+        own = slice(None) if self._head.exact else cells
+        for part, p in self._probabilities(self._z[again], self._availability[again]):
+            p = np.ascontiguousarray(p[own])
             kernels.gather_candidates(p, part.start, cut, species, values, found)
         if decide:
             threshold, short = np.zeros(cells.size, np.float32), np.zeros(cells.size, bool)

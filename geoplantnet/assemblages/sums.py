@@ -66,7 +66,8 @@ def community_sums(
             has_data = xp.zeros(shape, dtype=xp.bool, device=device(p))
             taken = {key: xp.zeros(shape, dtype=xp.float64, device=device(p)) for key in once}
         for rows in row_strips(p):
-            strip = _Strip(p[:, rows, :], threshold if threshold is None or isinstance(threshold, int | float) else threshold[rows, :])
+            limit: Array = threshold
+            strip = _Strip(p[:, rows, :], limit[rows, :] if np.ndim(limit) else limit)
             has_data[rows, :] |= strip.has_data
             for key, wanted in once.items():
                 taken[key][rows, :] += strip.sum(wanted.term, None if wanted.weights is None else wanted.weights[part])

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,7 +52,7 @@ class About:
     created: date
     creator_name: str
     creator_institution: str
-    creator_email: str = ""
+    creator_email: str = "not stated"
     ebv_class: str = "Species populations"
     ebv_name: str = "Species distributions"
     """Of the vocabulary at https://portal.geobon.org/api/v1/ebv."""
@@ -97,7 +98,7 @@ def write_ebvcube(
         raise InputError("an EBVCube needs at least one species, one moment and one metric")
     final = Path(path)
     with write_beside(final) as beside, h5netcdf.File(beside, "w") as file:
-        _axes(file, species, geobox, times)
+        _axes(file, about, species, geobox, times)
         _taxonomy(file, species)
         file.attrs.update(_facts(about, geobox, times))
         cubes = {}
@@ -132,7 +133,7 @@ def read_ebvcube(
     return names, np.where(values == FILL, np.float32(np.nan), values)
 
 
-def _axes(file: Any, species: SpeciesList, geobox: GeoBox, times: Sequence[tuple[datetime, datetime]]) -> None:
+def _axes(file: Any, about: About, species: SpeciesList, geobox: GeoBox, times: Sequence[tuple[datetime, datetime]]) -> None:
     height, width = geobox.shape
     widest = max(len(word.encode()) for t in species for word in _ranks(t))
     names = _characters([t.scientific_name for t in species], width=widest)
@@ -155,7 +156,9 @@ def _axes(file: Any, species: SpeciesList, geobox: GeoBox, times: Sequence[tuple
     time = file.create_variable("time", ("time",), dtype=np.int32)
     time[:] = days
     time.attrs.update({"axis": "T", "calendar": "standard", "units": "days since 1860-01-01 00:00:00.0", "long_name": "time"})
-    file.create_variable("entity", ("entity", "nchar"), data=names).attrs.update({"units": "1", "long_name": "entity"})
+    entity = file.create_variable("entity", ("entity", "nchar"), data=names)
+    kind = {"ebv_entity_type": about.entity_type, "ebv_entity_scope": about.entity_scope}
+    entity.attrs.update({"units": "1", "long_name": "entity", **kind, "ebv_entity_classification_name": species.checklist})
 
 
 def _taxonomy(file: Any, species: SpeciesList) -> None:
@@ -169,7 +172,6 @@ def _taxonomy(file: Any, species: SpeciesList) -> None:
     file.create_variable("taxonomy_key", ("nchar_taxonid", "entity"), data=keys.T.copy()).attrs.update(
         {"units": "1", "long_name": "taxonID"}
     )
-    file["entity"].attrs["ebv_entity_classification_name"] = species.checklist
 
 
 def _ranks(taxon: Taxon) -> tuple[str, ...]:
@@ -180,7 +182,9 @@ def _ranks(taxon: Taxon) -> tuple[str, ...]:
 def _facts(about: About, geobox: GeoBox, times: Sequence[tuple[datetime, datetime]]) -> Mapping[str, str]:
     """Global attributes."""
     west, south, east, north = geobox.boundingbox.bbox
-    metres = CRS.from_user_input(str(geobox.crs)).is_projected
+    crs = CRS.from_user_input(str(geobox.crs))
+    metres, north_first = crs.is_projected, crs.axis_info[0].direction == "north"  # bounds go by the CRS' own order of axes
+    ring = ((west, south), (west, north), (east, north), (east, south), (west, south))
     step, unit = abs(geobox.transform.a), "meters" if metres else "degrees"
     facts = {
         "Conventions": "CF-1.8, ACDD-1.3, EBV-1.0",
@@ -200,22 +204,29 @@ def _facts(about: About, geobox: GeoBox, times: Sequence[tuple[datetime, datetim
         "ebv_domain": "Terrestrial",
         "ebv_vocabulary": "https://portal.geobon.org/api/v1/ebv",
         "ebv_cube_dimensions": "lon, lat, time, entity",
-        "ebv_geospatial_scope": about.scope,
-        "ebv_geospatial_description": about.place,
+        "ebv_spatial_scope": about.scope,
+        "ebv_spatial_description": about.place or "not stated",
         "geospatial_lat_resolution": f"{step:g} {unit}",
         "geospatial_lon_resolution": f"{step:g} {unit}",
         "geospatial_lat_units": f"{unit}_north",
         "geospatial_lon_units": f"{unit}_east",
         "geospatial_bounds_crs": str(geobox.crs),
-        "geospatial_bounds": f"POLYGON(({west} {south}, {west} {north}, {east} {north}, {east} {south}, {west} {south}))",
+        "geospatial_bounds": f"POLYGON(({', '.join(f'{y} {x}' if north_first else f'{x} {y}' for x, y in ring)}))",
         "time_coverage_start": min(start for start, _ in times).date().isoformat(),
         "time_coverage_end": max(end for _, end in times).date().isoformat(),
-        "time_coverage_resolution": "P0000-00-00" if len(times) == 1 else f"P{(times[1][0] - times[0][0]).days}D",
+        "time_coverage_resolution": _step([start for start, _ in times]),
         "keywords": ", ".join(about.keywords),
         "comment": about.comment,
         "history": "",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _step(starts: Sequence[datetime]) -> str:
+    """Years, months and days between moments as Pyyyy-mm-dd; zeros for a single one, or where they differ."""
+    steps = {(b.year - a.year, b.month - a.month, b.day - a.day) for a, b in pairwise(starts)}
+    years, months, days = steps.pop() if len(steps) == 1 and min(next(iter(steps))) >= 0 else (0, 0, 0)
+    return f"P{years:04d}-{months:02d}-{days:02d}"
 
 
 def _group(above: Any, name: str, group: Group | None, *, units: bool = False) -> Any:

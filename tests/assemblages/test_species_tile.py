@@ -73,6 +73,8 @@ def test_maps_windows_points_and_blocks_agree(latent, dense):
         near(tile.species_map(k), latent.species_map(k), step)
         near(tile.species_map(k, window), latent.species_map(k, window), step)
     near(tile.at([0, 7, 39], [39, 2, 0]), latent.at([0, 7, 39], [39, 2, 0]), step)
+    near(tile.at(3, 4), latent.at(3, 4), step)
+    assert tile.at([], []).shape == latent.at([], []).shape == (0, SPECIES)
     near(np.concatenate([p for _, p in tile.blocks(17)]), np.concatenate([p for _, p in latent.blocks()]), step)
     np.testing.assert_array_equal(tile.valid, latent.valid)
     assert tile.species == latent.species and tile.attributes["notice"] == "Predicted, not observed." and tile.tile == latent.tile
@@ -102,6 +104,30 @@ def test_what_a_tile_was_opened_without_is_said(latent, dense):
         for ask in (lambda bare=bare: bare.species_map(0, level=1), lambda bare=bare: coverage(bare, zone)):
             with pytest.raises(UsageError, match="open it with its assemblage"):
                 ask()
+
+
+def test_a_member_has_means_and_sets_of_its_own(latent):
+    """What an ensemble has been found to hold is not what one of its members says; the spread of maps needs no sets at all."""
+    members = replace(latent, member_bias=np.stack([latent.head.bias - 2, latent.head.bias + 2, *[latent.head.bias] * 3]))
+    one = members.member(0)
+    assert one.assemblage is None
+    np.testing.assert_array_equal(one.threshold, latent.assemblage.threshold)
+    with pytest.raises(UsageError, match="open it with its assemblage"):
+        one.species_map(3, level=1)
+    maps = np.stack([members.member(m).species_map(3) for m in range(5)]).astype(float)
+    np.testing.assert_allclose(members.spread(3), maps.std(axis=0), atol=1e-6)
+
+
+def test_gaps_of_single_species_touch_no_other(latent, tmp_path):
+    """A species without probabilities somewhere, as masks of single models leave: means are over each one's own cells."""
+    p = np.random.default_rng(2).random((3, 40, 40), dtype=np.float32)
+    p[0, :10], p[1, 5, 5], p[2, :20, :20] = np.nan, np.nan, np.nan
+    taxa = SpeciesList(checklist="test", taxa=latent.species.taxa[:3])
+    write_dense(lambda: [(slice(0, 3), p)], tmp_path / "g.zarr", tile=latent.tile, species=taxa, dtype="uint16")
+    found = assembled(open_dense(tmp_path / "g.zarr", GRID)).means
+    for k, y, x in np.ndindex(3, 2, 2):
+        block = p[k, 20 * y : 20 * y + 20, 20 * x : 20 * x + 20]
+        np.testing.assert_allclose(found[k, y, x], np.nanmean(block) if np.isfinite(block).any() else np.nan, atol=2e-5)
 
 
 def test_a_latent_tile_is_opened_with_its_assemblage(latent, tmp_path):

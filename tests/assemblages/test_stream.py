@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -19,12 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_threshold, kernels
-from geoplantnet.assemblages.assemblage import Assemblage, open_assemblage, require_list, write_assemblage
+from geoplantnet.assemblages.assemblage import Assemblage, block_side, open_assemblage, require_list, write_assemblage
 from geoplantnet.assemblages.coverage import polygon_weights, weighted_coverage
 from geoplantnet.assemblages.stream import stream
 from geoplantnet.assemblages.sums import Sum, community_sums
 from geoplantnet.errors import InputError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid import TileGrid
+from geoplantnet.sdm.products import int8_product
 from geoplantnet.storage import write_beside
 from geoplantnet.taxonomy import SpeciesList, Taxon
 
@@ -36,15 +38,15 @@ def multiply(a, b):
     return a.astype(np.int32) @ b.astype(np.int32).T
 
 
-def tile_of(species=700, seed=0, *, spread=1.5, mean=-4.0, dtype=np.int8):
-    """A tile of 40 x 40 cells with holes, glaciers (availability 0) and thin ground."""
+def tile_of(species=700, seed=0, *, spread=1.5, mean=-4.0, dtype=np.int8, grid=GRID):
+    """A tile, by default of 40 x 40 cells, with holes, glaciers (availability 0) and thin ground."""
     random = np.random.default_rng(seed)
-    side = GRID.cells_per_side
+    side = grid.cells_per_side
     taxa = tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Planta {i}") for i in range(species))
     z = random.integers(-127, 128, (side, side, D)).astype(dtype)
     availability = random.choice([1.0, 1.0, 0.4, 0.02, 0.0], (side, side)).astype(np.float32)
     return LatentTile(
-        tile=GRID.tile_at(4_130_000, 2_580_000),
+        tile=grid.tile_at(4_130_000, 2_580_000),
         z=z,
         scale=np.full(D, 1 / 70, np.float32),
         valid=random.random((side, side)) < 0.8,
@@ -110,14 +112,34 @@ def test_block_means_are_means_of_valid_cells():
             np.testing.assert_allclose(found.means[:, y, x], np.nanmean(block, axis=1), rtol=1e-4, atol=1e-7)
 
 
-def test_neither_threads_nor_neighbours_change_a_bit():
-    """Four threads give the bits of one; a cell of a half-empty tile gives those of the full one, with integer products."""
-    tile = tile_of(900)
-    one, four = (stream(tile, asked(900), multiply=multiply, threads=n) for n in (1, 4))
+def same_bits(one, other):
     for name in one.sums:
-        np.testing.assert_array_equal(one.sums[name], four.sums[name])
-    np.testing.assert_array_equal(one.sets.species, four.sets.species)
-    np.testing.assert_array_equal(one.means, four.means)
+        np.testing.assert_array_equal(one.sums[name], other.sums[name])
+    for field in ("start", "species", "p"):
+        np.testing.assert_array_equal(getattr(one.sets, field), getattr(other.sets, field))
+    np.testing.assert_array_equal(one.threshold, other.threshold)
+    np.testing.assert_array_equal(one.means, other.means)
+
+
+@pytest.mark.parametrize("product", [multiply, None], ids=["int8", "float32"])
+def test_threads_do_not_change_a_bit(product):
+    """Rich and poor blocks in turn, so that what one leaves for the next differs: four threads give the bits of one."""
+    grid = TileGrid(tile_size=5_000)
+    tile = tile_of(700, grid=grid, mean=-6.0)
+    z = tile.z.astype(np.int16)
+    z[..., 0] = np.where(np.add.outer(np.arange(100) // 20, np.arange(100) // 20) % 2, 127, -127)
+    tile = replace(tile, z=z.astype(np.int8))
+    same_bits(stream(tile, asked(700), multiply=product), stream(tile, asked(700), multiply=product, threads=4))
+
+
+def test_neighbours_do_not_change_a_bit():
+    """Cells of a tile whose other half is gone have the bits they had, by integer products."""
+    whole = tile_of(900)
+    half = replace(whole, valid=whole.valid & (np.arange(40) < 17)[:, None])
+    all_of, some = (stream(tile, {"mass": Sum()}, multiply=multiply) for tile in (whole, half))
+    np.testing.assert_array_equal(some.threshold[half.valid], all_of.threshold[half.valid])
+    np.testing.assert_array_equal(some.sums["mass"][half.valid], all_of.sums["mass"][half.valid])
+    assert [some.sets.of(c).tolist() for c in range(680)] == [all_of.sets.of(c).tolist() for c in range(680)]
 
 
 def test_a_threshold_of_ones_own_makes_the_sets():
@@ -131,12 +153,41 @@ def test_a_threshold_of_ones_own_makes_the_sets():
         assert (np.abs(size - (p > limit).sum(axis=0)) <= near).all() and size.sum() > 0
 
 
-def test_float16_latents_and_ensembles_stream_too():
-    """A latent that int8 cannot hold goes through float32; a member of an ensemble is a tile like any other."""
-    tile = tile_of(50, dtype=np.float16)
-    exact, valid = community_sums(tile.blocks, tile.shape, asked(50), species=50, threshold=0.2)
-    found = stream(tile, asked(50), multiply=multiply, threshold=np.full(tile.shape, 0.2, np.float32))
-    np.testing.assert_allclose(found.sums["p", "all"], np.where(valid, exact["p", "all"], 0), rtol=1e-5)
+def test_float16_latents_and_members_of_ensembles_stream_too():
+    """A latent that int8 cannot hold goes through float32; a member is a tile of its own, also where it has a single latent value."""
+    members = replace(tile_of(50), member_bias=np.random.default_rng(1).normal(-3, 1, (D, 50)).astype(np.float32))
+    for tile in (tile_of(50, dtype=np.float16), members.member(0), members.member(D - 1)):
+        limit = np.full(tile.shape, 0.2, np.float32)
+        exact, valid = community_sums(tile.blocks, tile.shape, asked(50), species=50, threshold=np.float32(0.2))
+        found = stream(tile, asked(50), multiply=int8_product, threshold=limit)
+        for (term, name), value in exact.items():
+            loose = {"atol": 1.001, "rtol": 0} if term == "member" else {"atol": 1e-4, "rtol": 3e-4}
+            np.testing.assert_allclose(found.sums[term, name], np.where(valid, value, 0), **loose)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_the_fast_product_is_the_product(n, k, d, seed):
+    """All shapes, a single latent value among them: the integers of a plain product."""
+    random = np.random.default_rng(seed)
+    a, b = random.integers(-128, 128, (n, d)).astype(np.int8), random.integers(-128, 128, (k, d)).astype(np.int8)
+    np.testing.assert_array_equal(int8_product(a, b), multiply(a, b))
+
+
+def test_thresholds_of_another_shape_are_refused():
+    for threshold in (np.float32(0.2), np.full((3, 3), 0.2, np.float32)):
+        with pytest.raises(InputError, match="give one a cell"):
+            stream(tile_of(5), {}, threshold=threshold)
+
+
+@pytest.mark.parametrize(("tile", "cell", "side"), [(2_000, 50, 20), (2_000, 1_000, 1), (4_000, 2_000, 1), (2_000, 80, 5)])
+def test_blocks_divide_a_tile(tile, cell, side):
+    """1 km where cells divide it, the next smaller number of cells that leaves no rest elsewhere; block_cells counts by the same."""
+    grid = TileGrid(tile_size=tile, cell_size=cell)
+    assert block_side(grid) == side
+    made = tile_of(5, grid=grid)
+    one = kept(made, stream(made, {}))
+    assert one.block_cells().sum() == made.valid.sum() and one.block_cells().max() <= side**2
 
 
 def test_nothing_valid_is_nothing():
@@ -246,14 +297,9 @@ def test_a_server_that_may_write_nowhere_still_compiles():
     """Read-only code and no home: machine code is made anew, not refused."""
     command = "import numpy as np; from geoplantnet.assemblages import kernels; out = np.zeros(3, np.float32); "
     command += "kernels.add_columns(np.ones((2, 3), np.float32), out); print(out.sum())"
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    if subprocess.run([*nobody, "test", "-r", kernels.__file__, "-a", "-x", sys.executable], check=False).returncode:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-B", "-c"]
+    home = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[2])}
+    if subprocess.run([*nobody, "import numba, geoplantnet"], env=home, capture_output=True, check=False).returncode:
         pytest.skip("other users may not read this checkout or its Python")
-    ran = subprocess.run(
-        [*nobody, sys.executable, "-B", "-c", command],
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = subprocess.run([*nobody, command], env=home, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "6.0", ran.stderr

@@ -84,8 +84,17 @@ def test_the_file_says_what_the_format_asks_for(tmp_path):
         assert [table[level, 1].tobytes().decode().strip() for level in range(3)] == ["Isoëtes lacustris", "Isoëtes", "Isoëtaceae"]
         levels = np.transpose(np.asarray(file["taxonomy_levels"][...]))
         assert [level.tobytes().decode().strip() for level in levels] == ["species", "genus", "family"]
+        entity = file["entity"].attrs
+        assert (entity["ebv_entity_type"], entity["ebv_entity_scope"]) == ("Species", "Vascular plants")
         assert file["crs"].attrs["grid_mapping_name"] == "lambert_azimuthal_equal_area" and "spatial_ref" in file["crs"].attrs
         told = dict(file.attrs)
+    mandatory = "title date_created summary source creator_name creator_institution license publisher_name publisher_email "
+    mandatory += "publisher_institution ebv_class ebv_name ebv_spatial_scope ebv_spatial_description time_coverage_resolution "
+    mandatory += "time_coverage_start time_coverage_end ebv_domain Conventions ebv_vocabulary ebv_cube_dimensions"
+    assert all(told.get(name) for name in mandatory.split())
+    assert told["time_coverage_resolution"] == "P0010-00-00"
+    # north before east, as EPSG:3035 has it
+    assert told["geospatial_bounds"].startswith("POLYGON((2570000.0 4100000.0, 2600000.0 4100000.0, 2600000.0 4140000.0")
     assert told["Conventions"] == "CF-1.8, ACDD-1.3, EBV-1.0" and told["ebv_name"] == "Species distributions"
     assert (
         told["time_coverage_start"] == "2000-01-01" and told["time_coverage_end"] == "2019-12-31" and told["date_created"] == "2026-01-02"

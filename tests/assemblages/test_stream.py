@@ -19,7 +19,7 @@ from exactextract.raster import NumPyRasterSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_threshold, kernels
+from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_threshold
 from geoplantnet.assemblages.assemblage import Assemblage, block_side, open_assemblage, require_list, write_assemblage
 from geoplantnet.assemblages.coverage import polygon_weights, weighted_coverage
 from geoplantnet.assemblages.stream import stream

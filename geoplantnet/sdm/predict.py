@@ -19,13 +19,16 @@ from geoplantnet.sdm.model import DeepSDM, repeatable
 
 Float = npt.NDArray[np.float32]
 
+_ROWS: Mapping[Precision, int] = {"32": 25, "bf16": 50}
+"""Rows of cells a strip: more share their surroundings, fewer stay in a processor's cache."""
+
 
 def predict_tile(
     models: DeepSDM | Sequence[DeepSDM],
     tile: MetaTile,
     cube: Path,
     *,
-    rows_per_strip: int = 100,
+    rows_per_strip: int | None = None,
     precision: Precision = "32",
     threads: int = 1,
 ) -> tuple[Float, npt.NDArray[np.bool_]]:
@@ -57,7 +60,7 @@ def predict_tile(
             valid[rows] = present[0].cpu().numpy()
 
     with repeatable(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, _strips(side, rows_per_strip)))
+        list(pool.map(one, _strips(side, rows_per_strip or _ROWS[precision])))
     if not valid.any():
         raise NoDataError(
             f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile"

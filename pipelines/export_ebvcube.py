@@ -60,7 +60,7 @@ def export_ebvcube(
         about=About(
             title=run.recipe.title,
             summary=f"Predicted probability of presence on a plot of {area}. {run.recipe.description} {run.recipe.notice}".strip(),
-            source=f"geoplantnet {__version__}: deep-SDM, Sentinel-2, climate, terrain and other predictors of the recipe",
+            source=f"geoplantnet {__version__}: deep-SDM of {', '.join(m.name for m in run.model_modalities)}",
             licence=run.recipe.licence,
             created=created or date.today(),
             creator_name=creator,
@@ -72,9 +72,7 @@ def export_ebvcube(
         species=SpeciesList(checklist=axis.checklist, taxa=tuple(axis[k] for k in chosen)),
         geobox=geobox,
         times=[(start, end)],
-        metrics=[
-            Group(standard_name="Probability of presence", long_name=f"Calibrated probability of finding the species on a plot of {area}")
-        ],
+        metrics=[Group(standard_name="Probability of presence", long_name=f"Probability of finding the species on a plot of {area}")],
     )
     return written, len(tiles)
 

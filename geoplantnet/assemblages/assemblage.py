@@ -131,7 +131,7 @@ def write_assemblage(assemblage: Assemblage, path: str | os.PathLike[str]) -> No
             "cell_size": tile.grid.cell_size,
             "species": assemblage.species,
             "species_list": assemblage.list_hash,
-            "means": f"mean p over valid cells of blocks of {BLOCK} m, in {_MEAN_STEPS}ths; {_MEAN_STEPS + 1} = no data",
+            "means": f"mean p over valid cells of blocks of {block_side(tile.grid) * tile.grid.cell_size} m, in {_MEAN_STEPS}ths; {_MEAN_STEPS + 1} = no data",
             "sets": "compressed rows over cells from the north-west: start (cell + 1), species (position in the list), p (255ths)",
         },
     )

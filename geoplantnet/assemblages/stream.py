@@ -2,7 +2,8 @@
 
 Cells come in blocks of 1 km, species a few hundred at a time, so that what is worked on stays in a core's cache. The products of latent
 and head are the only large cost. An int8 latent is multiplied by a head of 16 bits in two int8 products, which processors do fastest of all
-and which are exact: the same bits on every machine, however many threads. Whoever has a fast int8 product hands it in (`sdm.products`).
+and which are exact: they depend on no machine, and results neither on threads nor on which other cells are valid. Whoever has a fast int8
+product hands it in (`sdm.products`).
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def stream(
 
     `multiply`: a fast product of int8 matrices, used when the tile's latent is int8; without one numpy multiplies in float32. `threshold`
     (y, x) makes the sets {p > threshold}; by default MaxExp (`sets`); without `sets` none are made, and no threshold. The result
-    does not depend on `threads`. Raises InputError for weights that are not one a
-    species or a threshold that is not one a cell, UsageError for a sum over sets without any.
+    does not depend on `threads`. Raises InputError for weights that are not one a species or a threshold that is not one a cell,
+    UsageError for a sum over sets without any.
     """
     count = len(tile.species)
     once = {wanted.key: wanted for wanted in sums.values()}

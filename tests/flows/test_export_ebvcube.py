@@ -22,6 +22,7 @@ def test_all_species_at_1_km_are_means_of_their_cells(reference, opened, cli, tm
     axis = stored_species(opened)
     assert names == [t.scientific_name for t in axis]
     with rasterio.open(f'NETCDF:"{tmp_path / "all.nc"}":/metric_1/ebv_cube') as raster:
+        assert "deep-SDM of " + ", ".join(m.name for m in opened.model_modalities) in raster.tags()["NC_GLOBAL#source"]
         assert raster.crs == opened.grid.crs and raster.count == len(axis) and raster.res == (1000, 1000)
         for tile_id in opened.tiles:
             latent = open_latent(opened.latent(tile_id), opened.grid)

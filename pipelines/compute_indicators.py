@@ -18,30 +18,34 @@ from geoplantnet.assemblages import LatentTile, open_latent
 from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
 from geoplantnet.assemblages.stream import stream
 from geoplantnet.catalog.geotiff import encode, write_cog
-from geoplantnet.indicators import SPARSE, IndicatorInfo, Storage, asked_sums, from_sums, indicator
+from geoplantnet.config.typology import load_typology
+from geoplantnet.indicators import SPARSE, Indicator, IndicatorInfo, Storage, asked_sums, from_sums
 from geoplantnet.sdm.products import int8_product
 from geoplantnet.storage import write_beside
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
-from pipelines.tables import stored_traits
+from pipelines.habitats import chosen_indicators, indicator_traits
 
 SET_RULE = "MaxExp (maximum expected F1)"
+APPLICABLE = "applicable"
+"""Name of the band of every indicator's raster that says where the model extrapolates."""
 
 
 def settings(run: Run) -> Callable[[str], object]:
     """Which indicators, and the words in their files."""
-    return lambda tile_id: [run.recipe.indicators, run.recipe.notice]
+    habitats = run.recipe.habitats and load_typology(run.recipe.habitats.typology).model_dump(mode="json")
+    return lambda tile_id: [run.recipe.indicators, habitats, run.recipe.notice]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
-    """The latent tile, and the traits that came with the occurrences."""
-    return [("map", tile_id), ("occurrences", "all")]
+    """The latent tile, the traits that came with the occurrences, and what the model learnt of habitats."""
+    return [("map", tile_id), ("occurrences", "all"), *([("train", "model")] if run.recipe.habitats else [])]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compute and commit the species sets and the indicators of one tile."""
-    latent, traits = open_latent(run.latent(tile_id), run.grid), stored_traits(run)
-    streamed = stream(latent, asked_sums(run.recipe.indicators, traits), multiply=int8_product)
+    latent, traits, chosen = open_latent(run.latent(tile_id), run.grid), indicator_traits(run), chosen_indicators(run)
+    streamed = stream(latent, asked_sums(chosen, traits), multiply=int8_product)
     assemblage = Assemblage(
         tile=latent.tile,
         species=len(latent.species),
@@ -53,10 +57,11 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     )
     with write_beside(run.assemblage(tile_id)) as path:
         write_assemblage(assemblage, path)
-    found = from_sums(run.recipe.indicators, streamed.sums, latent.valid, least=SPARSE)
+    found = from_sums(chosen, streamed.sums, latent.valid, least=SPARSE)
     if latent.members > 1:
-        _add_spreads(found, run.recipe.indicators, replace(latent, stored_threshold=streamed.threshold), traits)
-    written = [_write(run, tile_id, indicator(name).info, found) for name in run.recipe.indicators]
+        _add_spreads(found, chosen, replace(latent, stored_threshold=streamed.threshold), traits)
+    _add_applicability(found, latent)
+    written = [_write(run, tile_id, one.info, found) for one in chosen]
     stats: dict[str, Any] = {
         name: _percentiles(found[name]) for name in map(str, found) if name in run.recipe.indicators or is_spread(name)
     }
@@ -79,9 +84,17 @@ def is_spread(band: str) -> bool:
     return band.endswith("_spread")
 
 
-def _add_spreads(found: xr.Dataset, names: Sequence[str], latent: LatentTile, traits: pd.DataFrame) -> None:
+def _add_applicability(found: xr.Dataset, latent: LatentTile) -> None:
+    """Where the model knows what it talks about, 1, and where it extrapolates, 0, as far as the model can tell."""
+    if latent.inside is not None:
+        words = {"long_name": "Inside the area of applicability of the model (1), or extrapolated (0)", "units": "1"}
+        found[APPLICABLE] = (("y", "x"), np.where(latent.valid, latent.inside, np.nan).astype(np.float32), words)
+        found[APPLICABLE].encoding = {"scale_factor": 1.0}
+
+
+def _add_spreads(found: xr.Dataset, chosen: Sequence[Indicator], latent: LatentTile, traits: pd.DataFrame) -> None:
     """Beside every indicator that is a number, the standard deviation between members of the ensemble, NaN where it has no value."""
-    numbers = [name for name in names if not indicator(name).info.classes]
+    numbers = [one for one in chosen if not one.info.classes]
     if not numbers:
         return
 
@@ -90,18 +103,19 @@ def _add_spreads(found: xr.Dataset, names: Sequence[str], latent: LatentTile, tr
     def measure(tile: LatentTile) -> npt.NDArray[np.floating]:
         sums = stream(tile, asked, multiply=int8_product, sets=False).sums
         of_member = from_sums(numbers, sums, tile.valid, least=SPARSE)
-        return np.stack([of_member[name].values for name in numbers])
+        return np.stack([of_member[one.info.id].values for one in numbers])
 
-    for name, values in zip(numbers, latent.spread_of(measure)):
+    for one, values in zip(numbers, latent.spread_of(measure)):
+        name = one.info.id
         band = found[name]
         words = {"long_name": f"{band.attrs.get('long_name', name)}: standard deviation between members of the ensemble"}
         found[spread_band(name)] = (("y", "x"), np.where(np.isfinite(band.values), values, np.nan), {**band.attrs, **words})
-        found[spread_band(name)].encoding = {**band.encoding, "scale_factor": spread_scale(indicator(name).info.storage)}
+        found[spread_band(name)].encoding = {**band.encoding, "scale_factor": spread_scale(one.info.storage)}
 
 
 def _write(run: Run, tile_id: str, info: IndicatorInfo, found: xr.Dataset) -> tuple[Path, int]:
     """One COG: the indicator first, then what says how sure it is, all in the first one's type. Also counts values that did not fit."""
-    storage, bands = info.storage, [*info.bands, *(name for name in (spread_band(info.id),) if name in found)]
+    storage, bands = info.storage, [*info.bands, *(name for name in (spread_band(info.id), APPLICABLE) if name in found)]
     scales = [_scale(found[band], storage.scale) for band in bands]
     stored = [encode(found[band].values, scale=s, nodata=storage.nodata, dtype=storage.dtype) for band, s in zip(bands, scales)]
     path = write_cog(
@@ -114,7 +128,7 @@ def _write(run: Run, tile_id: str, info: IndicatorInfo, found: xr.Dataset) -> tu
         nodata=storage.nodata,
         unit=[info.unit, *(str(found[band].attrs.get("units", "1")) for band in bands[1:])],
         overview_resampling="mode" if info.classes else "average",
-        tags={"title": info.title, "notice": run.recipe.notice},
+        tags={"title": info.title, "title_fr": info.fr.title, "description": info.description, "notice": run.recipe.notice},
     )
     return path, sum(band.clipped for band in stored)
 

@@ -21,6 +21,7 @@ from geoplantnet.config.load import (
 )
 from geoplantnet.config.recipe import CubeRecipe, Recipe, StacSection
 from geoplantnet.config.rooms import bounds_of, grid_of, sources_of
+from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError, UnknownTile, UsageError, did_you_mean
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
@@ -29,6 +30,8 @@ from geoplantnet.sources.source import Source
 from pipelines.ledger import fingerprint
 
 R = TypeVar("R", bound="CubeRun")
+HABITAT = "habitat"
+"""The indicator that is made from a typology of the recipe's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +161,7 @@ class Run(CubeRun):
         _check_indicators(run.recipe, file)
         _check_unavailable(run, file)
         _check_cellwise(run, file)
+        _check_habitats(run, file)
         _check_model(run.recipe, file)
         return run
 
@@ -244,10 +248,32 @@ def _check_unavailable(run: Run, file: Path) -> None:
 
 def _check_indicators(recipe: Recipe, file: Path) -> None:
     for name in recipe.indicators:
+        if name == HABITAT:
+            continue
         try:
             indicator(name)
         except ConfigurationError as error:
             raise ConfigurationError(f"{file}: indicators: {error}") from error
+
+
+def _check_habitats(run: Run, file: Path) -> None:
+    """The typology it names is there, and what it reads plots' land cover from is learnt from."""
+    if run.recipe.habitats is None:
+        return
+    try:
+        typology = load_typology(run.recipe.habitats.typology)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: habitats.typology: {error}") from error
+    learnt = {m.name: m.bands for m in run.model_modalities}
+    if typology.modality is None:
+        return
+    if typology.modality not in learnt:
+        near = did_you_mean(typology.modality, learnt)
+        raise ConfigurationError(f"{file}: habitats: its typology reads {typology.modality!r}, which the model does not learn from.{near}")
+    for band in (band for habitat in typology.habitats for band in habitat.bands):
+        if band not in learnt[typology.modality]:
+            near = did_you_mean(band, learnt[typology.modality])
+            raise ConfigurationError(f"{file}: habitats: its typology reads band {band!r} of {typology.modality}, which has none.{near}")
 
 
 def _check_model(recipe: Recipe, file: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pyproj import Transformer
+from scipy import sparse
 
 from geoplantnet import occurrences as occ
 from geoplantnet.config.recipe import (
@@ -61,7 +62,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     found = _checked(run, occ.concat(parts))
     species = _species(run, found, backbone)
     occ.save(found, run.records)
-    store_species(run, species, _traits(run, species, backbone))
+    store_species(run, species, _traits(run, species, backbone, found))
     return [run.records, run.occurrences / SPECIES, run.occurrences / TRAITS], _account(found, species)
 
 
@@ -129,11 +130,30 @@ def _species(run: Run, found: occ.OccurrenceSet, backbone: Backbone | None) -> S
     return SpeciesList(checklist=CHECKLIST, taxa=tuple(backbone.taxon(name) for name in sorted(map(str, names))))
 
 
-def _traits(run: Run, species: SpeciesList, backbone: Backbone | None) -> pd.DataFrame:
+def _traits(run: Run, species: SpeciesList, backbone: Backbone | None, found: occ.OccurrenceSet) -> pd.DataFrame:
+    """What lists say of the species, and what the records do."""
     if backbone is None:
-        return world_of(run.recipe, run.grid, run.tiles).traits
-    assert run.recipe.backbone is not None
-    return load_traits(species, run.recipe.backbone.reference, run.recipe.backbone.iucn, backbone=backbone)
+        traits = world_of(run.recipe, run.grid, run.tiles).traits
+    else:
+        assert run.recipe.backbone is not None
+        traits = load_traits(species, run.recipe.backbone.reference, run.recipe.backbone.iucn, backbone=backbone)
+    ids = [taxon.taxon_id for taxon in species]
+    return traits.reindex(ids).assign(
+        range_squares=occ.range_squares(found, ids).to_numpy(), specialisation=_specialisation(run, species, found)
+    )
+
+
+def _specialisation(run: Run, species: SpeciesList, found: occ.OccurrenceSet) -> np.ndarray:
+    """Told from the largest survey of plots: lists of all its taxa, also those too rare to be modelled."""
+    plots = found.events[found.events["sampling"] == "presence-absence"]
+    if plots.empty:
+        return np.full(len(species), np.nan)
+    events = plots[plots["datasetID"] == plots["datasetID"].mode().iloc[0]]
+    taxa = pd.Index([t.taxon_id for t in species]).append(pd.Index(found.occurrences["taxonID"].unique())).drop_duplicates()
+    rows = found.occurrences[(found.occurrences["occurrenceStatus"] == "present") & found.occurrences["eventID"].isin(events["eventID"])]
+    at = pd.Index(events["eventID"]).get_indexer(pd.Index(rows["eventID"])), taxa.get_indexer(pd.Index(rows["taxonID"]))
+    presence = sparse.csr_array((np.ones(len(rows), np.uint8), at), shape=(len(events), len(taxa)))
+    return occ.specialisation(presence, seed=run.recipe.seed)[: len(species)]
 
 
 def _account(found: occ.OccurrenceSet, species: SpeciesList) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pipelines.build_cubes import cube_of
 from pipelines.compute_indicators import SET_RULE, spread_band, spread_scale
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
+from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
 from pipelines.tables import stored_species
 
@@ -62,8 +63,8 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         products.append(Product.of(relief, key="relief", media_type=COG, title="Relief", roles=("overview",)))
     if applicability:
         products.append(Product.of(applicability, key=APPLICABILITY, media_type=COG, title="Where the model extrapolates"))
-    for name in run.recipe.indicators:
-        products.append(Product.of(run.product(tile_id, f"{name}.tif"), key=name, media_type=COG, title=indicator(name).info.title))
+    for info in (one.info for one in chosen_indicators(run)):
+        products.append(Product.of(run.product(tile_id, f"{info.id}.tif"), key=info.id, media_type=COG, title=info.title))
     start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
     item = write_item(
         run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
@@ -185,9 +186,10 @@ def layers_of(run: Run) -> list[Layer]:
     credit = "; ".join(run.recipe.attribution)
     area = f"{run.recipe.map.plot_area:g} m²"
     layers, ledger = [], Ledger(run.store)
-    for name in run.recipe.indicators:
-        info = indicator(name).info
-        classes = tuple(LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color) for c in info.classes)
+    for info in (one.info for one in chosen_indicators(run)):
+        classes = tuple(
+            LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color, fr=f"{c.letters} {c.label_fr}") for c in info.classes
+        )
         layers.append(
             Layer(
                 id=info.id,
@@ -198,10 +200,11 @@ def layers_of(run: Run) -> list[Layer]:
                 unit=info.unit,
                 scale=info.storage.scale,
                 nodata=info.storage.nodata,
-                range=info.range if classes else _range(info.range, ledger, run, name),
+                range=info.range if classes else _range(info.range, ledger, run, info.id),
                 palette=info.palette,
                 classes=classes,
                 direction=info.direction,
+                fr={"title": info.fr.title, "description": info.fr.description, "direction": info.fr.direction},
                 attribution=credit,
             )
         )

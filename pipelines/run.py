@@ -79,6 +79,12 @@ def _model_lines(stats: dict[str, Any]) -> list[str]:
         lines.append(
             f"blocks of {stats['block'] / 1000:g} km: what predictors leave unexplained is alike within {found['range'] / 1000:.1f} km"
         )
+    if habitats := stats.get("habitats"):
+        told, common = habitats["accuracy"], habitats["commonest"]["accuracy"]
+        lines.append(
+            f"habitats: {len(habitats['plots'])}, {100 * told:.0f} % of {sum(habitats['plots'].values())} plots told right from the plants "
+            f"predicted there ({100 * habitats['top3']:.0f} % among the three likeliest; always the commonest: {100 * common:.0f} %)"
+        )
     return lines
 
 

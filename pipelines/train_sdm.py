@@ -16,6 +16,7 @@ import geoplantnet
 from geoplantnet import occurrences as occ
 from geoplantnet.config.load import named_file, read_yaml, recipe_folders
 from geoplantnet.config.models import load_model_recipe
+from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.sdm.applicability import Applicability
@@ -34,6 +35,7 @@ from geoplantnet.sdm.explain import (
     predictors_of,
     response_curves,
 )
+from geoplantnet.sdm.habitats import FOLDER as HABITATS
 from geoplantnet.sdm.held_out import FOLDER, HeldOut
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.models import MODELS
@@ -44,6 +46,7 @@ from geoplantnet.storage import write_beside, write_json
 from pipelines.build_cubes import input_files
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
+from pipelines.habitats import learnt_habitats
 from pipelines.ledger import Ledger, fingerprint
 from pipelines.sites import Gathered, gather, learnt_of, learnt_tiles
 from pipelines.trained import APPLICABILITY, CALIBRATION, EXPLANATION, SPECIES_TABLES
@@ -79,6 +82,7 @@ def settings(run: Run) -> Callable[[str], object]:
         r.training.model and read_yaml(_model_file(r.training.model)),
         r.training.plot_area_offset and r.map.plot_area,
         r.validation.model_dump(mode="json"),
+        r.habitats and [r.habitats.model_dump(mode="json"), load_typology(r.habitats.typology).model_dump(mode="json")],
         r.seed,
         [run.asked[name] for name in learnt],
         run.tiles,
@@ -130,6 +134,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     learnt = tabulate(data.sites.patches, reference)
     plots, crossed = np.flatnonzero(data.scored & np.isin(folds, list(by_fold))), _Crossed(by_fold, folds, choice)
     importance, explanation = _explained(run, data.sites, plots, learnt, crossed)
+    habitats = learnt_habitats(run, data.sites, data.events, held_out)
     applicability = _applicability(learnt, folds[reference], importance, data.sites.patches.modalities)
     stats = {
         "skill": _skill(held_out),
@@ -143,6 +148,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
         "calibration": choice.name if choice else "none",
         **why,
         **({"applicability": applicability.threshold} if applicability else {}),
+        **({"habitats": dict(habitats.facts)} if habitats else {}),
     }
     with write_beside(run.model) as folder:
         ensemble.save(folder)
@@ -150,6 +156,8 @@ def work(run: Run, key: str, inside: Inside) -> Made:
         write_json(folder / CALIBRATION, _calibration(choice, len(data.sites.species)))
         if applicability:
             applicability.save(folder / APPLICABILITY)
+        if habitats:
+            habitats.save(folder / HABITATS)
         if explanation:
             write_json(folder / EXPLANATION, _explanation(explanation))
             species_tables(explanation, data.sites, rows).save(folder / SPECIES_TABLES)

@@ -149,31 +149,41 @@ def map_of_integers(z, valid, weights, bias, availability, out):
 
 
 @_compiled(fastmath=_FAST)
-def add_totals(p, q, mass, variance, entropy):
-    """Add the sums over species of p, p (1 - p) and p ln p to (cell,) float64; write p (1 - p) to q."""
+def add_totals(p, q, mass, variance, entropy, first, second):
+    """Add the sums over species of p, p (1 - p), p ln p and p (1 - p) times ln p and its square to (cell,) float64; write p (1 - p) to q."""
     for c in range(p.shape[0]):
         row, spread = p[c], q[c]
-        m, v, e = _F(0), _F(0), _F(0)
+        m, v, e, f, s = _F(0), _F(0), _F(0), _F(0), _F(0)
         for k in range(p.shape[1]):
             x = row[k]
             y = x * (_F(1) - x)
             spread[k] = y
             m += x
             v += y
-            e += x * _log(max(x, _F(1e-37)))
+            logarithm = _log(max(x, _F(1e-37)))
+            e += x * logarithm
+            y *= logarithm
+            f += y
+            s += y * logarithm
         mass[c] += m
         variance[c] += v
         entropy[c] += e
+        first[c] += f
+        second[c] += s
 
 
 @_compiled()
-def add_absence(p, rows, weights, out):
-    """Add the sum of weight x ln(1 - p) over some species to (cell,) float64; p = 1 counts as the double below 1."""
+def to_absence(p):
+    """Turn p into ln(1 - p) in place, as exact for the smallest p as for large ones; p = 1 counts as the double below 1."""
     for c in range(p.shape[0]):
-        total = 0.0
-        for j in range(rows.size):
-            total += weights[j] * np.log1p(-min(np.float64(p[c, rows[j]]), 1.0 - 2.0**-53))
-        out[c] += total
+        row = p[c]
+        for k in range(p.shape[1]):
+            x = row[k]
+            u = _F(1) - x
+            # What rounding took from 1 - x is given back; reassociation would take it for nothing, so this one is compiled without.
+            lost = (_F(1) - u) - x
+            u = max(u, _F(2.0**-53))
+            row[k] = _log(u) + lost / u
 
 
 @_compiled(fastmath=_FAST)

@@ -34,7 +34,14 @@ _SPECIES = 512
 _CUT = 0.02
 """Below this share of a cell's availability a species is at first taken to be in no set; later, below half the lowest threshold of the block
 before. Where a set proves larger, its cell is looked at again."""
-_WHOLE = {"p": 0, "p(1-p)": 1, "p ln p": 2}
+_WHOLE = {"p": 0, "p(1-p)": 1, "p ln p": 2, "p(1-p) ln p": 3, "p(1-p) ln2 p": 4}
+"""Terms whose sums over all species are taken as probabilities are made, and where."""
+_LOGARITHMIC: Mapping[str, Callable[[Float, Float], Float]] = {
+    "p ln p": lambda p, ln: p * ln,
+    "p(1-p) ln p": lambda p, ln: p * (1 - p) * ln,
+    "p(1-p) ln2 p": lambda p, ln: p * (1 - p) * ln * ln,
+}
+"""Terms of p and ln p, for sums over groups."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,7 +132,7 @@ class _Plan:
             term: _Group([(i, s.weights) for i, s in enumerate(asked) if s.term == term and s.weights is not None]) for term in _WHOLE
         }
         one = np.ones(species, np.float32)
-        self.absence = [(i, one if s.weights is None else s.weights) for i, s in enumerate(asked) if s.term == "ln(1-p)"]
+        self.absence = _Group([(i, one if s.weights is None else s.weights) for i, s in enumerate(asked) if s.term == "ln(1-p)"])
         members = [(i, one if s.weights is None else s.weights) for i, s in enumerate(asked) if s.term == "member"]
         self.member_sums = [i for i, _ in members]
         self.member_weights = np.array([w for _, w in members], np.float64).reshape(len(members), species)
@@ -217,7 +224,7 @@ class _Block:
         self._z = head.latent(tile, rows, columns, valid)
         self._availability = np.ascontiguousarray(tile.availability[rows, columns][valid], np.float32)
         n = self._availability.size
-        self._whole = np.zeros((3, n))
+        self._whole = np.zeros((len(_WHOLE), n))
         self._sums = np.zeros((plan.count, n))
         self._cut = np.float32(space.cut) * self._availability
         self._species, self._values = space.species[:n], space.values[:n]
@@ -233,11 +240,15 @@ class _Block:
             kernels.add_totals(p, spread, *self._whole)
             for term, values in (("p", p), ("p(1-p)", spread)):
                 self._add(plan.groups[term], values, species)
-            if plan.groups["p ln p"].at:
-                self._add(plan.groups["p ln p"], p * np.log(np.maximum(p, np.float32(1e-37))), species)
-            for i, weights in plan.absence:
-                own = np.flatnonzero(weights[species])
-                kernels.add_absence(p, own, weights[species][own].astype(np.float64), self._sums[i])
+            if any(plan.groups[term].at for term in _LOGARITHMIC):
+                logarithm = np.log(np.maximum(p, np.float32(1e-37)))
+                for term, factor in _LOGARITHMIC.items():
+                    if plan.groups[term].at:
+                        self._add(plan.groups[term], factor(p, logarithm), species)
+            if plan.absence.weights is not None and (own := np.flatnonzero(plan.absence.weights[species].any(axis=1))).size:
+                absence = np.take(p, own, axis=1)
+                kernels.to_absence(absence)
+                self._sums[plan.absence.at] += (absence @ plan.absence.weights[species][own]).T
             kernels.add_columns(p, self.columns[species])
             if candidates:
                 kernels.gather_candidates(p, species.start, self._cut, self._species, self._values, self._found)

@@ -21,8 +21,9 @@ from geoplantnet.assemblages.sets import above
 from geoplantnet.errors import InputError, UsageError
 
 Float = npt.NDArray[np.float32]
-Term = Literal["p", "p(1-p)", "p ln p", "ln(1-p)", "member"]
-"""What is summed: the probability, its variance, 0 ln 0 = 0 included, the logarithm of absence, or 1 for a species of the set."""
+Term = Literal["p", "p(1-p)", "p ln p", "p(1-p) ln p", "p(1-p) ln2 p", "ln(1-p)", "member"]
+"""What is summed: the probability, its variance, 0 ln 0 = 0 included, the variance with the logarithm and with its square (0 where p is), the
+logarithm of absence, or 1 for a species of the set."""
 Name = TypeVar("Name", bound=Hashable)
 
 _CERTAIN = 1 - 2.0**-53
@@ -129,8 +130,11 @@ class _Strip:
             return p
         if term == "p(1-p)":
             return p * (1 - p)
-        if term == "p ln p":  # the logarithm sees 1 in the place of 0
-            return p * xp.log(p + xp.astype(p == 0, p.dtype))
+        if term in ("p ln p", "p(1-p) ln p", "p(1-p) ln2 p"):
+            logarithm = xp.log(p + xp.astype(p == 0, p.dtype))  # it sees 1 in the place of 0
+            if term == "p ln p":
+                return p * logarithm
+            return p * (1 - p) * (logarithm if term == "p(1-p) ln p" else logarithm * logarithm)
         if term == "ln(1-p)":
             return xp.log1p(-xp.clip(xp.astype(p, xp.float64), max=_CERTAIN))
         assert self._threshold is not None  # held by `require`

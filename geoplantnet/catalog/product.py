@@ -31,6 +31,8 @@ class LegendClass:
     label: str
     color: str
     """``#rrggbb``."""
+    fr: str = ""
+    """The label in French."""
 
     def __post_init__(self) -> None:
         if not _COLOR.fullmatch(self.color):
@@ -70,6 +72,8 @@ class Layer:
     """Classes of a categorical layer, best to worst; empty for a continuous one."""
     direction: str = ""
     """The legend in words, such as ``yellow = many species``."""
+    fr: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """`title`, `description` and `direction` in French, as far as there are any."""
     attribution: str = ""
 
     def __post_init__(self) -> None:

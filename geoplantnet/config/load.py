@@ -66,14 +66,14 @@ def recipe_folders() -> list[Path]:
 def load_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store: Path | None = None) -> Recipe:
     """Read and check a recipe. `data` and `store` override the recipe's. Raises ConfigurationError with every fault found."""
     file = Path(path)
-    return _checked(Recipe, _raw_recipe(file, data, store), file)
+    return checked(Recipe, _raw_recipe(file, data, store), file)
 
 
 def load_cube_recipe(path: str | os.PathLike[str], *, data: Path | None = None, store: Path | None = None) -> CubeRecipe:
     """Like `load_recipe`, also for a recipe that says no more than cubes need."""
     file = Path(path)
     raw = _raw_recipe(file, data, store)
-    return _checked(CubeRecipe if set(raw) <= set(CubeRecipe.model_fields) else Recipe, raw, file)
+    return checked(CubeRecipe if set(raw) <= set(CubeRecipe.model_fields) else Recipe, raw, file)
 
 
 def _raw_recipe(file: Path, data: Path | None, store: Path | None) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def cube_recipe(
         "modalities": {name: {"definition": name} for name in modalities},
         **({"data": chosen} if chosen else {}),
     }
-    return _checked(
+    return checked(
         CubeRecipe, _expand(_with_endpoints(_with_default_sources(raw, modality_folders(place), place), place), chosen, place), place
     )
 
@@ -110,7 +110,7 @@ def cube_recipe(
 def load_cluster(name: str | os.PathLike[str]) -> ClusterSection:
     """A cluster section: a YAML file, or NAME.yaml of a `cluster` folder beside the shipped recipes. Raises ConfigurationError."""
     file = named_file(name, [folder / "cluster" for folder in recipe_folders()], what="cluster")
-    return _checked(ClusterSection, read_yaml(file), file)
+    return checked(ClusterSection, read_yaml(file), file)
 
 
 def load_modality(name: str, folders: list[Path], *, key: str) -> Modality:
@@ -268,7 +268,7 @@ def _expand(value: Any, data: str | None, file: Path) -> Any:
     return value
 
 
-def _checked(model: type[S], raw: dict[str, Any], file: Path) -> S:
+def checked(model: type[S], raw: dict[str, Any], file: Path) -> S:
     try:
         return model.model_validate(raw)
     except ValidationError as error:

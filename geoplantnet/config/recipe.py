@@ -104,6 +104,15 @@ class BackboneSection(Section):
     """A user's own table of IUCN categories (never shipped)."""
 
 
+class HabitatSection(Section):
+    """Which habitats the indicator `habitat` tells apart."""
+
+    typology: str
+    """Name of a file of configs/habitats, or a path to one."""
+    minimum_plots: int = Field(10, ge=2)
+    """Plots of a habitat among the held-out ones, or it is left out."""
+
+
 class SpeciesSection(Section):
     minimum_plots: int = Field(5, ge=1)
     """Presence-absence plots a species must be found in to be modelled."""
@@ -573,6 +582,7 @@ class Recipe(CubeRecipe):
     training: TrainingSection
     validation: ValidationSection
     map: MapSection
+    habitats: HabitatSection | None = None
     indicators: tuple[str, ...] = Field(min_length=1)
 
     @field_validator("interval")
@@ -604,6 +614,8 @@ class Recipe(CubeRecipe):
                     raise ValueError(f"{where}: {name!r} is none of the modalities {', '.join(self.modalities)}.{near}")
         if self.training.members == "folds" and self.validation.held_out != "all":
             raise ValueError("training.members: folds needs validation.held_out: all; one fold's model alone is no ensemble")
+        if ("habitat" in self.indicators) != (self.habitats is not None):
+            raise ValueError("the indicator `habitat` and the section `habitats:` (typology) go together; give both or neither")
         if not any(m.train for m in self.modalities.values()):
             raise ValueError("modalities: every one says `train: false`; a model needs at least one")
         return self

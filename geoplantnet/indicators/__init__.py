@@ -15,27 +15,38 @@ from geoplantnet.assemblages.blocks import Array, Blocks, on_host
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.assemblages.sums import Sum, community_sums
 from geoplantnet.errors import ConfigurationError, did_you_mean
-from geoplantnet.indicators.composition import INVASIVES, TREE_RICHNESS, WOODY_SHARE
+from geoplantnet.indicators.composition import ENDEMISM, INVASIVES, SPECIALISATION, TREE_RICHNESS, WOODY_SHARE
 from geoplantnet.indicators.conservation import EU_DIRECTIVE, IUCN_WORST, RARE, THREATENED
 from geoplantnet.indicators.diversity import RICHNESS, SHANNON
-from geoplantnet.indicators.indicator import Indicator, IndicatorClass, IndicatorInfo, Storage, dataset
+from geoplantnet.indicators.habitat import Habitat, affinity_column, habitat_of
+from geoplantnet.indicators.indicator import Band, Indicator, IndicatorClass, IndicatorInfo, Storage, Words, dataset
 
 __all__ = [
     "INDICATORS",
     "SPARSE",
+    "Band",
+    "Habitat",
     "Indicator",
     "IndicatorClass",
     "IndicatorInfo",
     "Storage",
+    "Words",
+    "affinity_column",
     "asked_sums",
     "compute",
     "from_sums",
+    "habitat_of",
     "indicator",
 ]
 
 INDICATORS: dict[str, Indicator] = {
-    one.info.id: one for one in (SHANNON, RICHNESS, TREE_RICHNESS, WOODY_SHARE, INVASIVES, EU_DIRECTIVE, RARE, IUCN_WORST, THREATENED)
+    one.info.id: one
+    for one in (
+        *(SHANNON, RICHNESS, TREE_RICHNESS, WOODY_SHARE, SPECIALISATION, INVASIVES),
+        *(EU_DIRECTIVE, RARE, IUCN_WORST, THREATENED, ENDEMISM),
+    )
 }
+"""Those that need no more than traits; a `habitat_of` some typology stands beside them."""
 
 SPARSE = 1.0
 """Expected species below which a cell holds no community worth describing: bare rock, ice, open water."""
@@ -45,33 +56,35 @@ Asked: TypeAlias = tuple[str, str]
 _MASS: Asked = ("", "mass")
 
 
-def indicator(name: str) -> Indicator:
-    """An indicator by its id. Raises ConfigurationError with the nearest spelling."""
+def indicator(name: str | Indicator) -> Indicator:
+    """An indicator by its id, or itself. Raises ConfigurationError with the nearest spelling."""
+    if isinstance(name, Indicator):
+        return name
     if name not in INDICATORS:
         raise ConfigurationError(f"{name!r} is no indicator; there are {', '.join(INDICATORS)}.{did_you_mean(name, INDICATORS)}")
     return INDICATORS[name]
 
 
-def asked_sums(names: Sequence[str], traits: pd.DataFrame) -> dict[Asked, Sum]:
+def asked_sums(names: Sequence[str | Indicator], traits: pd.DataFrame) -> dict[Asked, Sum]:
     """The sums over species that some indicators need, and expected richness; traits have one row a species.
 
     Raises ConfigurationError for an unknown name or none, InputError when a trait is missing or holds what it may not.
     """
     if not names:
         raise ConfigurationError(f"no indicator asked for; there are {', '.join(INDICATORS)}")
-    return {_MASS: Sum()} | {(name, own): wanted for name in names for own, wanted in indicator(name).sums(traits).items()}
+    chosen = [indicator(name) for name in names]
+    return {_MASS: Sum()} | {(one.info.id, own): wanted for one in chosen for own, wanted in one.sums(traits).items()}
 
 
-def from_sums(names: Sequence[str], sums: Mapping[Asked, Array], has_data: Array, *, least: float = 0.0) -> xr.Dataset:
+def from_sums(names: Sequence[str | Indicator], sums: Mapping[Asked, Array], has_data: Array, *, least: float = 0.0) -> xr.Dataset:
     """The sums of `asked_sums`, (y, x) each -> indicators: variables (y, x), float32, NaN = no data, in the order of `names`.
 
     Where fewer than `least` species are expected, indicators that describe a community (evenness, shares, the worst category) have no
     value: ten species of p = .001 are as even as ten trees, and are no forest.
     """
     found, sparse = xr.Dataset(), on_host(sums[_MASS]) < least
-    for name in dict.fromkeys(names):
-        one = indicator(name)
-        bands = dataset(one.info, has_data, one.bands({own: value for (owner, own), value in sums.items() if owner == name}))
+    for one in {one.info.id: one for one in map(indicator, names)}.values():
+        bands = dataset(one.info, has_data, one.bands({own: value for (owner, own), value in sums.items() if owner == one.info.id}))
         if one.info.needs_community:
             for band in bands.values():
                 band.values[sparse] = float("nan")
@@ -80,7 +93,7 @@ def from_sums(names: Sequence[str], sums: Mapping[Asked, Array], has_data: Array
 
 
 def compute(
-    names: Sequence[str],
+    names: Sequence[str | Indicator],
     blocks: Blocks,
     traits: pd.DataFrame,
     shape: tuple[int, int],

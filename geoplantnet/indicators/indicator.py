@@ -52,6 +52,10 @@ COUNT = Storage(dtype="uint16", scale=0.01, nodata=65_535)
 """For expected numbers of species: 0 to 655 in steps of .01."""
 
 
+CLASS = Storage(dtype="uint8", scale=1.0, nodata=255)
+"""For classes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class IndicatorClass:
     """One class of a categorical indicator."""
@@ -61,8 +65,28 @@ class IndicatorClass:
     letters: str
     """Short code, such as ``VU``."""
     label: str
+    label_fr: str
     color: str
     """``#rrggbb``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What people read of an indicator, in another language than English."""
+
+    title: str
+    description: str
+    direction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A band beside the main one that is neither its standard deviation nor the share of the unknown."""
+
+    name: str
+    title: str
+    unit: str = "1"
+    storage: Storage = PROPORTION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +108,8 @@ class IndicatorInfo:
     """Name of a continuous palette; unused when there are classes."""
     direction: str
     """The legend in words, such as ``yellow = many species``."""
+    fr: Words
+    """The same in French."""
     classes: tuple[IndicatorClass, ...] = ()
     """Classes, best to worst; empty for a continuous indicator."""
     storage: Storage
@@ -92,6 +118,8 @@ class IndicatorInfo:
     """Name of the band with the standard deviation, in the same unit."""
     unknown: str | None = None
     """Name of the band with the share (0 to 1) of the community whose trait is not known."""
+    further: tuple[Band, ...] = ()
+    """Bands of its own, such as the probability of the class that is mapped."""
     traits: tuple[str, ...] = ()
     """Columns it reads of the traits table."""
     needs_community: bool = False
@@ -100,7 +128,14 @@ class IndicatorInfo:
     @property
     def bands(self) -> tuple[str, ...]:
         """Its variables, the main one first."""
-        return (self.id, *(name for name in (self.uncertainty, self.unknown) if name))
+        return (self.id, *(name for name in (self.uncertainty, self.unknown) if name), *(band.name for band in self.further))
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        """The lowest and highest value there may be, as far as the stored type reaches."""
+        if self.classes:
+            return min(c.value for c in self.classes), max(c.value for c in self.classes)
+        return 0.0, 1.0 if self.storage is PROPORTION else self.storage.largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +144,7 @@ class Indicator:
 
     info: IndicatorInfo
     sums: Callable[[pd.DataFrame], Mapping[str, Sum]]
-    """Traits, one row a species (flags 0, 1, NaN = unknown: tree, woody, invasive, eu_directive, rare; categories: iucn) -> the sums it
+    """Traits, one row a species (flags 0, 1, NaN = unknown: tree, woody, invasive, eu_directive, rare; categories: iucn; numbers: range_squares, specialisation) -> the sums it
     needs, by names of its own. Raises InputError when a column is missing or holds what it may not."""
     bands: Callable[[Sums], tuple[Array, ...]]
     """Those sums -> its values (y, x), one array for each of `info.bands`; NaN where one is not defined."""
@@ -143,6 +178,17 @@ def categories(traits: pd.DataFrame, column: str, code_of: dict[str, int], unkno
         raise InputError(f"trait {column!r} holds {error.args[0]!r}; it may be {', '.join(code_of)} or empty (unknown)") from error
 
 
+def numbers(traits: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    """A trait (species,) that is a number of zero or more; NaN where it is not known. Raises InputError for a missing column or another value."""
+    try:
+        value = _column(traits, column).to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"trait {column!r} holds something that is neither a number nor empty ({error})") from error
+    if wrong := [v for v in value if not (np.isnan(v) or 0 <= v < np.inf)]:
+        raise InputError(f"trait {column!r} holds {wrong[0]:g}; it may be a number of 0 or more, or empty (unknown)")
+    return value
+
+
 def ratio(part: Array, whole: Array) -> Array:
     """Part / whole, NaN where whole is 0: a share of nothing is not defined."""
     xp = array_namespace(whole)
@@ -159,7 +205,14 @@ def dataset(info: IndicatorInfo, has_data: Array, bands: tuple[Array, ...]) -> x
         out.encoding = {"dtype": storage.dtype, "scale_factor": storage.scale, "_FillValue": storage.nodata}
         return out
 
-    about: dict[str, object] = {"long_name": info.title, "comment": info.description, "units": "1" if info.classes else info.unit}
+    about: dict[str, object] = {
+        "long_name": info.title,
+        "comment": info.description,
+        "long_name_fr": info.fr.title,
+        "comment_fr": info.fr.description,
+        "units": "1" if info.classes else info.unit,
+        "valid_range": np.array(info.valid_range, np.float32),
+    }
     if info.classes:
         about["flag_values"] = np.array([c.value for c in info.classes], info.storage.dtype)
         about["flag_meanings"] = " ".join(c.letters for c in info.classes)
@@ -172,6 +225,8 @@ def dataset(info: IndicatorInfo, has_data: Array, bands: tuple[Array, ...]) -> x
         found[info.unknown] = band(
             info.unknown, PROPORTION, long_name=f"{info.title}: share of the species whose trait is not known", units="1"
         )
+    for one in info.further:
+        found[one.name] = band(one.name, one.storage, long_name=one.title, units="1" if one.unit == "class" else one.unit)
     return xr.Dataset(found)
 
 

@@ -28,7 +28,9 @@ from geoplantnet.occurrences.darwin_core import (
     validate_events,
     validate_occurrences,
 )
+from geoplantnet.occurrences.habitats import DominanceRule, dominant_habitats, majority_habitats
 from geoplantnet.occurrences.quality import check, in_tiles, share_inside, thinned
+from geoplantnet.occurrences.rarity import range_squares, specialisation
 from geoplantnet.occurrences.splits import presences_by_fold, region_folds, spatial_blocks, survey_groups, training_rows
 from geoplantnet.occurrences.surveys import read_ek, read_eu_forest, read_wet, read_ws
 from geoplantnet.occurrences.thinning import thin, thin_labels, thin_to_grid
@@ -36,6 +38,7 @@ from geoplantnet.occurrences.thinning import thin, thin_labels, thin_to_grid
 __all__ = [
     "GRID_CRS",
     "AutocorrelationRange",
+    "DominanceRule",
     "Effort",
     "OccurrenceSet",
     "TargetGroup",
@@ -46,15 +49,18 @@ __all__ = [
     "block_size",
     "check",
     "concat",
+    "dominant_habitats",
     "effort",
     "from_records",
     "from_tables",
     "in_tiles",
     "load",
+    "majority_habitats",
     "presence_axes",
     "presence_matrix",
     "presence_range",
     "presences_by_fold",
+    "range_squares",
     "read_ek",
     "read_eu_forest",
     "read_records",
@@ -64,6 +70,7 @@ __all__ = [
     "save",
     "share_inside",
     "spatial_blocks",
+    "specialisation",
     "summary",
     "survey_groups",
     "target_group",

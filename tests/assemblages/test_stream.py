@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import geopandas as gpd
 import numpy as np
@@ -23,7 +24,7 @@ from geoplantnet.assemblages import LatentTile, SpeciesHead, expected_f1_thresho
 from geoplantnet.assemblages.assemblage import Assemblage, block_side, open_assemblage, require_list, write_assemblage
 from geoplantnet.assemblages.coverage import polygon_weights, weighted_coverage
 from geoplantnet.assemblages.stream import stream
-from geoplantnet.assemblages.sums import Sum, community_sums
+from geoplantnet.assemblages.sums import Sum, Term, community_sums
 from geoplantnet.errors import InputError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid import TileGrid
 from geoplantnet.sdm.products import int8_product
@@ -63,7 +64,7 @@ def asked(species, seed=0):
     """Every term, with and without weights."""
     random = np.random.default_rng(seed)
     some = random.choice([0.0, 1.0, 0.5], species).astype(np.float32)
-    terms = ("p", "p(1-p)", "p ln p", "ln(1-p)", "member")
+    terms = get_args(Term)
     return {(term, name): Sum(term=term, weights=w) for term in terms for name, w in (("all", None), ("some", some))}
 
 

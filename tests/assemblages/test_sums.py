@@ -11,16 +11,16 @@ from hypothesis.extra import numpy as hnp
 from geoplantnet.assemblages.sums import Sum, community_sums
 from geoplantnet.errors import InputError, UsageError
 
-TERMS = ("p", "p(1-p)", "p ln p", "ln(1-p)", "member")
+TERMS = ("p", "p(1-p)", "p ln p", "p(1-p) ln p", "p(1-p) ln2 p", "ln(1-p)", "member")
 
 
 def terms(p, threshold):
     """Every term of probabilities (species, y, x) in float64, 0 where there is none."""
     q = np.nan_to_num(p.astype(float))
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithm = np.where(q > 0, q * np.log(q), 0.0)
+        ln = np.where(q > 0, np.log(q), 0.0)
         absence = np.log1p(-np.minimum(q, 1 - 2.0**-53))
-    return dict(zip(TERMS, (q, q * (1 - q), logarithm, absence, (p > threshold).astype(float))))
+    return dict(zip(TERMS, (q, q * (1 - q), q * ln, q * (1 - q) * ln, q * (1 - q) * ln**2, absence, (p > threshold).astype(float))))
 
 
 @given(

@@ -11,10 +11,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.special import softmax
 
 from geoplantnet.assemblages.sets import above, max_expected_f1
 from geoplantnet.errors import ConfigurationError, InputError
-from geoplantnet.indicators import INDICATORS, compute, indicator
+from geoplantnet.indicators import INDICATORS, Habitat, affinity_column, compute, habitat_of, indicator
 from geoplantnet.indicators.conservation import IUCN_CLASSES
 
 WORST_FIRST = ("EX", "EW", "CR", "EN", "VU", "NT", "LC", "DD", "NE")
@@ -30,9 +31,11 @@ relaxed = settings(deadline=None, max_examples=50)
 
 
 def traits_of(n, seed=0):
-    """Flags and categories, a third of them unknown."""
+    """Flags, categories and numbers, some of them unknown."""
     random = np.random.default_rng(seed)
     table = pd.DataFrame({flag: random.choice([0.0, 1.0, np.nan], n) for flag in FLAGS})
+    table["range_squares"] = random.choice([1.0, 2.0, 17.0, 400.0, np.nan], n)
+    table["specialisation"] = np.where(random.random(n) < 0.8, random.random(n), np.nan)
     table["iucn"] = random.choice(np.array([*WORST_FIRST, None, None, None, None], object), n)
     return table
 
@@ -63,6 +66,18 @@ def test_diversity_is_its_definition(p, seed):
     close(found.richness, p.sum(axis=0, dtype=float))
     close(found.richness_sd, np.sqrt((p.astype(float) * (1 - p.astype(float))).sum(axis=0)), atol=2e-4)
     close(found.shannon, np.apply_along_axis(entropy, 0, p), atol=2e-6 * (1 + len(p)))
+
+
+@given(communities)
+@relaxed
+def test_shannon_deviation_is_its_gradient_times_the_deviation_of_presences(p):
+    """The delta method with the gradient taken numerically, in float64: sqrt(sum of p (1 - p) (dH/dp)^2)."""
+    p = np.maximum(p, np.float32(0.01))  # the gradient at p = 0 is infinite, its product with the variance is not
+    found = all_of(p, traits_of(len(p))).shannon_sd.to_numpy()
+    for row, column in np.ndindex(p.shape[1:]):
+        here, step = p[:, row, column].astype(float), 1e-6
+        slope = [(entropy(here + step * one) - entropy(here - step * one)) / (2 * step) for one in np.eye(len(here))]
+        close(found[row, column], math.sqrt(math.fsum(here * (1 - here) * np.square(slope))), rtol=2e-3, atol=8e-3)
 
 
 @given(communities)
@@ -161,6 +176,87 @@ def test_iucn_worst_is_the_worst_of_the_set(p, seed, threshold):
             assert letters[int(found.iucn_worst[row, column])] == worst_by_hand(inside, traits["iucn"])
             missing = found.iucn_worst_unknown.to_numpy()[row, column]
             assert np.isnan(missing) if not inside.any() else missing == pytest.approx(traits["iucn"].isna().to_numpy()[inside].mean())
+
+
+def test_the_probability_of_the_worst_category_is_that_of_all_communities():
+    """Every set of presences of nine species, weighed by its probability: how often the mapped category is the worst one there."""
+    random = np.random.default_rng(12)
+    categories = ["CR", "EN", "EN", "VU", "NT", "NT", "LC", "DD", None]
+    traits = traits_of(9).assign(iucn=categories)
+    p = random.random((9, 1, 40)).astype(np.float32) ** 2
+    found = compute(["iucn_worst"], in_blocks(p), traits, (1, 40))
+    letters = {c.value: c.letters for c in IUCN_CLASSES}
+    sets = (np.arange(2**9)[:, None] >> np.arange(9)) & 1
+    worst = np.array([worst_by_hand(one, categories) for one in sets])
+    for cell in range(40):
+        weight = np.where(sets, p[:, 0, cell].astype(float), 1 - p[:, 0, cell].astype(float)).prod(axis=1)
+        mapped = letters[int(found.iucn_worst[0, cell])]
+        those = worst == mapped if mapped in ("CR", "EN", "VU", "NT") else ~np.isin(worst, ["CR", "EN", "VU", "NT"])
+        close(found.iucn_worst_p[0, cell], weight[those].sum(), atol=1e-6)
+    assert len({letters[int(v)] for v in found.iucn_worst.values.ravel()}) > 2
+
+
+@given(communities, st.integers(0, 99))
+@relaxed
+def test_endemism_and_specialisation_are_their_definitions(p, seed):
+    """Sums of p / range and the mean of the species' specialisation, with deviations, in float64; the unknown are shares."""
+    traits = traits_of(len(p), seed)
+    p = np.where(p < 1e-3, 0, p)  # sums of squares of smaller ones end where float32 does
+    found = all_of(p, traits)
+    exact = p.astype(float)
+    ranges, degree = (traits[name].to_numpy()[:, None, None] for name in ("range_squares", "specialisation"))
+    close(found.endemism, np.nansum(exact / ranges, axis=0), atol=1e-6)
+    close(found.endemism_sd, np.sqrt(np.nansum(exact * (1 - exact) / ranges**2, axis=0)), atol=2e-4)
+    known = np.where(np.isnan(degree), 0, exact)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(exact * degree, axis=0) / known.sum(axis=0)
+        deviation = np.sqrt(np.nansum(exact * (1 - exact) * (degree - mean) ** 2, axis=0)) / known.sum(axis=0)
+        for name, unknown in (("endemism", np.isnan(ranges)), ("specialisation", np.isnan(degree))):
+            close(found[f"{name}_unknown"], np.where(unknown, exact, 0).sum(axis=0) / exact.sum(axis=0), atol=1e-6)
+    close(found.specialisation, mean, atol=1e-6)
+    close(found.specialisation_sd, np.minimum(deviation, np.sqrt(mean * (1 - mean))), rtol=1e-3, atol=5e-3)
+
+
+def test_a_species_gives_one_to_endemism_in_all():
+    """Over squares that each surely hold the species of their records, weighted endemism adds up to the number of species."""
+    random = np.random.default_rng(1)
+    present = (random.random((30, 8, 8)) < 0.2).astype(np.float32)
+    present[:, 0, 0] = 1
+    traits = traits_of(30).assign(range_squares=present.sum(axis=(1, 2)))
+    assert compute(["endemism"], in_blocks(present), traits, (8, 8)).endemism.values.sum() == pytest.approx(30, rel=1e-5)
+
+
+HABITATS = [Habitat(code=f"T{n}", value=n, title=f"Forest {n}", title_fr=f"Forêt {n}", color=f"#00{n}000") for n in range(1, 6)]
+
+
+@given(communities, st.integers(0, 99))
+@relaxed
+def test_habitats_are_the_three_likeliest_of_a_softmax(p, seed):
+    """Against scipy's softmax of mean affinities: classes from 1 in order of probability; an empty cell has none."""
+    affinity = np.random.default_rng(seed).normal(0, 3, (len(p), 5)).astype(np.float32)
+    traits = pd.DataFrame({affinity_column(h.code): affinity[:, i] for i, h in enumerate(HABITATS)})
+    found = compute([habitat_of("EUNIS", HABITATS)], in_blocks(p), traits, p.shape[1:])
+    assert list(found) == ["habitat", "habitat_p", "habitat_2", "habitat_2_p", "habitat_3", "habitat_3_p"]
+    exact = p.astype(float)
+    with np.errstate(invalid="ignore"):
+        q = softmax(np.einsum("kyx,kh->hyx", exact, affinity.astype(float)) / exact.sum(axis=0), axis=0)
+    order = -np.sort(-q, axis=0)
+    for rank, name in enumerate(("habitat", "habitat_2", "habitat_3")):
+        close(found[f"{name}_p"], order[rank], atol=1e-5)
+        mapped = np.nan_to_num(found[name].to_numpy(), nan=1).astype(int) - 1
+        chosen = np.take_along_axis(q, mapped[None], axis=0)[0]
+        np.testing.assert_allclose(chosen, order[rank], atol=1e-5)  # ties apart, the very class
+        assert (np.isnan(found[name]) == (exact.sum(axis=0) == 0)).all()
+
+
+def test_what_is_no_typology_is_refused():
+    """One habitat, two of one code, traits that say nothing of one."""
+    with pytest.raises(InputError, match="has 1 habitats"):
+        habitat_of("EUNIS", HABITATS[:1])
+    with pytest.raises(InputError, match="two habitats of one code or value"):
+        habitat_of("EUNIS", [HABITATS[0], HABITATS[0]])
+    with pytest.raises(InputError, match="nothing of the habitats T1, T2, T3, T4, T5; train again"):
+        compute([habitat_of("EUNIS", HABITATS)], in_blocks(np.ones((2, 1, 1), np.float32)), traits_of(2), (1, 1))
 
 
 @given(communities, st.floats(0, 1, width=32), st.floats(0, 1, width=32))
@@ -271,7 +367,11 @@ def test_the_registry_says_all_that_a_map_needs():
         assert info.id == name and info.title and info.direction and info.description.endswith(".")
         assert info.range[0] < info.range[1] <= info.storage.largest
         assert info.classes or info.palette in {"viridis", "magma", "cividis", "greens"}
-        assert set(info.traits) <= {*FLAGS, "iucn"}
+        assert set(info.traits) <= {*FLAGS, "iucn", "range_squares", "specialisation"}
+        assert info.fr.title != info.title and info.fr.direction and info.fr.description.endswith(".")
+        assert all(c.label_fr and c.label_fr != c.label for c in info.classes)
+        lowest, highest = info.valid_range
+        assert not (found[name] < lowest).any() and not (found[name] > highest * (1 + 1e-6)).any()
         assert found[name].attrs["long_name"] == info.title
         for band in info.bands:
             assert found[band].dtype == np.float32 and found[band].dims == ("y", "x")
@@ -308,6 +408,8 @@ def test_unknown_names_get_the_nearest_spelling():
         ("tree_richness", {"tree": [0, 2]}, "'tree' holds 2"),
         ("tree_richness", {"tree": ["yes", "no"]}, "'tree' holds something that is neither"),
         ("threatened", {"iucn": ["LC", "LR/nt"]}, "'iucn' holds 'LR/nt'"),
+        ("endemism", {"range_squares": [1, -2]}, "'range_squares' holds -2; it may be a number of 0 or more"),
+        ("specialisation", {"specialisation": ["much", "little"]}, "neither a number nor empty"),
         ("tree_richness", {"tree": [1]}, "over 1 species, the blocks hold 2"),
         ("tree_richness", {"tree": [1, 0, 1]}, "over 3 species, the blocks hold 2"),
     ],

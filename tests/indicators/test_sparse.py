@@ -13,6 +13,7 @@ def test_sparse_cells_keep_their_sums_and_lose_their_community():
     p = np.array([[[0.4, 0.9]], [[0.2, 0.8]], [[0.1, 0.7]]], np.float32)
     traits = pd.DataFrame(
         {"tree": [1.0, 0, 0], "woody": 1.0, "invasive": 0.0, "eu_directive": 0.0, "rare": 0.0, "iucn": ["EN", "LC", "LC"]}
+        | {"range_squares": 3.0, "specialisation": 0.5}
     )
     whole, masked = (compute(list(INDICATORS), lambda: [(slice(0, 3), p)], traits, (1, 2), least=least) for least in (0.0, 1.0))
     for name in INDICATORS:

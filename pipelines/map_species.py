@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +47,17 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     checkpoint.require_modalities(trained.nets[0], run.modalities)
     tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
     require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
-    precision = mapping_precision(run.recipe.map.precision)
-    z, valid = predict_tile(trained.nets, tile, run.cube(tile_id), precision=precision)
+    how = run.recipe.map
+    precision = mapping_precision(how.precision, how.accelerator)
+    z, valid = predict_tile(
+        trained.nets,
+        tile,
+        run.cube(tile_id),
+        precision=precision,
+        runtime=how.runtime,
+        accelerator=how.accelerator,
+        progress=_speed(inside),
+    )
     valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
     if not valid.any():
         raise NoDataError(
@@ -81,6 +91,16 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     if run.recipe.world:
         stats["truth"] = _against_truth(run, latent)
     return [run.latent(tile_id)], stats
+
+
+def _speed(inside: Inside) -> Callable[[int, int], None]:
+    """Tells how many cells are mapped, and how many a second."""
+    began = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        inside(done, total, f"{done / max(time.monotonic() - began, 1e-3):,.0f} cells/s")
+
+    return say
 
 
 def _dissimilarity(run: Run, applicability: Applicability | None, tile: MetaTile, valid: np.ndarray) -> dict[str, Any]:

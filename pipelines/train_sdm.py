@@ -168,7 +168,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
 def _inline(run: Run, seed: int) -> Deep:
     """The network that the recipe's own keys describe."""
     t = run.recipe.training
-    of_architecture = ("width", "latent", "dropout", "encoder_dropout", "modality_dropout", "fusion", "survey_bias")
+    of_architecture = ("width", "image_width", "latent", "dropout", "encoder_dropout", "modality_dropout", "fusion", "survey_bias")
     of_plan = ("batch", "weight_decay", "threads", "ema", "background_mass", "sampled_species", "precision", "accelerator", "devices")
     return Deep(
         architecture=Architecture(**{name: getattr(t, name) for name in of_architecture}),

@@ -410,6 +410,8 @@ class TrainingSection(Section):
     devices: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
     width: int = Field(32, ge=4)
+    image_width: int | None = Field(None, ge=4)
+    """Channels inside the encoder of imagery finer than the cell; none = `width`."""
     latent: int = Field(128, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
     encoder_dropout: float = Field(0.0, ge=0, lt=1)
@@ -459,7 +461,7 @@ class TrainingSection(Section):
 _OF_MODEL = frozenset(
     (
         *("steps", "batch", "weight_decay", "ema", "background_mass", "sampled_species", "precision", "accelerator", "devices", "threads"),
-        *("width", "latent", "dropout", "encoder_dropout", "modality_dropout", "survey_bias", "fusion"),
+        *("width", "image_width", "latent", "dropout", "encoder_dropout", "modality_dropout", "survey_bias", "fusion"),
     )
 )
 """Keys of `training` that a model recipe has of its own."""
@@ -487,6 +489,10 @@ class MapSection(Section):
     """Cells without any of these modalities stay empty; () maps wherever the model has data."""
     unavailable: dict[str, tuple[str, ...]] = {}
     """modality -> bands whose fractions cannot hold plants (glacier, water): p is reduced by their share."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA where there is any."""
+    runtime: Literal["torch", "openvino"] = "torch"
+    """What runs the encoders; openvino (extra `openvino`) is faster than torch on a CPU without bfloat16."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """bfloat16 is faster and changes a probability by thousandths; auto takes it where the processor has it. A cluster of unlike
     machines should name one, or its tiles differ by as much."""

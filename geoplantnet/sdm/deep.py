@@ -16,7 +16,9 @@ from geoplantnet.sdm.model import Architecture, DeepSDM
 from geoplantnet.sdm.sites import Float, Integers, Sites
 from geoplantnet.sdm.train import Progress, Step, TrainingPlan, predict_sites, train
 
-ARCHITECTURE = Architecture(width=256, latent=256, dropout=0.15, encoder_dropout=0.3, modality_dropout=0.1, survey_bias=True)
+ARCHITECTURE = Architecture(
+    width=256, image_width=128, latent=256, dropout=0.15, encoder_dropout=0.3, modality_dropout=0.1, survey_bias=True
+)
 PLAN = TrainingPlan(
     steps=(
         Step(name="plots and records", updates=400, epochs=60, pa=0.25, po=1.0, loss="presence_absence", learning_rate=2e-3),

@@ -42,13 +42,15 @@ def kind_of(accelerator: Accelerator) -> Literal["cpu", "cuda"]:
     return "cuda" if present and accelerator != "cpu" else "cpu"
 
 
-def mapping_precision(asked: Literal["auto", "32", "bf16"]) -> Precision:
-    """`auto` is bf16 where this processor multiplies it in hardware (AVX-512 BF16 or AMX), else 32 bits.
+def mapping_precision(asked: Literal["auto", "32", "bf16"], accelerator: Accelerator = "cpu") -> Precision:
+    """`auto` is bf16 where this processor multiplies it in hardware (AVX-512 BF16 or AMX), and on CUDA, else 32 bits.
 
     By what the processor can do, not by a race: the same machine decides the same way every time.
     """
     if asked != "auto":
         return asked
+    if kind_of(accelerator) == "cuda":
+        return "bf16"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
 
 

@@ -80,17 +80,17 @@ class CellEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """Imagery finer than the cell: a stem strided by the pixels of a cell puts its features exactly on the cells."""
 
-    def __init__(self, channels: int, width: int, window: int, ratio: int, *, layers: int = 2, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, width: int, window: int, ratio: int, *, inner: int, layers: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
         side = ratio + 2 * STEM_OVERLAP
-        blocks: list[nn.Module] = [nn.Conv2d(channels, width, side, stride=ratio), nn.GELU()]
+        blocks: list[nn.Module] = [nn.Conv2d(channels, inner, side, stride=ratio), nn.GELU()]
         for _ in range(layers):
-            blocks += [nn.Conv2d(width, width, 3), nn.GELU()]
+            blocks += [nn.Conv2d(inner, inner, 3), nn.GELU()]
         if dropout:
             blocks.append(nn.Dropout(dropout))
         self.features = nn.Sequential(*blocks)
         self.pyramid = BoxPyramid(window - 2 * layers)
-        self.out = nn.Conv2d(width * len(self.pyramid.sides), width, 1)
+        self.out = nn.Conv2d(inner * len(self.pyramid.sides), width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.pyramid(self.features(x)))

@@ -20,7 +20,9 @@ from geoplantnet.cubes.modality import Modality
 from geoplantnet.cubes.patches import Patch
 from geoplantnet.errors import ConfigurationError, ModelError, did_you_mean
 from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.sdm.devices import Precision
 from geoplantnet.sdm.encoders import CellEncoder, CoarseEncoder, ImageEncoder
+from geoplantnet.sdm.runtime import OpenVinoEncoder
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 Fusion = Literal["gated", "concatenated"]
@@ -36,6 +38,8 @@ class Architecture:
 
     width: int = 32
     """Channels of every encoder."""
+    image_width: int | None = None
+    """Channels inside the encoder of imagery finer than the cell, where nearly all of the work of mapping is; None = `width`."""
     latent: int = 128
     """Length d of the latent vector z."""
     dropout: float = 0.1
@@ -144,7 +148,8 @@ class DeepSDM(nn.Module):
         if not modalities:
             raise ModelError("a model needs at least one modality; name one under `modalities` in the recipe")
         self.modalities, self.grid, self.species, self.normalisation = tuple(modalities), grid, species, dict(normalisation)
-        self.encoders = nn.ModuleDict({m.name: _encoder(m, grid, a.width, a.encoder_dropout) for m in self.modalities})
+        self._engines: dict[str, OpenVinoEncoder] = {}
+        self.encoders = nn.ModuleDict({m.name: _encoder(m, grid, a) for m in self.modalities})
         if a.fusion == "gated":
             self.gate = nn.ModuleDict({m.name: nn.Conv2d(a.width, 1, 1) for m in self.modalities})
         joined = len(self.modalities) * (a.width + 1)
@@ -247,6 +252,12 @@ class DeepSDM(nn.Module):
             part.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return copied
 
+    def on_openvino(self, precision: Precision) -> DeepSDM:
+        """A copy whose encoders OpenVINO runs, for mapping alone. Raises ConfigurationError where it is not installed."""
+        copied = copy.deepcopy(self)
+        copied._engines = {name: OpenVinoEncoder(encoder, precision) for name, encoder in copied.encoders.items()}
+        return copied
+
     @property
     def dtype(self) -> torch.dtype:
         """In which the encoders compute."""
@@ -275,10 +286,11 @@ class DeepSDM(nn.Module):
         if self.dtype == torch.bfloat16:
             x = x.to(self.dtype, memory_format=torch.channels_last)
         seen = known.amax(dim=1, keepdim=True)
+        encode = self._engines.get(m.name, encoder)
         if weights:
             available = torch.einsum("nyi,ncij,nxj->ncyx", weights[0], seen, weights[1])
-            return encoder(x, *(w.to(x.dtype) for w in weights)), (available > 0.5).to(x.dtype)
-        features = encoder(x)
+            return encode(x, *(w.to(x.dtype) for w in weights)), (available > 0.5).to(x.dtype)
+        features = encode(x)
         return features, _centre_cells(seen, m, self.grid).to(x.dtype)
 
     def _tensors(self, patch: Patch) -> list[Tensor]:
@@ -295,12 +307,14 @@ def _centre_cells(seen: Tensor, m: Modality, grid: TileGrid) -> Tensor:
     return seen[..., start:stop_y:step, start:stop_x:step]
 
 
-def _encoder(m: Modality, grid: TileGrid, width: int, dropout: float) -> nn.Module:
+def _encoder(m: Modality, grid: TileGrid, architecture: Architecture) -> nn.Module:
     m.check_against(grid)
+    width, dropout = architecture.width, architecture.encoder_dropout
     ratio, dates = m.cell_ratio(grid), max(m.times, 1)
     if ratio > 1:
         if m.window < 7:
             raise ModelError(f"modality {m.name!r}: the image encoder needs a window of at least 7 cells, got {m.window}")
-        return ImageEncoder(dates * (len(m.bands) + 1), width, m.window, int(ratio), dropout=dropout)
+        inner = architecture.image_width or width
+        return ImageEncoder(dates * (len(m.bands) + 1), width, m.window, int(ratio), inner=inner, dropout=dropout)
     channels = 2 * dates * len(m.bands)  # every value and whether it is known
     return CoarseEncoder(channels, width, dropout=dropout) if ratio < 1 else CellEncoder(channels, width, m.window, dropout=dropout)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,17 @@ import torch
 
 from geoplantnet.cubes.modality import STEM_OVERLAP, Modality
 from geoplantnet.cubes.patches import Patch, tile_patch
-from geoplantnet.errors import ModelError, NoDataError
+from geoplantnet.errors import ConfigurationError, ModelError, NoDataError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
-from geoplantnet.sdm.devices import Precision
+from geoplantnet.sdm.devices import Accelerator, Precision, kind_of
 from geoplantnet.sdm.model import DeepSDM, repeatable
+from geoplantnet.sdm.runtime import Runtime
 
 Float = npt.NDArray[np.float32]
 
 _ROWS: Mapping[Precision, int] = {"32": 25, "bf16": 50}
 """Rows of cells a strip: more share their surroundings, fewer stay in a processor's cache."""
+_CUDA_ROWS = 125
 
 
 def predict_tile(
@@ -31,21 +35,32 @@ def predict_tile(
     rows_per_strip: int | None = None,
     precision: Precision = "32",
     threads: int = 1,
+    runtime: Runtime = "torch",
+    accelerator: Accelerator = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Float, npt.NDArray[np.bool_]]:
     """Latent vectors z (y, x, d) float32 and validity (y, x) of a tile, from its stored cube; those of several models side by side.
 
     Equal to predicting every cell from its own patch, and the same bits on every worker: a strip is one CPU thread's, `threads` are
     at work on so many strips. With `precision` bf16 the
-    networks multiply in bfloat16: faster, and |dp| of a few thousandths, as much as int8 makes of z. Memory is bounded by the
-    strip and z, not by the cube. Raises NoDataError when no modality the model knows holds anything over the tile, ModelError for
-    models of other modalities than the first one's.
+    networks multiply in bfloat16: faster, and |dp| of a few thousandths, as much as int8 makes of z. `runtime` openvino has that run the
+    encoders. `accelerator` cuda, or auto where there is any, maps there, strip after strip. Memory is bounded by the strip and z, not by the
+    cube. `progress` hears how many of the cells are done. Raises NoDataError when no modality the model knows holds anything over the
+    tile, ModelError for models of other modalities than the first one's, ConfigurationError for a runtime or accelerator that is not here.
     """
     members = [models] if isinstance(models, DeepSDM) else list(models)
     modalities = members[0].modalities
     if any(model.modalities != modalities for model in members):
         raise ModelError("the models learnt from different modalities; map together what learnt from the same")
-    if precision == "bf16":
+    on_cuda = kind_of(accelerator) == "cuda"
+    if runtime == "openvino":
+        if on_cuda:
+            raise ConfigurationError("openvino maps on the CPU; say accelerator cpu, or runtime torch")
+        members = [model.on_openvino(precision) for model in members]
+    elif precision == "bf16":
         members = [model.in_bfloat16() for model in members]
+    if on_cuda:
+        members, threads = [copy.deepcopy(model).to("cuda") for model in members], 1
     patches = {m.name: tile_patch(cube, m, tile) for m in modalities}
     side, widths = tile.grid.cells_per_side, [model.architecture.latent for model in members]
     z = np.empty((side, side, sum(widths)), np.float32)
@@ -59,13 +74,30 @@ def predict_tile(
                 z[rows, :, end - width : end] = latent[0].permute(1, 2, 0).float().cpu().numpy()
             valid[rows] = present[0].cpu().numpy()
 
-    with repeatable(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, _strips(side, rows_per_strip or _ROWS[precision])))
+    strips = list(_strips(side, rows_per_strip or (_CUDA_ROWS if on_cuda else _ROWS[precision])))
+    with _exact(), ThreadPoolExecutor(threads) as pool:
+        done = 0
+        for rows, _ in zip(strips, pool.map(one, strips)):
+            done += (rows.stop - rows.start) * side
+            progress(done, side * side)
     if not valid.any():
         raise NoDataError(
             f"tile {tile.id}: none of the model's modalities ({', '.join(patches)}) has data there; give sources that cover it or drop the tile"
         )
     return z, valid
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Repeatable, and 32 bits where 32 are asked for; memory that is about to be written is not filled first."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        with repeatable():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory = before
 
 
 def _strips(side: int, height: int) -> Iterator[slice]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from geoplantnet.cubes import PatchReader, build_cube, write_cube
-from geoplantnet.errors import NoDataError
+from geoplantnet.errors import ConfigurationError, NoDataError
 from geoplantnet.grid import TileGrid
 from geoplantnet.sdm.encoders import box_mean
 from geoplantnet.sdm.model import Architecture, DeepSDM, Normalisation
@@ -18,12 +21,16 @@ from geoplantnet.sdm.train import predict_sites
 MODALITIES = ("image", "terrain", "series", "climate")
 
 
-def a_model(modalities, grid, species, seed=0):
+def a_model(modalities, grid, species, seed=0, architecture=None):
     torch.manual_seed(seed)
     channels = {m.name: max(m.times, 1) * len(m.bands) for m in modalities}
     normalisation = {k: Normalisation(mean=np.full(n, 0.3, np.float32), std=np.full(n, 0.2, np.float32)) for k, n in channels.items()}
     model = DeepSDM(
-        modalities=modalities, grid=grid, species=species, normalisation=normalisation, architecture=Architecture(width=16, latent=32)
+        modalities=modalities,
+        grid=grid,
+        species=species,
+        normalisation=normalisation,
+        architecture=architecture or Architecture(width=16, latent=32),
     ).eval()
     with torch.no_grad():
         model.species_vector.normal_(0, 1)  # fresh weights would make every difference look small
@@ -87,6 +94,67 @@ def test_bfloat16_moves_probabilities_by_thousandths(mapped):
     head = model.species_head()
     error = np.abs(head.probabilities(fast[valid]) - head.probabilities(exact[valid]))
     assert 0 < error.mean() <= 0.002 and error.max() <= 0.05
+
+
+def test_openvino_maps_what_torch_maps(mapped):
+    """Encoders run by OpenVINO: |dp| <= 1e-4 in fp32, whatever the strips; threads change rounding, no more."""
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'geoplantnet[openvino]'")
+    tile, path, model = mapped
+    exact = predict_tile(model, tile, path)[0]
+    one, three = (predict_tile(model, tile, path, rows_per_strip=6, runtime="openvino", threads=n) for n in (1, 3))
+    np.testing.assert_allclose(one[0], three[0], atol=1e-5)
+    head = model.species_head()
+    cells = slice(None, None, 5), slice(None, None, 5)
+    assert one[1].all() and np.abs(head.probabilities(one[0][cells]) - head.probabilities(exact[cells])).max() <= 1e-4
+    fast = predict_tile(model, tile, path, precision="bf16", runtime="openvino")[0]
+    assert np.abs(head.probabilities(fast[cells]) - head.probabilities(exact[cells])).mean() <= 0.002
+
+
+def test_what_is_not_here_is_said(mapped, monkeypatch):
+    """CUDA without a device, OpenVINO without the package: a ConfigurationError with the fix."""
+    tile, path, model = mapped
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigurationError, match="finds no CUDA device"):
+            predict_tile(model, tile, path, accelerator="cuda")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ConfigurationError, match=re.escape("pip install 'geoplantnet[openvino]'")):
+        predict_tile(model, tile, path, runtime="openvino")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_maps_what_the_cpu_maps(mapped):
+    """On a GPU in 32 bits: |dp| <= 1e-4 of the CPU's."""
+    tile, path, model = mapped
+    cpu, cuda = (predict_tile(model, tile, path, accelerator=where)[0] for where in ("cpu", "cuda"))
+    head = model.species_head()
+    assert np.abs(head.probabilities(cpu[::5, ::5]) - head.probabilities(cuda[::5, ::5])).max() <= 1e-4
+
+
+def test_progress_ends_with_all_cells(mapped):
+    """Every strip is told once it is done, in order, up to the whole tile."""
+    tile, path, model = mapped
+    heard: list[tuple[int, int]] = []
+    predict_tile(model, tile, path, rows_per_strip=15, threads=2, progress=lambda done, total: heard.append((done, total)))
+    assert heard == [(600, 1600), (1200, 1600), (1600, 1600)]
+
+
+def test_mapping_leaves_torch_as_it_was(mapped):
+    """Switches that mapping sets are put back."""
+    tile, path, model = mapped
+    switches = lambda: (torch.backends.cudnn.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads())  # noqa: E731
+    before = switches()
+    predict_tile(model, tile, path)
+    assert switches() == before
+
+
+def test_images_may_be_encoded_narrower_than_the_rest(modalities, small_grid, species):
+    """`image_width` shrinks the layers inside the image encoder alone; what leaves it has the common width."""
+    wide, narrow = (
+        a_model(modalities, small_grid, species, architecture=Architecture(width=16, latent=32, image_width=n)) for n in (None, 8)
+    )
+    weights = lambda model, name: sum(w.numel() for w in model.encoders[name].parameters())  # noqa: E731
+    assert weights(narrow, "image") < weights(wide, "image") / 2 and weights(narrow, "terrain") == weights(wide, "terrain")
+    assert narrow.encoders["image"].out.out_channels == 16
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 7, 12, 25])

@@ -19,7 +19,7 @@ from geoplantnet.config.load import (
     load_tile_ids,
     modality_folders,
 )
-from geoplantnet.config.recipe import CubeRecipe, Recipe, StacSection
+from geoplantnet.config.recipe import SCENARIOS, CubeRecipe, Recipe, StacSection
 from geoplantnet.config.rooms import bounds_of, grid_of, sources_of
 from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
@@ -123,7 +123,8 @@ class CubeRun:
             if world and source.kind.startswith("virtual")
             else None
         )
-        return fingerprint(asdict(modality), words, virtual)
+        change = self.recipe.modalities[modality.name].change
+        return fingerprint(asdict(modality), words, virtual, *([change.model_dump()] if change else []))
 
     def tile(self, tile_id: str) -> MetaTile:
         return self.grid.tile(tile_id)
@@ -138,9 +139,13 @@ class CubeRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(CubeRun):
-    """One whole recipe on one store."""
+    """One whole recipe on one store, or one of its scenarios on a store inside that."""
 
     recipe: Recipe
+    scenario: str = ""
+    """Name of the scenario; empty for the recipe's own climate and years."""
+    base: Path | None = None
+    """A scenario's: the store whose model and records it takes over."""
 
     @classmethod
     def open(
@@ -163,7 +168,25 @@ class Run(CubeRun):
         _check_cellwise(run, file)
         _check_habitats(run, file)
         _check_model(run.recipe, file)
+        for name in run.recipe.scenarios:
+            run.under(name)
         return run
+
+    def under(self, name: str) -> Run:
+        """The run of one scenario of the recipe. Raises UsageError with the nearest spelling."""
+        if name not in self.recipe.scenarios:
+            known = ", ".join(self.recipe.scenarios) or "none"
+            near = did_you_mean(name, self.recipe.scenarios)
+            raise UsageError(f"--scenario: {name!r} is no scenario of {self.recipe.title!r}; there are {known}.{near}")
+        recipe = self.recipe.under(name)
+        other = {m.name: recipe.modalities[m.name].time or m.time for m in self.modalities}
+        modalities = tuple(replace(m, time=other[m.name]) for m in self.modalities)
+        for before, after in zip(self.modalities, modalities):
+            if before.times != after.times:
+                raise ConfigurationError(
+                    f"scenarios.{name}.modalities.{after.name}.time: {after.times} periods, the model learns from {before.times}; give as many"
+                )
+        return replace(self, recipe=recipe, modalities=modalities, store=self.store / SCENARIOS / name, scenario=name, base=self.store)
 
     @property
     def model_modalities(self) -> tuple[Modality, ...]:

@@ -172,6 +172,22 @@ def add_totals(p, q, mass, variance, entropy, first, second):
         second[c] += s
 
 
+@_compiled(fastmath=_FAST)
+def add_change(before, after, gain, loss, mass):
+    """Add the sums over species of what p rises, of what it falls and of p before to (cell,) float64."""
+    for c in range(before.shape[0]):
+        a, b = before[c], after[c]
+        up, down, m = _F(0), _F(0), _F(0)
+        for k in range(before.shape[1]):
+            step = b[k] - a[k]
+            up += max(step, _F(0))
+            down += max(-step, _F(0))
+            m += a[k]
+        gain[c] += up
+        loss[c] += down
+        mass[c] += m
+
+
 @_compiled()
 def to_absence(p):
     """Turn p into ln(1 - p) in place, as exact for the smallest p as for large ones; p = 1 counts as the double below 1."""

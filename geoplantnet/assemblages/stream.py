@@ -76,7 +76,7 @@ def stream(
     count = len(tile.species)
     once = {wanted.key: wanted for wanted in sums.values()}
     require(once.values(), species=count, threshold=sets)
-    head = _head_of(tile, multiply)
+    head = head_of(tile, multiply)
     plan = _Plan(list(once.values()), count)
     side = block_side(tile.tile.grid)
     height, width = tile.shape
@@ -147,7 +147,7 @@ class _Group:
         """(species, sum)"""
 
 
-class _Head:
+class PlainHead:
     """The head of a float latent, or of one without a fast product."""
 
     exact = False
@@ -162,7 +162,7 @@ class _Head:
         kernels.from_floats(z @ self._weights[species].T, self._bias[species], availability, out)
 
 
-class _SixteenBits:
+class SixteenBits:
     """The head of an int8 latent: weights in steps of a 32,512th of a species' largest, split into two int8: 256 high + low."""
 
     exact = True
@@ -184,8 +184,8 @@ class _SixteenBits:
         kernels.from_integers(high, low, self._step[species], self._bias[species], availability, out)
 
 
-def _head_of(tile: LatentTile, multiply: Multiply | None) -> _Head | _SixteenBits:
-    return _SixteenBits(tile, multiply) if multiply is not None and tile.z.dtype == np.int8 else _Head(tile)
+def head_of(tile: LatentTile, multiply: Multiply | None) -> PlainHead | SixteenBits:
+    return SixteenBits(tile, multiply) if multiply is not None and tile.z.dtype == np.int8 else PlainHead(tile)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,7 +213,7 @@ class _Block:
     def __init__(
         self,
         tile: LatentTile,
-        head: _Head | _SixteenBits,
+        head: PlainHead | SixteenBits,
         plan: _Plan,
         space: _Space,
         rows: slice,

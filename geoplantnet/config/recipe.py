@@ -350,6 +350,34 @@ SourceSection = Annotated[
 ]
 
 
+SCENARIOS = "scenarios"
+"""Folder of the store that holds those of the recipe's scenarios."""
+
+
+def _ordered_moments(interval: tuple[str, str]) -> tuple[str, str]:
+    first, last = (datetime.fromisoformat(moment) for moment in interval)
+    if first.tzinfo is None or last.tzinfo is None:
+        raise ValueError("moments need a time zone, such as 2000-01-01T00:00:00Z")
+    if first > last:
+        raise ValueError("the first moment comes after the last")
+    return interval
+
+
+class ChangeSection(Section):
+    """Another climate by the delta-change method: value x multiply + add, in the modality's units."""
+
+    add: dict[str, float] = {}
+    """Band -> what is added, such as {tas: 3.0}."""
+    multiply: dict[str, float] = {}
+    """Band -> factor, such as {pr: 0.9}."""
+
+    @model_validator(mode="after")
+    def _changes(self) -> ChangeSection:
+        if not (self.add or self.multiply):
+            raise ValueError("`add` and `multiply` are both empty; say what changes")
+        return self
+
+
 class ModalitySection(Section):
     definition: str
     """Name of a file in the `modalities` folder, without .yaml."""
@@ -357,8 +385,36 @@ class ModalitySection(Section):
     """Default: the source its definition names."""
     time: TimeAxis | None = None
     """Other periods than the definition's."""
+    change: ChangeSection | None = None
+    """What its source's values are changed by."""
     train: bool = True
     """False keeps the modality in the cube (for masks, pictures) but out of the model."""
+
+
+class ScenarioModality(Section):
+    """What of a modality is another in a scenario: where it comes from, its periods, or a change to its values."""
+
+    source: SourceSection | None = None
+    time: TimeAxis | None = None
+    """As many periods as the model learnt from."""
+    change: ChangeSection | None = None
+
+    @model_validator(mode="after")
+    def _differs(self) -> ScenarioModality:
+        if self.source is None and self.time is None and self.change is None:
+            raise ValueError("one of `source`, `time` and `change` is needed; without any it is no other modality")
+        return self
+
+
+class ScenarioSection(Section):
+    """Another climate or another year, mapped by the model that learnt from today's."""
+
+    title: str = Field(min_length=1)
+    interval: tuple[str, str]
+    """First and last moment it stands for, ISO 8601 with time zone."""
+    modalities: dict[str, ScenarioModality] = Field(min_length=1)
+
+    _moments = field_validator("interval")(_ordered_moments)
 
 
 Loss = Literal["presence_absence", "cross_entropy", "full_weighted", "deep_maxent"]
@@ -590,16 +646,10 @@ class Recipe(CubeRecipe):
     map: MapSection
     habitats: HabitatSection | None = None
     indicators: tuple[str, ...] = Field(min_length=1)
+    scenarios: dict[str, ScenarioSection] = {}
+    """Other climates and years by name, mapped after the recipe's own."""
 
-    @field_validator("interval")
-    @classmethod
-    def _moments(cls, interval: tuple[str, str]) -> tuple[str, str]:
-        first, last = (datetime.fromisoformat(moment) for moment in interval)
-        if first.tzinfo is None or last.tzinfo is None:
-            raise ValueError("moments need a time zone, such as 2000-01-01T00:00:00Z")
-        if first > last:
-            raise ValueError("the first moment comes after the last")
-        return interval
+    _moments = field_validator("interval")(_ordered_moments)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Recipe:
@@ -622,9 +672,28 @@ class Recipe(CubeRecipe):
             raise ValueError("training.members: folds needs validation.held_out: all; one fold's model alone is no ensemble")
         if ("habitat" in self.indicators) != (self.habitats is not None):
             raise ValueError("the indicator `habitat` and the section `habitats:` (typology) go together; give both or neither")
+        for name, scenario in self.scenarios.items():
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+                raise ValueError(f"scenario {name!r}: use small letters, digits, - and _")
+            for modality in scenario.modalities:
+                if modality not in self.modalities:
+                    near = did_you_mean(modality, self.modalities)
+                    raise ValueError(f"scenarios.{name}: {modality!r} is none of the modalities {', '.join(self.modalities)}.{near}")
         if not any(m.train for m in self.modalities.values()):
             raise ValueError("modalities: every one says `train: false`; a model needs at least one")
         return self
+
+    def under(self, name: str) -> Recipe:
+        """The recipe of one of its scenarios: the same but for what the scenario says, and without scenarios of its own."""
+        scenario = self.scenarios[name]
+        modalities = dict(self.modalities)
+        for key, other in scenario.modalities.items():
+            modalities[key] = modalities[key].model_copy(
+                update={field: v for field in ("source", "time", "change") if (v := getattr(other, field)) is not None}
+            )
+        words = f"{self.notice} Scenario: {scenario.title}."
+        told = {"title": f"{self.title}: {scenario.title}", "notice": words, "interval": scenario.interval}
+        return self.model_copy(update={**told, "modalities": modalities, "scenarios": {}, "store": self.store / SCENARIOS / name})
 
     def _kinds(self) -> list[str]:
         return [*(o.kind for o in self.occurrences), *super()._kinds()]

@@ -25,6 +25,7 @@ from geoplantnet.config.recipe import (
 from geoplantnet.cubes.modality import Modality
 from geoplantnet.errors import ConfigurationError
 from geoplantnet.grid.tile_grid import TileGrid
+from geoplantnet.sources.change import DeltaChange
 from geoplantnet.sources.climate import LapseRateClimate
 from geoplantnet.sources.gridded import GriddedSource
 from geoplantnet.sources.http import Budget
@@ -87,7 +88,18 @@ def world_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> Virt
 
 def sources_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...], modalities: Iterable[Modality]) -> dict[str, Source]:
     """A source for every modality, by name. Nothing is read yet."""
-    return {m.name: _source(recipe.modalities[m.name].source, m, recipe, grid, tiles) for m in modalities}
+    return {m.name: _changed(_source(recipe.modalities[m.name].source, m, recipe, grid, tiles), m, recipe) for m in modalities}
+
+
+def _changed(source: Source, modality: Modality, recipe: CubeRecipe) -> Source:
+    """The source with the change that the recipe puts on it. Raises ConfigurationError for a band it does not have."""
+    change = recipe.modalities[modality.name].change
+    if change is None:
+        return source
+    try:
+        return DeltaChange(source, add=change.add, multiply=change.multiply)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"modalities.{modality.name}: {error}") from error
 
 
 def _source(section: SourceSection, modality: Modality, recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,15 @@ def _model(d: dict[str, Any]) -> DeepSDM:
 
 
 def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
-    """Raise ModelError unless every modality of the model is among `modalities`, equal in every field."""
+    """Raise ModelError unless every modality of the model is among `modalities`, equal in every field but its periods, of which it has as many.
+
+    Periods may be others: a model maps another year than those it learnt from.
+    """
     given = {m.name: m for m in modalities}
     for m in model.modalities:
         if m.name not in given:
             raise ModelError(f"the model was trained with modality {m.name!r}, the recipe has {sorted(given)}; add it or train again")
-        if given[m.name] != m:
+        if given[m.name].times != m.times or replace(given[m.name], time=m.time) != m:
             raise ModelError(f"modality {m.name!r} changed since the model was trained; train again with `geoplantnet train`")
 
 

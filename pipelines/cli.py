@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,10 +28,11 @@ from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.storage import write_json
 from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
-from pipelines.dry_run import estimate, table_of
+from pipelines.dry_run import estimate, forecast, table_of, table_of_stages
 from pipelines.export_patches import export as export_patches
 from pipelines.flow import Interrupted
 from pipelines.ledger import Ledger, tile_of
+from pipelines.outlook import UPSTREAM
 from pipelines.plan import Stage
 from pipelines.progress import Reporter
 from pipelines.stages import Done, SomeTilesFailed, carry_out
@@ -60,6 +61,10 @@ ClusterOption = Annotated[
     str | None, typer.Option("--cluster", help="Who does the work: a YAML file, or local, slurm, kubernetes; instead of the recipe's own.")
 ]
 RetryOption = Annotated[bool, typer.Option("--retry", help="Try again what failed so often that it was put into quarantine.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it would cost.")]
+SpeciesOption = Annotated[
+    int | None, typer.Option("--species", min=1, help="With --dry-run: the cost for so many species; default: as many as is known.")
+]
 BootstrapOption = Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap draws behind the intervals.")]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
@@ -122,14 +127,31 @@ def _stage_command(name: str, title: str) -> None:
         store: StoreOption = None,
         tile: TilesOption = None,
         cluster: ClusterOption = None,
+        dry_run: DryRunOption = False,
+        species: SpeciesOption = None,
         retry: RetryOption = False,
     ) -> None:
         run, reporter = _open(recipe, data, store, tile, cluster), Reporter()
         names = ["publish", "catalog"] if name == "publish" else [name]
+        if _told(run, names, dry_run=dry_run, species=species, retry=retry):
+            return
         _say_when_idle(name, _pipeline().run_stages(run, names, reporter, retry=retry), run, reporter)
 
     command.__doc__ = title
     app.command(name)(command)
+
+
+def _told(run: Run, names: Sequence[str], *, dry_run: bool, species: int | None, retry: bool) -> bool:
+    """Whether only the cost of some stages was asked for; it is printed then."""
+    if not dry_run:
+        if species is not None:
+            raise UsageError("--species goes with --dry-run: a run has the species that its records give")
+        return False
+    console, found = Console(width=None if sys.stdout.isatty() else 110), forecast(run, names, species=species, retry=retry)
+    console.print(table_of_stages(run, found))
+    for note in found.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    return True
 
 
 def _say_when_idle(name: str, done: Done, run: CubeRun, reporter: Reporter) -> None:
@@ -149,7 +171,7 @@ def cubes(
     store: StoreOption = None,
     tile: TilesOption = None,
     cluster: ClusterOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it would cost.")] = False,
+    dry_run: DryRunOption = False,
     retry: RetryOption = False,
 ) -> None:
     """Build the data cubes: one task a tile and modality."""
@@ -302,10 +324,14 @@ def run_all(
     store: StoreOption = None,
     tile: TilesOption = None,
     cluster: ClusterOption = None,
+    dry_run: DryRunOption = False,
+    species: SpeciesOption = None,
     retry: RetryOption = False,
 ) -> None:
     """Carry out every stage that is not up to date, and say what came of it."""
-    _run_and_summarise(_open(recipe, data, store, tile, cluster), retry=retry)
+    run = _open(recipe, data, store, tile, cluster)
+    if not _told(run, list(UPSTREAM), dry_run=dry_run, species=species, retry=retry):
+        _run_and_summarise(run, retry=retry)
 
 
 @app.command()

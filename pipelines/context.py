@@ -303,8 +303,10 @@ def _check_model(recipe: Recipe, file: Path) -> None:
     """The model recipe it names is there and can be read; found out now, not after hours of cubes."""
     if recipe.training.model is None:
         return
-    from geoplantnet.config.models import load_model_recipe  # here: it needs torch, which a machine that only serves has not
-
+    try:
+        from geoplantnet.config.models import load_model_recipe  # here: it needs torch
+    except ModuleNotFoundError:
+        return  # a machine that only serves, or plans, trains nothing
     try:
         load_model_recipe(recipe.training.model)
     except ConfigurationError as error:

@@ -208,7 +208,12 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    published = [r.stats for _, tile in catalog_needs(run, "catalog") if (r := ledger.record("publish", tile))]
+    published, highest = [], np.zeros(0)
+    for _, tile in catalog_needs(run, "catalog"):
+        if r := ledger.record("publish", tile):
+            own = np.asarray(r.stats.pop("highest"))
+            highest = np.maximum(highest, own) if highest.size else own  # kept of all tiles together: a continent's do not fit
+            published.append(r.stats)
     layers += _uncertainty_layers(run, published, ledger, credit)
     if _relief_modality(run):
         words = "Shaded relief, lit from the north-west: the ground under the other layers."
@@ -226,7 +231,6 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    highest = [stats["highest"] for stats in published]
     for k, taxon in enumerate(stored_species(run)):
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
         layers.append(
@@ -239,7 +243,7 @@ def layers_of(run: Run) -> list[Layer]:
                 band=k + 1,
                 scale=SCALE,
                 nodata=NODATA,
-                range=(0.0, _nice(max((tile[k] for tile in highest), default=1.0), least=0.02)),
+                range=(0.0, _nice(float(highest[k]) if highest.size else 1.0, least=0.02)),
                 palette="viridis",
                 direction="yellow = most likely, violet = unlikely",
                 attribution=credit,

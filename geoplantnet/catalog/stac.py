@@ -121,19 +121,23 @@ def write_catalog(
     if len(set(ids)) != len(ids):
         raise InputError(f"layer ids must be unique, {sorted({i for i in ids if ids.count(i) > 1})} are not")
     paths = sorted(Path(item) for item in items)
-    contents = [_load_item(store, path) for path in paths]
-    for item in contents:
+    outlines: list[dict[str, Any]] = []
+    assets: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        item = _load_item(store, path)
         for layer in layers:
             _check_layer(layer, item)
+        _describe_assets(assets, item)
+        outlines.append({name: item[name] for name in ("bbox", "properties")})  # all bands of all tiles do not fit into memory
     collection = pystac.Collection(
         id=COLLECTION,
         title=title,
         description=description,
-        extent=_extent(contents),
+        extent=_extent(outlines),
         license=license,
         providers=[pystac.Provider.from_dict(dict(p)) for p in providers],
-        summaries=pystac.Summaries({"proj:code": sorted({item["properties"]["proj:code"] for item in contents})}),
-        extra_fields={LAYERS: [layer.to_dict() for layer in layers], "item_assets": _item_assets(contents)},
+        summaries=pystac.Summaries({"proj:code": sorted({item["properties"]["proj:code"] for item in outlines})}),
+        extra_fields={LAYERS: [layer.to_dict() for layer in layers], "item_assets": dict(sorted(assets.items()))},
     )
     collection.clear_links()
     collection.add_link(pystac.Link("root", f"../{CATALOG}", media_type="application/json", title=title))
@@ -273,13 +277,10 @@ def _extent(items: Sequence[Mapping[str, Any]]) -> pystac.Extent:
     return pystac.Extent(pystac.SpatialExtent([[min(west), min(south), max(east), max(north)]]), pystac.TemporalExtent([interval]))
 
 
-def _item_assets(items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _describe_assets(known: dict[str, dict[str, Any]], item: Mapping[str, Any]) -> None:
     """What a tile's assets are, by key; the first tile that has one describes it."""
-    definitions: dict[str, dict[str, Any]] = {}
-    for item in items:
-        for key, asset in item["assets"].items():
-            definitions.setdefault(key, {name: asset[name] for name in ("title", "type", "roles") if name in asset})
-    return dict(sorted(definitions.items()))
+    for key, asset in item["assets"].items():
+        known.setdefault(key, {name: asset[name] for name in ("title", "type", "roles") if name in asset})
 
 
 def _checked_link(rel: str, path: Path, folder: Path, media_type: str) -> pystac.Link:

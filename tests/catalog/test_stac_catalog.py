@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -232,3 +233,23 @@ def test_band_names_must_be_the_files(tmp_path, grid):
     path = write_cog(tmp_path / "x.tif", encode(np.zeros((1, 100, 100))).values, tile.geobox(), band_names=["a"], nodata=255)
     with pytest.raises(InputError, match="announces"):
         write_item(tmp_path, tile, [Product.of(path, key="k", media_type=COG, title="", bands=("b",))], interval=INTERVAL)
+
+
+def test_memory_of_a_catalog_does_not_grow_with_its_tiles(tmp_path):
+    """Four times the tiles, each with a thousand bands, take no more memory by the allocator: items are looked at one after the other."""
+    band = {"raster:scale": 0.004, "raster:offset": 0.0, "nodata": 255, "unit": "1"}
+    asset = {**band, "bands": [{"name": f"s{k}", "description": f"Species {k}", "statistics": {"minimum": k}} for k in range(1_000)]}
+    layers = [Layer(id="s0", title="", description="", family="Species", asset="species", scale=0.004, nodata=255)]
+    moments = {"start_datetime": "2000-01-01T00:00:00Z", "end_datetime": "2001-01-01T00:00:00Z", "proj:code": "EPSG:3035"}
+    peaks = []
+    for count in (4, 4, 16):  # the first of all also makes what is made once a process
+        items = [tmp_path / f"{count}" / "tiles" / f"t{i}" / f"t{i}.json" for i in range(count)]
+        for path in items:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            item = {"id": path.stem, "bbox": [0, 0, 1, 1], "properties": moments, "assets": {"species": asset}}
+            path.write_text(json.dumps(item), encoding="utf-8")
+        tracemalloc.start()
+        write_catalog(tmp_path / f"{count}", title="", description="", notice="", layers=layers, items=items, license="CC0-1.0")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.5 * peaks[1]

@@ -66,6 +66,9 @@ SpeciesOption = Annotated[
     int | None, typer.Option("--species", min=1, help="With --dry-run: the cost for so many species; default: as many as is known.")
 ]
 BootstrapOption = Annotated[int, typer.Option("--bootstrap", min=1, help="Bootstrap draws behind the intervals.")]
+ScenarioOption = Annotated[
+    str | None, typer.Option("--scenario", help="One of the recipe's scenarios instead of its own climate and years.")
+]
 HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")]
 
@@ -78,8 +81,16 @@ def _pipeline(module: str = "pipelines.run") -> ModuleType:
         raise UsageError(f"this verb needs the sdm extra ({error.name} is missing): pip install 'geoplantnet[sdm]'") from error
 
 
-def _open(recipe: str, data: Path | None, store: Path | None, tiles: list[str] | None, cluster: str | None = None) -> Run:
-    return Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()), cluster=cluster)
+def _open(
+    recipe: str,
+    data: Path | None,
+    store: Path | None,
+    tiles: list[str] | None,
+    cluster: str | None = None,
+    scenario: str | None = None,
+) -> Run:
+    run = Run.open(recipe, data=data, store=store, tiles=tuple(tiles or ()), cluster=cluster)
+    return run.under(scenario) if scenario else run
 
 
 def _open_cubes(
@@ -101,21 +112,39 @@ def _open_cubes(
     return CubeRun.of_grid(grid or "", names, data=data, store=store, tiles=chosen, cluster=cluster)
 
 
-def _open_any(recipe: str | None, grid: str | None, modalities: str | None, data: Path | None, store: Path | None) -> CubeRun:
-    """A whole recipe where it is one, else cubes alone."""
+def _open_any(
+    recipe: str | None, grid: str | None, modalities: str | None, data: Path | None, store: Path | None, scenario: str | None = None
+) -> CubeRun:
+    """A whole recipe where it is one, or one of its scenarios, else cubes alone."""
     cubes_alone = _open_cubes(recipe, grid, modalities, data, store)
-    return _open(recipe, data, store, None) if recipe is not None and isinstance(cubes_alone.recipe, Recipe) else cubes_alone
+    if recipe is not None and isinstance(cubes_alone.recipe, Recipe):
+        return _open(recipe, data, store, None, scenario=scenario)
+    if scenario:
+        raise UsageError("--scenario goes with a whole recipe; this one says no more than cubes need")
+    return cubes_alone
 
 
 def _run_and_summarise(run: Run, *, retry: bool = False) -> None:
     """Every stage, then the account of it, also when some tiles failed."""
     pipeline, reporter = _pipeline(), Reporter()
     try:
-        done = pipeline.run_stages(run, list(pipeline.STAGES), reporter, retry=retry)
+        if run.scenario:
+            scenarios = _pipeline("pipelines.scenarios")
+            done = scenarios.run_scenario(run, list(scenarios.SCENARIO_STAGES), reporter, retry=retry)
+        else:
+            done = pipeline.run_stages(run, list(pipeline.STAGES), reporter, retry=retry)
     except SomeTilesFailed as partial:
         pipeline.summarise(run, partial.done, reporter)
         raise
     pipeline.summarise(run, done, reporter)
+
+
+def _stages_of(run: CubeRun) -> Mapping[str, Stage[Any]]:
+    """The stages of a run, in order."""
+    if not isinstance(run, Run):
+        return {CUBES.name: CUBES}
+    stages: Mapping[str, Stage[Any]] = _pipeline("pipelines.scenarios").SCENARIO_STAGES if run.scenario else _pipeline().STAGES
+    return stages
 
 
 def _stage_command(name: str, title: str) -> None:
@@ -326,12 +355,16 @@ def run_all(
     cluster: ClusterOption = None,
     dry_run: DryRunOption = False,
     species: SpeciesOption = None,
+    scenario: ScenarioOption = None,
     retry: RetryOption = False,
 ) -> None:
-    """Carry out every stage that is not up to date, and say what came of it."""
-    run = _open(recipe, data, store, tile, cluster)
-    if not _told(run, list(UPSTREAM), dry_run=dry_run, species=species, retry=retry):
-        _run_and_summarise(run, retry=retry)
+    """Carry out every stage that is not up to date, and say what came of it; then those of the recipe's scenarios."""
+    run = _open(recipe, data, store, tile, cluster, scenario)
+    if _told(run, list(UPSTREAM), dry_run=dry_run, species=species, retry=retry):
+        return
+    _run_and_summarise(run, retry=retry)
+    for name in run.recipe.scenarios:
+        _run_and_summarise(run.under(name), retry=retry)
 
 
 @app.command()
@@ -350,10 +383,15 @@ def demo(
 
 @app.command()
 def serve(
-    recipe: RecipeArg, store: StoreOption = None, data: DataOption = None, host: HostOption = "127.0.0.1", port: PortOption = 8080
+    recipe: RecipeArg,
+    store: StoreOption = None,
+    data: DataOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    scenario: ScenarioOption = None,
 ) -> None:
     """Serve the published products: web map, WMS, OGC APIs."""
-    _serve(_open(recipe, data, store, None).store, host, port)
+    _serve(_open(recipe, data, store, None, scenario=scenario).store, host, port)
 
 
 @app.command()
@@ -363,15 +401,16 @@ def status(
     modalities: ModalitiesOption = None,
     data: DataOption = None,
     store: StoreOption = None,
+    scenario: ScenarioOption = None,
 ) -> None:
     """Say what has been made, how long it took, and what failed."""
-    run = _open_any(recipe, grid, modalities, data, store)
+    run = _open_any(recipe, grid, modalities, data, store, scenario)
     ledger = Ledger(run.store)
     table = Table(title=f"{run.recipe.title} in {run.store}")
     for column in ("stage", "done", "of", "seconds", "failed"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     failures, limit = ledger.failures(), run.recipe.cluster.attempts
-    stages: Mapping[str, Stage[Any]] = _pipeline().STAGES if isinstance(run, Run) else {CUBES.name: CUBES}
+    stages: Mapping[str, Stage[Any]] = _stages_of(run)
     for name, stage in stages.items():
         keys = stage.keys(run)
         records = [r for r in (ledger.record(name, key) for key in sorted(ledger.keys(name).intersection(keys))) if r]
@@ -392,10 +431,11 @@ def verify(
     modalities: ModalitiesOption = None,
     data: DataOption = None,
     store: StoreOption = None,
+    scenario: ScenarioOption = None,
     drop: Annotated[bool, typer.Option("--drop", help="Forget what is damaged, so that the next run makes it again.")] = False,
 ) -> None:
     """Compare every product with its recorded SHA-256, byte by byte."""
-    run = _open_any(recipe, grid, modalities, data, store)
+    run = _open_any(recipe, grid, modalities, data, store, scenario)
     verb = "run" if isinstance(run, Run) else "cubes"
     ledger, console = Ledger(run.store), Console(highlight=False)
     if not ledger.exists:

@@ -146,6 +146,8 @@ class Run(CubeRun):
     """Name of the scenario; empty for the recipe's own climate and years."""
     base: Path | None = None
     """A scenario's: the store whose model and records it takes over."""
+    other: tuple[str, ...] = ()
+    """A scenario's: names of the modalities that are others than its base's."""
 
     @classmethod
     def open(
@@ -186,7 +188,15 @@ class Run(CubeRun):
                 raise ConfigurationError(
                     f"scenarios.{name}.modalities.{after.name}.time: {after.times} periods, the model learns from {before.times}; give as many"
                 )
-        return replace(self, recipe=recipe, modalities=modalities, store=self.store / SCENARIOS / name, scenario=name, base=self.store)
+        return replace(
+            self,
+            recipe=recipe,
+            modalities=modalities,
+            store=self.store / SCENARIOS / name,
+            scenario=name,
+            base=self.store,
+            other=tuple(self.recipe.scenarios[name].modalities),
+        )
 
     @property
     def model_modalities(self) -> tuple[Modality, ...]:

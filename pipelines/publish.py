@@ -22,6 +22,8 @@ from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
 from geoplantnet.indicators import indicator
 from pipelines.build_cubes import cube_of
+from pipelines.change import CHANGE, CHANGES, COUNT_SCALE, SHARE_SCALE
+from pipelines.change import NODATA as CHANGE_NODATA
 from pipelines.compute_indicators import SET_RULE, spread_band, spread_scale
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
@@ -42,7 +44,7 @@ def settings(run: Run) -> Callable[[str], object]:
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
     """All that the tile's item lists."""
-    return [("map", tile_id), ("indicators", tile_id), *cube_of(run, tile_id)]
+    return [("map", tile_id), ("indicators", tile_id), *([(CHANGES.name, tile_id)] if run.scenario else []), *cube_of(run, tile_id)]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
@@ -65,10 +67,13 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         products.append(Product.of(applicability, key=APPLICABILITY, media_type=COG, title="Where the model extrapolates"))
     for info in (one.info for one in chosen_indicators(run)):
         products.append(Product.of(run.product(tile_id, f"{info.id}.tif"), key=info.id, media_type=COG, title=info.title))
+    if run.scenario:
+        products.append(Product.of(run.product(tile_id, f"{CHANGE}.tif"), key=CHANGE, media_type=COG, title="Change of the flora"))
     start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
-    item = write_item(
-        run.store, tile, products, interval=(start, end), properties={"geoplantnet:notice": run.recipe.notice, "title": tile_id}
+    properties = {"geoplantnet:notice": run.recipe.notice, "title": tile_id} | (
+        {"geoplantnet:scenario": run.scenario} if run.scenario else {}
     )
+    item = write_item(run.store, tile, products, interval=(start, end), properties=properties)
     stats: dict[str, Any] = {
         "bytes": sum(p.size for p in products),
         "highest": highest,
@@ -215,6 +220,7 @@ def layers_of(run: Run) -> list[Layer]:
             highest = np.maximum(highest, own) if highest.size else own  # kept of all tiles together: a continent's do not fit
             published.append(r.stats)
     layers += _uncertainty_layers(run, published, ledger, credit)
+    layers += _change_layers(run, ledger, credit)
     if _relief_modality(run):
         words = "Shaded relief, lit from the north-west: the ground under the other layers."
         layers.append(
@@ -307,6 +313,41 @@ def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: L
                 range=_range((0.0, 1.0), ledger, run, spread_band(info.id)),
                 palette="viridis",
                 direction="yellow = models disagree, violet = they agree",
+                attribution=credit,
+            )
+        )
+    return layers
+
+
+def _change_layers(run: Run, ledger: Ledger, credit: str) -> list[Layer]:
+    """What a scenario gains and loses against the recipe's own map; none for a run that is no scenario."""
+    if not run.scenario:
+        return []
+    against = f"Against today's map, under {run.recipe.title}."
+    told = (
+        ("gain", "Species gained", f"How many species the place becomes fit for. That they arrive is not said. {against}", "greens", "dark green = fit for many new species", ("Espèces gagnées", "Pour combien d'espèces le lieu devient favorable. Il n'est pas dit qu'elles arrivent.", "vert foncé = favorable à beaucoup de nouvelles espèces")),
+        ("loss", "Species lost", f"How many species the place is no longer fit for. {against}", "magma", "pale yellow = many species lost", ("Espèces perdues", "Pour combien d'espèces le lieu n'est plus favorable.", "jaune pâle = beaucoup d'espèces perdues")),
+        ("turnover", "Turnover of the flora", f"How unlike the expected flora becomes: 0 is the same, 1 has nothing in common. {against}", "viridis", "yellow = another flora", ("Renouvellement de la flore", "À quel point la flore attendue devient différente : 0, la même ; 1, rien en commun.", "jaune = une autre flore")),
+    )  # fmt: skip
+    records = [r.stats for tile in run.tiles if (r := ledger.record(CHANGES.name, tile))]
+    layers = []
+    for band, (name, title, description, palette, direction, (title_fr, description_fr, direction_fr)) in enumerate(told, 1):
+        highest = [stats[name][2] for stats in records if stats.get(name)]
+        layers.append(
+            Layer(
+                id=f"{CHANGE}.{name}",
+                title=title,
+                description=description,
+                family="Ecosystem",
+                asset=CHANGE,
+                band=band,
+                unit="1" if name == "turnover" else "species",
+                scale=SHARE_SCALE if name == "turnover" else COUNT_SCALE,
+                nodata=CHANGE_NODATA,
+                range=(0.0, _nice(max(highest, default=1.0), least=0.02)),
+                palette=palette,
+                direction=direction,
+                fr={"title": title_fr, "description": description_fr, "direction": direction_fr},
                 attribution=credit,
             )
         )

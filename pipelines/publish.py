@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from geoplantnet.assemblages import LatentTile, open_latent
 from geoplantnet.assemblages.assemblage import Assemblage
-from geoplantnet.assemblages.coverage import label_weights, reporting_cells, reporting_labels
+from geoplantnet.assemblages.reporting import reporting_tables
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
@@ -107,38 +106,18 @@ def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
 
 def _coverage(run: Run, latent: LatentTile, assemblage: Assemblage) -> Path:
     """Share of every 5 km reporting cell that each species' set covers, as a GeoPackage."""
-    cells = reporting_cells(latent.geobox, REPORTING_CELL)
-    labels = reporting_labels(latent.geobox, cells)
-    share, valid = assemblage.coverage(label_weights(labels, len(cells)))
-    mean = _means(assemblage, labels, len(cells))
-    cells = cells.assign(n_cells=np.bincount(labels[labels >= 0], minlength=len(cells)), valid_cells=valid.astype(int))
-    zone, taxon = np.nonzero(np.nan_to_num(share) > 0)
-    taxa = list(latent.species)
-    rows = pd.DataFrame(
-        {
-            "cell_id": cells["cell_id"].to_numpy()[zone],
-            "taxonID": [taxa[k].taxon_id for k in taxon],
-            "scientificName": [taxa[k].scientific_name for k in taxon],
-            "coverage": share[zone, taxon],
-            "mean_probability": mean[zone, taxon],
-        }
-    )
-    facts = {
+    cells, rows = reporting_tables(assemblage, latent.species, REPORTING_CELL)
+    return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, coverage_facts(run))
+
+
+def coverage_facts(run: Run) -> dict[str, str]:
+    """What a file of coverage tells of itself."""
+    return {
         "title": run.recipe.title,
         "notice": run.recipe.notice,
         "set_rule": SET_RULE,
         "plot_area_m2": f"{run.recipe.map.plot_area:g}",
     }
-    return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, facts)
-
-
-def _means(assemblage: Assemblage, labels: np.ndarray, cells: int) -> np.ndarray:
-    """Mean probability (reporting cell, species): of the 1 km blocks that make up a reporting cell, weighted by their valid cells."""
-    step = labels.shape[0] // assemblage.means.shape[1]
-    of_block, weight = labels[::step, ::step].ravel(), assemblage.block_cells().ravel().astype(float)
-    belongs = label_weights(of_block[None], cells) * weight[None]
-    with np.errstate(invalid="ignore"):
-        return (belongs @ np.nan_to_num(assemblage.means.reshape(assemblage.species, -1)).T) / belongs.sum(axis=1)[:, None]
 
 
 def _relief(run: Run, tile_id: str) -> Path | None:

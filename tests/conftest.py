@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,9 @@ from geoplantnet.grid import TileGrid
 from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sources.source import FakeSource
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
+
+sys.path.append(str(Path(__file__).parent))
+from postgres import database, lacking
 
 # The same examples in every run, on machines of any speed; `--hypothesis-profile default` looks for new ones.
 settings.register_profile("house", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -27,6 +33,16 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder}; set GEOPLANTNET_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgis() -> Iterator[str]:
+    """Address of a private PostgreSQL with PostGIS, as its superuser; it ends with the session."""
+    if lacks := lacking():
+        pytest.skip(f"no PostgreSQL of their own for the tests; `make stac` as root installs it. Missing: {'; '.join(lacks)}")
+    # Below /tmp: a socket's name is short, and user postgres has to get in.
+    with tempfile.TemporaryDirectory(prefix="postgis-", dir="/tmp") as folder, database(Path(folder)) as environment:
+        yield f"postgresql://{environment['PGUSER']}@/{environment['PGDATABASE']}?host={folder}"
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,16 @@
 
     geotiff      array -> cloud-optimised GeoTIFF      geopackage   species coverage -> GeoPackage
     relief       elevation -> hillshade                stac         products -> items, collection, catalog
-    catalog      open it for serving, check its bytes
+    catalog      open it for serving, check its bytes    geoparquet   species coverage of many tiles -> GeoParquet
+    postgis      species coverage -> PostGIS; imported by its own name, since it needs psycopg
 
 Runs without torch.
 """
 
 from geoplantnet.catalog.catalog import Catalog, Finding, PublishedTile, check, open_catalog
+from geoplantnet.catalog.coverage import TileCoverage
 from geoplantnet.catalog.geopackage import write_coverage
+from geoplantnet.catalog.geoparquet import write_geoparquet
 from geoplantnet.catalog.geotiff import Encoded, decode, encode, read_header, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
 from geoplantnet.catalog.relief import hillshade
@@ -25,6 +28,7 @@ __all__ = [
     "LegendClass",
     "Product",
     "PublishedTile",
+    "TileCoverage",
     "check",
     "decode",
     "encode",
@@ -34,5 +38,6 @@ __all__ = [
     "write_catalog",
     "write_cog",
     "write_coverage",
+    "write_geoparquet",
     "write_item",
 ]

@@ -8,32 +8,22 @@ from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS
-from shapely import is_valid_reason
 
-from geoplantnet.errors import CrsError, InputError, StorageError
+from geoplantnet.catalog.coverage import CELLS_ABOUT, COVERAGE_ABOUT, checked_cells, checked_coverage
+from geoplantnet.errors import StorageError
 from geoplantnet.storage import write_beside
 
 CELLS = "reporting_cells"
 COVERAGE = "species_coverage"
 MAP = "species_coverage_map"
 
-_CELL_COLUMNS = ("cell_id", "n_cells", "valid_cells")
-_COVERAGE_COLUMNS = ("cell_id", "taxonID", "scientificName", "coverage", "mean_probability")
 _CHANGE_COUNTER, _VERSION_VALID_FOR = 24, 92
 """Offsets in the header of an SQLite file (https://www.sqlite.org/fileformat2.html)."""
 _EPOCH = "1970-01-01T00:00:00.000Z"
 """Stands in every timestamp that GeoPackage demands: the same content has the same bytes."""
-
-_CELLS_ABOUT = "Reporting cells: n_cells map cells each, valid_cells of them with a prediction."
-_COVERAGE_ABOUT = (
-    "Predicted, not observed. coverage: share (0..1) of the reporting cell's valid map cells whose species set holds the species; "
-    "mean_probability: mean predicted probability (0..1) over them. A species without a row is in no species set of the cell."
-)
 
 
 def write_coverage(path: str | Path, cells: gpd.GeoDataFrame, coverage: pd.DataFrame, metadata: Mapping[str, str]) -> Path:
@@ -49,8 +39,8 @@ def write_coverage(path: str | Path, cells: gpd.GeoDataFrame, coverage: pd.DataF
     InputError, CrsError, StorageError.
     """
     final = Path(path)
-    polygons = _checked_cells(cells)
-    rows = _checked_coverage(coverage, polygons)
+    polygons = checked_cells(cells)
+    rows = checked_coverage(coverage, polygons)
     with write_beside(final) as temporary:
         try:
             pyogrio.write_dataframe(
@@ -61,11 +51,11 @@ def write_coverage(path: str | Path, cells: gpd.GeoDataFrame, coverage: pd.DataF
                 geometry_type="MultiPolygon",
                 promote_to_multi=True,
                 dataset_options={"VERSION": "1.2"},
-                layer_options={"DESCRIPTION": _CELLS_ABOUT},
+                layer_options={"DESCRIPTION": CELLS_ABOUT},
                 dataset_metadata={str(k): str(v) for k, v in sorted(metadata.items())} or None,
             )
             pyogrio.write_dataframe(
-                rows, temporary, layer=COVERAGE, driver="GPKG", append=True, layer_options={"DESCRIPTION": _COVERAGE_ABOUT}
+                rows, temporary, layer=COVERAGE, driver="GPKG", append=True, layer_options={"DESCRIPTION": COVERAGE_ABOUT}
             )
             _finish(temporary)
         except (DataSourceError, DataLayerError, sqlite3.Error) as error:
@@ -92,7 +82,7 @@ def _finish(path: Path) -> None:
             connection.execute(
                 "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, min_x, min_y, max_x, max_y, srs_id) "
                 "SELECT ?, 'features', ?, ?, min_x, min_y, max_x, max_y, srs_id FROM gpkg_contents WHERE table_name = ?",
-                (MAP, MAP, _COVERAGE_ABOUT, CELLS),
+                (MAP, MAP, COVERAGE_ABOUT, CELLS),
             )
             connection.execute(
                 "INSERT INTO gpkg_geometry_columns SELECT ?, column_name, geometry_type_name, srs_id, z, m FROM gpkg_geometry_columns WHERE table_name = ?",
@@ -110,69 +100,3 @@ def _finish(path: Path) -> None:
         for counter in (_CHANGE_COUNTER, _VERSION_VALID_FOR):
             stream.seek(counter)
             stream.write((1).to_bytes(4, "big"))
-
-
-def _checked_cells(cells: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    _demand(cells, _CELL_COLUMNS, "reporting cells")
-    if cells.empty:
-        raise InputError("there are no reporting cells to write; a tile without any has no coverage product")
-    if cells.crs is None:
-        raise CrsError("the reporting cells have no CRS; set EPSG:3035")
-    if not CRS.from_user_input(cells.crs).is_projected:
-        raise CrsError(f"the reporting cells are in {cells.crs.name}; coverage is a share of area, reproject them to EPSG:3035")
-    geometry = cells.geometry
-    bad = geometry.isna() | geometry.is_empty | ~geometry.is_valid | ~geometry.geom_type.isin(["Polygon", "MultiPolygon"])
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        shape = geometry.iloc[first]
-        why = "no geometry" if shape is None or shape.is_empty else f"{shape.geom_type}, {is_valid_reason(shape)}"
-        raise InputError(
-            f"{int(bad.sum())} of {len(cells)} reporting cells are no valid polygon, first {cells['cell_id'].iloc[first]!r}: {why}"
-        )
-    if cells["cell_id"].isna().any() or cells["cell_id"].duplicated().any():
-        raise InputError("reporting cells need unique cell_id; drop or rename the repeated or missing ones")
-    counts = cells[["n_cells", "valid_cells"]].apply(pd.to_numeric, errors="coerce")
-    whole = bool((counts % 1 == 0).all(axis=None))  # NaN is not
-    if not whole or (counts["valid_cells"] < 0).any() or (counts["valid_cells"] > counts["n_cells"]).any():
-        raise InputError("reporting cells need whole numbers 0 <= valid_cells <= n_cells; count them again")
-    out = gpd.GeoDataFrame(
-        {
-            "cell_id": cells["cell_id"].astype(str),
-            "n_cells": counts["n_cells"].astype(np.int64),
-            "valid_cells": counts["valid_cells"].astype(np.int64),
-        },
-        geometry=geometry.normalize(),
-        crs=cells.crs,
-    )
-    return out.sort_values("cell_id", ignore_index=True)
-
-
-def _checked_coverage(coverage: pd.DataFrame, cells: gpd.GeoDataFrame) -> pd.DataFrame:
-    _demand(coverage, _COVERAGE_COLUMNS, "species coverage")
-    rows = pd.DataFrame({name: coverage[name].astype(str) for name in _COVERAGE_COLUMNS[:3]})
-    if coverage[list(_COVERAGE_COLUMNS[:3])].isna().any(axis=None):
-        raise InputError(f"species coverage has rows with a missing {', '.join(_COVERAGE_COLUMNS[:3])}; every row names its cell and taxon")
-    for name in _COVERAGE_COLUMNS[3:]:
-        rows[name] = pd.to_numeric(coverage[name], errors="coerce").astype(np.float64)
-        bad = np.flatnonzero(~rows[name].between(0, 1))
-        if bad.size:
-            value, first = coverage[name].iloc[bad[0]], rows.iloc[bad[0]]
-            raise InputError(
-                f"{bad.size} rows have a {name} that is no number in 0..1, first {value!r} of taxon {first['taxonID']} in cell {first['cell_id']}; "
-                "a cell without valid map cells has no row"
-            )
-    unknown = sorted(set(rows["cell_id"]) - set(cells["cell_id"]))
-    if unknown:
-        raise InputError(
-            f"coverage names {len(unknown)} cells that are not among the {len(cells)} reporting cells, first {unknown[0]!r}; write both from one tile"
-        )
-    if rows.duplicated(["cell_id", "taxonID"]).any():
-        twice = rows[rows.duplicated(["cell_id", "taxonID"])].iloc[0]
-        raise InputError(f"taxon {twice['taxonID']} covers cell {twice['cell_id']} twice; give one row a (cell, taxon)")
-    return rows.sort_values(["cell_id", "taxonID"], ignore_index=True)
-
-
-def _demand(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
-    missing = [c for c in columns if c not in table.columns]
-    if missing:
-        raise InputError(f"{what} lack the columns {missing}; they have {list(table.columns)}")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from shapely.geometry import box
 
+from geoplantnet.assemblages.coverage import reporting_cells
 from geoplantnet.catalog import (
     COG,
     GEOPACKAGE,
@@ -19,6 +20,7 @@ from geoplantnet.catalog import (
     Layer,
     LegendClass,
     Product,
+    TileCoverage,
     encode,
     write_catalog,
     write_cog,
@@ -162,3 +164,25 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def products() -> Callable[[Path, MetaTile], list[Product]]:
     return make_products
+
+
+@pytest.fixture(scope="session")
+def coverage_of(species) -> Callable[..., TileCoverage]:
+    """Random coverage of a 25 km tile's 25 reporting cells by some of the twelve species; another seed, other rows."""
+
+    def make(tile_id: str, seed: int = 0) -> TileCoverage:
+        rng = np.random.default_rng([seed, *tile_id.encode()])
+        cells = reporting_cells(TileGrid().tile(tile_id).geobox()).assign(n_cells=10_000, valid_cells=rng.integers(1, 10_000, 25))
+        cell, taxon = np.nonzero(rng.random((25, len(species))) < 0.5)
+        rows = pd.DataFrame(
+            {
+                "cell_id": cells["cell_id"].to_numpy()[cell],
+                "taxonID": [species[k].taxon_id for k in taxon],
+                "scientificName": [species[k].scientific_name for k in taxon],
+                "coverage": rng.random(cell.size),
+                "mean_probability": rng.random(cell.size),
+            }
+        )
+        return TileCoverage(tile_id=tile_id, cells=cells, rows=rows.sample(frac=1, random_state=seed))
+
+    return make

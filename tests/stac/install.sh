@@ -28,7 +28,7 @@ if ! ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1; then
         postgis 2>/dev/null || { packages update && postgis; }
     else
         false
-    fi || echo "tests/stac will be skipped: they need postgresql-postgis (Debian, as root: apt-get install -y postgresql-postgis)"
+    fi || echo "tests/stac and the tests of PostGIS will be skipped: they need postgresql-postgis (Debian, as root: apt-get install -y postgresql-postgis)"
 fi
 cmp -s tests/stac/requirements.txt $venv/.made || api || echo "tests/stac will be skipped: pip could not install its requirements"
 exit 0

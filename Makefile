@@ -28,7 +28,7 @@ stac: ## Install the STAC API that the tests talk to (as root with PostGIS); wit
 
 lock: ## Write constraints.txt anew from a fresh environment
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet $(PIP_ARGS) --editable '.[sdm,identify,serving,cluster,postgis,dev]'
+	.lock/bin/python -m pip install --quiet $(PIP_ARGS) --editable '.[sdm,identify,serving,cluster,openvino,postgis,dev]'
 	.lock/bin/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools | sed -E 's/\+cpu$$//' > constraints.txt
 	rm -rf .lock
 

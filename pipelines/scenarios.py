@@ -56,6 +56,8 @@ def _take_over(run: Run, stage: str, key: str) -> Made:
 
 def _linked(source: Path, target: Path) -> Path:
     """A file or a folder of files as hard links, or copied where there are none."""
+    if target.is_file() and target.samefile(source):
+        return target  # renaming one link of a file over another does nothing, and would leave the temporary behind
     with write_beside(target) as temporary:
         if source.is_dir():
             for file in files_of(source):

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -323,27 +324,68 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 @app.command()
 def export(
     recipe: RecipeArg,
-    output: Annotated[Path, typer.Option("--output", help="File to write.")],
-    format_: Annotated[Literal["ebvcube"], typer.Option("--format", help="EBVCube netCDF (GEO BON): species x time x cells.")] = "ebvcube",
+    output: Annotated[str, typer.Option("--output", help="File to write; a folder for cog and geotiff.")],
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="cog (a file a species or indicator and block of 8 x 8 tiles), geotiff (a file a tile, a band a species), gti or vrt "
+            "(one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON). Without it the ending of --output says: "
+            ".gti.gpkg, .vrt, .nc.",
+        ),
+    ] = None,
     data: DataOption = None,
     store: StoreOption = None,
     tile: TilesOption = None,
     species: Annotated[
-        list[str] | None, typer.Option("--species", help="Only this species, by scientific name or taxon id (may be repeated).")
+        list[str] | None,
+        typer.Option("--species", help="Only this species, by scientific name or taxon id (may be repeated; not gti)."),
+    ] = None,
+    indicator: Annotated[list[str] | None, typer.Option("--indicator", help="This indicator (may be repeated; cog, gti, vrt).")] = None,
+    region: Annotated[
+        Path | None,
+        typer.Option(
+            "--region", help="Only where these polygons lie: GeoJSON, GeoPackage or zipped Shapefile, any CRS. (cog, geotiff, gti, vrt)"
+        ),
+    ] = None,
+    compress: Annotated[
+        Literal["lerc_zstd", "zstd", "deflate"] | None,
+        typer.Option(
+            "--compress", help="lerc_zstd, the default, notices damaged bytes when it is read; deflate is read everywhere. (cog, geotiff)"
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option("--max-error", help="Floating point probabilities, off by so much at most, instead of steps of 0.004. (cog, geotiff)"),
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option("--resolution", help="Metres: the cells' own (50), or 1000: means of them, the default.")
+        int | None, typer.Option("--resolution", help="Metres: the cells' own (50), or 1000: means of them, the default. (ebvcube)")
     ] = None,
-    creator: Annotated[str, typer.Option("--creator", help="Who made the file.")] = "not stated",
-    institution: Annotated[str, typer.Option("--institution", help="Their institution.")] = "not stated",
-    email: Annotated[str, typer.Option("--email", help="Their address.")] = "not stated",
+    creator: Annotated[str | None, typer.Option("--creator", help="Who made the file. (ebvcube)")] = None,
+    institution: Annotated[str | None, typer.Option("--institution", help="Their institution. (ebvcube)")] = None,
+    email: Annotated[str | None, typer.Option("--email", help="Their address. (ebvcube)")] = None,
 ) -> None:
-    """Write what was mapped as one file of a format that others exchange."""
-    run = _open(recipe, data, store, tile)
-    written, tiles = _pipeline("pipelines.export_ebvcube").export_ebvcube(
-        run, output, species=species or (), resolution=resolution, creator=creator, institution=institution, email=email
-    )
-    Console(highlight=False, soft_wrap=True, markup=False).print(f"{written}: {written.stat().st_size / 1e6:.1f} MB, {tiles} tiles")
+    """Write what was mapped for others: all or some species and indicators, everywhere or in a region."""
+    run, reporter = _open(recipe, data, store, tile), Reporter()
+    options = {
+        "species": species,
+        "indicator": indicator,
+        "region": region,
+        "compress": compress,
+        "max_error": max_error,
+        "resolution": resolution,
+        "creator": creator,
+        "institution": institution,
+        "email": email,
+    }
+    exports = _pipeline("pipelines.exports")
+    with reporter.stage("export", 1) as progress:
+        done = exports.export(run, output, name=format_, options=options, inside=partial(progress.inside, ""))
+    files = f"{len(done.files)} files" if len(done.files) > 1 else "1 file"
+    size = sum(file.stat().st_size for file in done.files) / 1e6
+    tiles = f"{done.tiles} tile{'s' if done.tiles != 1 else ''}"
+    words = f". {done.words}" if done.words else ""
+    Console(highlight=False, soft_wrap=True, markup=False).print(f"{output}: {files}, {size:.1f} MB, {tiles}{words}")
 
 
 @app.command("run")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from geoplantnet.assemblages import LatentTile, open_latent
 from geoplantnet.assemblages.assemblage import Assemblage
@@ -86,14 +87,19 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
 
 def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
     """All species as one multi-band COG, one byte a probability; and how high each gets on the tile (99.8th percentile)."""
-    stored = np.empty((len(latent.species), *latent.shape), np.uint8)
-    for part, p in latent.blocks():
-        stored[part] = encode(p, scale=SCALE, nodata=NODATA).values
-    highest = [round(float(np.quantile(band[band != NODATA], 0.998)) * SCALE, 3) for band in stored]
+    highest: list[float] = []
+
+    def stored() -> Iterator[npt.NDArray[np.uint8]]:
+        for _, p in latent.blocks():
+            for band in encode(p, scale=SCALE, nodata=NODATA).values:
+                highest.append(round(float(np.quantile(band[band != NODATA], 0.998)) * SCALE, 3))
+                yield band
+
     path = write_cog(
         run.product(latent.tile.id, "species.tif"),
-        stored,
+        stored(),
         latent.geobox,
+        dtype="uint8",
         band_names=[t.taxon_id for t in latent.species],
         band_descriptions=[t.scientific_name for t in latent.species],
         scale=SCALE,

@@ -65,7 +65,7 @@ def write_coverage(path: str | Path, cells: gpd.GeoDataFrame, coverage: pd.DataF
 
 
 def _finish(path: Path) -> None:
-    """Indices, the spatial view and fixed timestamps; then one whole file without a journal."""
+    """Indices and the spatial view; then one whole file without a journal."""
     with closing(sqlite3.connect(path)) as connection:
         mode = connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
         if mode != "delete":
@@ -88,6 +88,13 @@ def _finish(path: Path) -> None:
                 "INSERT INTO gpkg_geometry_columns SELECT ?, column_name, geometry_type_name, srs_id, z, m FROM gpkg_geometry_columns WHERE table_name = ?",
                 (MAP, CELLS),
             )
+    seal(path)
+
+
+def seal(path: Path) -> None:
+    """Fix what GDAL takes from the clock in a GeoPackage without a journal, so that the same content has the same bytes, and check it."""
+    with closing(sqlite3.connect(path)) as connection:
+        with connection:
             connection.execute("UPDATE gpkg_contents SET last_change = ?", (_EPOCH,))
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_metadata_reference'").fetchone():
                 connection.execute("UPDATE gpkg_metadata_reference SET timestamp = ?", (_EPOCH,))

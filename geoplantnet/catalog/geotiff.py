@@ -1,12 +1,15 @@
-"""Cloud-optimised GeoTIFF: array (band, y, x) + GeoBox -> file, and back to what the header says."""
+"""Cloud-optimised GeoTIFF: bands (y, x) + GeoBox -> file, and back to what the header says."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +17,10 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy
 
-from geoplantnet.errors import CrsError, IntegrityError, RasterError, UsageError, did_you_mean
+from geoplantnet.errors import CrsError, IntegrityError, RasterError, StorageError, UsageError, did_you_mean
 from geoplantnet.storage import write_beside
 
 BLOCK = 256
@@ -26,6 +29,15 @@ BLOCK = 256
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _RESAMPLINGS = ("nearest", "average", "mode", "bilinear", "cubic", "rms")
 _T = TypeVar("_T")
+
+Compression: TypeAlias = Literal["deflate", "zstd", "lerc_zstd"]
+
+_CACHE_MB = 64
+"""GDAL's cache of blocks; its own default is a share of the machine's memory."""
+_COMPARED = 16_000_000
+"""Values read back at a time."""
+_ROOM = 2**24
+"""Bytes asked of a disk to learn whether it is full."""
 
 
 class Encoded(NamedTuple):
@@ -103,66 +115,86 @@ def decode(stored: npt.NDArray[Any], *, scale: float = 0.004, offset: float = 0.
 
 def write_cog(
     path: str | Path,
-    array: npt.NDArray[Any],
+    bands: npt.NDArray[Any] | Iterable[npt.NDArray[Any]],
     geobox: GeoBox,
     *,
     band_names: Sequence[str],
     band_descriptions: Sequence[str] | None = None,
+    dtype: str | None = None,
     scale: float | Sequence[float] = 1.0,
     offset: float | Sequence[float] = 0.0,
     nodata: float | None,
     unit: str | Sequence[str] = "",
     tags: Mapping[str, str] | None = None,
     overview_resampling: str = "average",
+    compress: Compression = "deflate",
+    max_error: float = 0.0,
 ) -> Path:
     """Write stored values (band, y, x), rows north to south, on `geobox`. Same input, same bytes.
 
+    `bands` is an array, or bands (y, x) of `dtype` that come one after the other: of a raster larger than memory no more than one is held.
     `scale`, `offset` and `unit` are one for all bands or one a band: value = stored * scale + offset. Names become GDAL
     band descriptions (what GIS software lists), descriptions the band tag ``long_name``. Overviews halve the raster until
     it fits half a block; use ``overview_resampling="mode"`` (or ``nearest``) for classes. Statistics of the stored values
     are in the header; a band without data is allowed and says ``STATISTICS_VALID_PERCENT=0``.
 
-    What GDAL made is read back and compared before it is committed. Raises RasterError or CrsError for an array that does not
-    fit its description, UsageError for an unknown resampling, StorageError when the store cannot hold the file.
+    ``deflate`` is read everywhere; ``lerc_zstd`` keeps a checksum of every block, so that a flipped bit is an error when it is read, and may
+    move floating point values by `max_error` at most. What GDAL made is read back and compared before it is committed; until then as much
+    as the raster holds lies beside `path` once more, uncompressed. Raises RasterError or CrsError for bands that do not fit their
+    description, UsageError for an unknown resampling or compression, StorageError when the store cannot hold the file.
     """
     final = Path(path)
-    _check(array, geobox, band_names, band_descriptions, nodata)
+    if isinstance(bands, np.ndarray):
+        if bands.ndim != 3 or 0 in bands.shape:
+            raise RasterError(f"a raster has axes (band, y, x), none of them empty; got shape {bands.shape}")
+        _check_names(band_names, bands.shape[0])
+        dtype = bands.dtype.name
+    kind = _checked(dtype, geobox, band_names, band_descriptions, nodata)
     if overview_resampling not in _RESAMPLINGS:
         hint = did_you_mean(overview_resampling, _RESAMPLINGS)
         raise UsageError(f"overview_resampling {overview_resampling!r} is not one of {', '.join(_RESAMPLINGS)}.{hint}")
-    count, height, width = array.shape
+    count, (height, width) = len(band_names), tuple(geobox.shape)
+    scales, offsets = _per_band(scale, count, "scale"), _per_band(offset, count, "offset")
+    units: tuple[str, ...] = _per_band(unit, count, "unit")
     layout = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band"}
-    # GDAL writes into memory only: a full disk then is an error of the operating system, not a guess from GDAL's words.
-    with rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_NUM_THREADS=1), MemoryFile() as source, MemoryFile() as cog:
-        with source.open(
-            **layout,
-            count=count,
-            height=height,
-            width=width,
-            dtype=array.dtype.name,
-            crs=str(geobox.crs),
-            transform=geobox.affine,
-            nodata=nodata,
-        ) as raster:
-            raster.write(array)
-            raster.scales = _per_band(scale, count, "scale")
-            raster.offsets = _per_band(offset, count, "offset")
-            raster.units = _per_band(unit, count, "unit")
-            raster.update_tags(**dict(sorted((tags or {}).items())))
-            for i, name in enumerate(band_names):
-                raster.set_band_description(i + 1, name)
-                long_name = {"long_name": band_descriptions[i]} if band_descriptions else {}
-                raster.update_tags(i + 1, **long_name, **_statistics(array[i], nodata))
-            raster.build_overviews(_overview_factors(height, width), Resampling[overview_resampling])
-        # The COG driver of GDAL < 3.11 knows pixel interleave only, where one species costs reading all of them; the
-        # GTiff driver copying overviews lays the file out cloud-optimised just as well. DEFLATE, because every TIFF
-        # reader has it (LERC and ZSTD are missing from distributions still in use).
-        predictor = 3 if array.dtype.kind == "f" else 2
-        with source.open() as raster:
-            copy(raster, cog.name, **layout, COPY_SRC_OVERVIEWS="YES", COMPRESS="DEFLATE", ZLEVEL=6, PREDICTOR=predictor)
-        _compare(cog, array, final)
-        with write_beside(final) as temporary:
-            temporary.write_bytes(cog.getbuffer())
+    packed = _packing(compress, kind, max_error)
+    with (
+        rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_NUM_THREADS=1, GDAL_CACHEMAX=_CACHE_MB),
+        write_beside(final) as temporary,
+        NamedTemporaryFile(dir=final.parent, prefix=".tmp-", suffix=".tif") as spare,
+    ):
+        try:
+            with rasterio.open(
+                spare.name,
+                "w",
+                **layout,
+                count=count,
+                height=height,
+                width=width,
+                dtype=kind.name,
+                crs=str(geobox.crs),
+                transform=geobox.affine,
+                nodata=nodata,
+                BIGTIFF="YES",
+            ) as raster:
+                passed = _written(raster, bands, band_names, kind, (height, width), nodata)
+                found = [(_statistics(band, nodata), _digest(band)) for band in passed]
+                raster.scales, raster.offsets, raster.units = scales, offsets, units
+                raster.update_tags(**dict(sorted((tags or {}).items())))
+                for i, name in enumerate(band_names):
+                    raster.set_band_description(i + 1, name)
+                    long_name = {"long_name": band_descriptions[i]} if band_descriptions else {}
+                    raster.update_tags(i + 1, **long_name, **found[i][0])
+                raster.build_overviews(overview_factors(height, width), Resampling[overview_resampling])
+            # The COG driver of GDAL < 3.11 knows pixel interleave only, where one species costs reading all of them; the
+            # GTiff driver copying overviews lays the file out cloud-optimised just as well.
+            copy(spare.name, temporary, **layout, COPY_SRC_OVERVIEWS="YES", BIGTIFF="IF_SAFER", **packed)
+            _compare(Path(spare.name), temporary, [digest for _, digest in found], max_error, final)
+        except (RasterioError, IntegrityError) as error:
+            _ask_for_room(Path(spare.name))
+            if isinstance(error, IntegrityError):
+                raise
+            raise StorageError(f"GDAL could not write {final} ({error}); look after the store, then run again") from error
     return final
 
 
@@ -178,32 +210,81 @@ def read_header(path: str | Path) -> RasterHeader:
                 shape=raster.shape,
                 transform=tuple(raster.transform)[:6],
                 dtype=raster.dtypes[0],
-                bands=tuple(_band(raster, i) for i in raster.indexes),
+                bands=_bands(raster),
             )
     except RasterioError as error:
         raise RasterError(f"cannot open {path} as GeoTIFF: {error}; make it again") from error
 
 
-def _check(array: npt.NDArray[Any], geobox: GeoBox, names: Sequence[str], descriptions: Sequence[str] | None, nodata: float | None) -> None:
-    if array.ndim != 3 or 0 in array.shape:
-        raise RasterError(f"a raster has axes (band, y, x), none of them empty; got shape {array.shape}")
-    if array.dtype.name not in _DTYPES:
-        raise RasterError(f"GeoTIFF cannot hold {array.dtype}; convert to one of {', '.join(_DTYPES)}")
-    if array.shape[1:] != tuple(geobox.shape):
-        raise RasterError(f"array has {array.shape[1:]} rows and columns, the geobox {tuple(geobox.shape)}; both must be of one lattice")
+def _checked(
+    dtype: str | None, geobox: GeoBox, names: Sequence[str], descriptions: Sequence[str] | None, nodata: float | None
+) -> np.dtype[Any]:
+    """The type of the bands, when all that is said of them can be."""
+    if dtype is None:
+        raise UsageError("bands that come one after the other need their dtype beforehand; give it")
+    kind = np.dtype(dtype)
+    if kind.name not in _DTYPES:
+        raise RasterError(f"GeoTIFF cannot hold {kind}; convert to one of {', '.join(_DTYPES)}")
     if geobox.crs is None:
         raise CrsError("the geobox has no CRS; give it one, such as EPSG:3035")
     if not (geobox.affine.b == geobox.affine.d == 0 and geobox.affine.a > 0 > geobox.affine.e):
         raise RasterError(f"the geobox is not north-up ({geobox.affine!r}); rows run north to south, columns west to east")
-    if len(names) != array.shape[0] or len(set(names)) != len(names):
-        raise RasterError(f"{array.shape[0]} bands need as many different names; got {len(names)}, {len(set(names))} of them different")
-    if descriptions is not None and len(descriptions) != array.shape[0]:
-        raise RasterError(f"{array.shape[0]} bands, but {len(descriptions)} descriptions; give one a band")
-    if array.dtype.kind == "f":
-        if (nodata is None or not math.isnan(nodata)) and np.isnan(array).any():
+    _check_names(names, len(names))
+    if descriptions is not None and len(descriptions) != len(names):
+        raise RasterError(f"{len(names)} bands, but {len(descriptions)} descriptions; give one a band")
+    if kind.kind != "f" and nodata is not None and not (float(nodata).is_integer() and np.iinfo(kind).min <= nodata <= np.iinfo(kind).max):
+        raise RasterError(f"nodata {nodata} does not exist in {kind}; choose a value between its ends")
+    return kind
+
+
+def _check_names(names: Sequence[str], count: int) -> None:
+    if not names or len(names) != count or len(set(names)) != count:
+        raise RasterError(f"{count} bands need as many different names; got {len(names)}, {len(set(names))} of them different")
+
+
+def _packing(compress: Compression, kind: np.dtype[Any], max_error: float) -> dict[str, Any]:
+    """Creation options of GDAL for a compression."""
+    if compress not in get_args(Compression):
+        raise UsageError(
+            f"compress {compress!r} is not one of {', '.join(get_args(Compression))}.{did_you_mean(compress, get_args(Compression))}"
+        )
+    if not (max_error == 0 or (0 < max_error < math.inf and compress == "lerc_zstd" and kind.kind == "f")):
+        raise UsageError(
+            f"max_error {max_error} is for floating point values and lerc_zstd, and not negative; here are {kind} and {compress}"
+        )
+    if compress == "lerc_zstd":
+        return {"COMPRESS": "LERC_ZSTD", "ZSTD_LEVEL": 9, "MAX_Z_ERROR": max_error}
+    level = {"ZLEVEL": 6} if compress == "deflate" else {"ZSTD_LEVEL": 9}
+    return {"COMPRESS": compress.upper(), **level, "PREDICTOR": 3 if kind.kind == "f" else 2}
+
+
+def _written(
+    raster: DatasetWriter,
+    bands: Iterable[npt.NDArray[Any]],
+    names: Sequence[str],
+    kind: np.dtype[Any],
+    shape: tuple[int, ...],
+    nodata: float | None,
+) -> Iterator[npt.NDArray[Any]]:
+    """Write bands as they come, and pass them on. Raises RasterError for one that is not as was said, or for more or fewer than names."""
+    count = 0
+    for count, band in enumerate(bands, start=1):
+        if count > len(names):
+            raise RasterError(f"more bands than the {len(names)} names; each band needs a name of its own")
+        if band.shape != shape:
+            raise RasterError(f"array has {band.shape} rows and columns, the geobox {shape}; both must be of one lattice")
+        if band.dtype != kind:
+            raise RasterError(f"band {names[count - 1]} is {band.dtype}, the raster {kind}; all bands of a raster have one type")
+        if kind.kind == "f" and (nodata is None or not math.isnan(nodata)) and np.isnan(band).any():
             raise RasterError(f"the array holds NaN but nodata is {nodata}; readers would take NaN for a value: use nodata=nan or fill it")
-    elif nodata is not None and not (float(nodata).is_integer() and np.iinfo(array.dtype).min <= nodata <= np.iinfo(array.dtype).max):
-        raise RasterError(f"nodata {nodata} does not exist in {array.dtype}; choose a value between its ends")
+        raster.write(band, count)
+        yield band
+    if count != len(names):
+        raise RasterError(f"{len(names)} names, but {count} bands; give as many of both")
+
+
+def _digest(band: npt.NDArray[Any]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(band).data).digest()
 
 
 def _per_band(value: _T | Sequence[_T], count: int, what: str) -> tuple[_T, ...]:
@@ -232,7 +313,8 @@ def _statistics(band: npt.NDArray[Any], nodata: float | None) -> dict[str, str]:
     return tags
 
 
-def _overview_factors(height: int, width: int) -> list[int]:
+def overview_factors(height: int, width: int) -> list[int]:
+    """By what the overviews of a raster that `write_cog` makes are coarser than it."""
     factors, factor = [], 2
     while max(height, width) * 2 // factor > BLOCK // 2:
         factors.append(factor)
@@ -240,24 +322,45 @@ def _overview_factors(height: int, width: int) -> list[int]:
     return factors
 
 
-def _compare(cog: MemoryFile, array: npt.NDArray[Any], final: Path) -> None:
-    with cog.open(driver="GTiff") as raster:
-        for i, written in enumerate(array):
-            if not np.array_equal(raster.read(i + 1), written, equal_nan=written.dtype.kind == "f"):
-                raise IntegrityError(
-                    f"band {i + 1} for {final} reads differently from what was written; check GDAL and the memory, then run again"
-                )
+def _compare(spare: Path, written: Path, digests: Sequence[bytes], max_error: float, final: Path) -> None:
+    """What was spooled is what came in, and what GDAL packed is that again. Raises IntegrityError."""
+    with rasterio.open(spare, driver="GTiff") as source, rasterio.open(written, driver="GTiff") as packed:
+        together = max(1, _COMPARED // (source.height * source.width))  # rasterio looks at all bands whenever it reads one
+        for start in range(1, len(digests) + 1, together):
+            numbers = list(range(start, min(start + together, len(digests) + 1)))
+            for i, band, again in zip(numbers, source.read(numbers), packed.read(numbers)):
+                if max_error == 0:
+                    same = np.array_equal(again, band, equal_nan=band.dtype.kind == "f")
+                else:
+                    same = np.allclose(again, band, rtol=np.finfo(band.dtype).eps, atol=max_error, equal_nan=True)
+                if not same or _digest(band) != digests[i - 1]:
+                    raise IntegrityError(
+                        f"band {i} for {final} reads differently from what was written; check GDAL and the memory, then run again"
+                    )
 
 
-def _band(raster: Any, i: int) -> Band:
-    tags = raster.tags(i)
+def _ask_for_room(path: Path) -> None:
+    """Raise the operating system's own error when the disk holds no more: GDAL's words do not say why a write failed."""
+    with path.open("ab") as stream:
+        stream.write(bytes(_ROOM))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _bands(raster: DatasetReader) -> tuple[Band, ...]:
+    """All bands; what rasterio asks of all at once is asked once."""
     names = ("minimum", "maximum", "mean", "stddev", "valid_percent")
-    return Band(
-        name=raster.descriptions[i - 1] or f"band_{i}",
-        description=tags.get("long_name", ""),
-        unit=raster.units[i - 1] or "",
-        scale=raster.scales[i - 1],
-        offset=raster.offsets[i - 1],
-        nodata=raster.nodatavals[i - 1],
-        statistics={name: float(tags[key]) for name in names if (key := f"STATISTICS_{name.upper()}") in tags},
+    of_all = zip(raster.indexes, raster.descriptions, raster.units, raster.scales, raster.offsets, raster.nodatavals)
+    return tuple(
+        Band(
+            name=name or f"band_{i}",
+            description=tags.get("long_name", ""),
+            unit=unit or "",
+            scale=scale,
+            offset=offset,
+            nodata=nodata,
+            statistics={name: float(tags[key]) for name in names if (key := f"STATISTICS_{name.upper()}") in tags},
+        )
+        for i, name, unit, scale, offset, nodata in of_all
+        for tags in (raster.tags(i),)
     )

@@ -43,7 +43,7 @@ from geoplantnet.storage import write_beside
 COLUMNS = ("tile_id", "land_share", "country", "countries", "biogeographic_region")
 FACTS = COLUMNS[2:]
 """Columns that say something of the tile itself, the same in every grid that holds it."""
-DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".shp": "ESRI Shapefile"}
+DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".shp": "ESRI Shapefile", ".zip": "ESRI Shapefile"}
 """Vector formats read, by the file's ending."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -252,7 +252,7 @@ def checked_name(name: str) -> str:
 
 
 def read_polygons(path: str | os.PathLike[str], *, layer: str | None = None) -> gpd.GeoSeries:
-    """Polygons of a GeoPackage, GeoJSON or Shapefile, with their CRS. `layer` is needed where the file has several with geometry.
+    """Polygons of a GeoPackage, GeoJSON or Shapefile (zipped, too), with their CRS. `layer` is needed where the file has several with geometry.
 
     Raises InputError for a file that is none of these, cannot be read, has no feature, or holds an empty, invalid or
     non-polygon geometry (its number and fault are named), and CrsError where the CRS is missing or cannot be true.
@@ -265,16 +265,20 @@ def read_polygons(path: str | os.PathLike[str], *, layer: str | None = None) -> 
         )
     if not file.is_file():  # also shuts out /vsi..., URLs and anything else GDAL would resolve by itself
         raise InputError(f"{file} is not a local file; give the path of a {driver} file on this machine")
+    zipped = file.suffix.lower() == ".zip"
+    source = f"/vsizip/{{{file.resolve()}}}" if zipped else file
     try:
         with file.open("rb") as stream:
             start = stream.read(512)
-        if not (start.lstrip() if driver == "GeoJSON" else start).startswith(_FIRST_BYTES[driver]):
-            raise InputError(f"{file}: the content is no {driver}; mend the file or its ending ({', '.join(DRIVERS)})")
-        name = _layer(file, layer)
-        found = pyogrio.read_info(file, layer=name)["driver"]
+        first_bytes = (b"PK\x03\x04",) if zipped else _FIRST_BYTES[driver]
+        if not (start.lstrip() if driver == "GeoJSON" else start).startswith(first_bytes):
+            kind = "zip archive" if zipped else driver
+            raise InputError(f"{file}: the content is no {kind}; mend the file or its ending ({', '.join(DRIVERS)})")
+        name = _layer(file, source, layer)
+        found = pyogrio.read_info(source, layer=name)["driver"]
         if found != driver:
             raise InputError(f"{file}: the content is {found}, the ending says {driver}; mend the file or its ending")
-        rows = pyogrio.read_dataframe(file, layer=name, columns=[], force_2d=True)
+        rows = pyogrio.read_dataframe(source, layer=name, columns=[], force_2d=True)
     except (DataSourceError, DataLayerError, OgrCrsError, ProjError, ShapelyError, OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as {driver}: {' '.join(str(error).split())}") from error
     if not isinstance(rows, gpd.GeoDataFrame):
@@ -290,9 +294,9 @@ def read_polygons(path: str | os.PathLike[str], *, layer: str | None = None) -> 
     return rows.geometry
 
 
-def _layer(file: Path, layer: str | None) -> str:
+def _layer(file: Path, source: str | Path, layer: str | None) -> str:
     """The layer to read: the one named, or the only one with geometry."""
-    layers = {str(name): kind for name, kind in pyogrio.list_layers(file)}
+    layers = {str(name): kind for name, kind in pyogrio.list_layers(source)}
     spatial = [name for name, kind in layers.items() if kind is not None]
     if layer is not None:
         if layer not in layers:
@@ -301,7 +305,9 @@ def _layer(file: Path, layer: str | None) -> str:
     if not spatial:
         raise InputError(f"{file}: no layer has geometry; give a file of polygons")
     if len(spatial) > 1:
-        raise InputError(f"{file}: there are {len(spatial)} layers with geometry ({', '.join(spatial)}); name one with --layer")
+        raise InputError(
+            f"{file}: there are {len(spatial)} layers with geometry ({', '.join(spatial)}); name one with --layer, or keep one"
+        )
     return spatial[0]
 
 

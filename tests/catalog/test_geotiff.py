@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 from rio_cogeo import cog_validate
 
 from geoplantnet.catalog.geotiff import decode, encode, read_header, write_cog
 from geoplantnet.errors import CrsError, RasterError, StorageError, UsageError
+from geoplantnet.storage import sweep
 
 
 def lattice(height: int, width: int, crs: str | None = "EPSG:3035") -> GeoBox:
@@ -259,3 +264,124 @@ def test_encodings_that_would_lose_values_are_refused(asked):
 def test_encoding_nothing_gives_nothing():
     """An empty array stays empty."""
     assert encode(np.empty((0, 5))).values.shape == (0, 5)
+
+
+def test_bands_one_after_the_other_make_the_same_bytes(tmp_path):
+    """A generator that holds one band at a time writes the file that the whole array does."""
+    array = np.random.default_rng(3).integers(0, 256, (5, 300, 280)).astype("uint8")
+    asked = {"geobox": lattice(300, 280), "band_names": list("abcde"), "nodata": 255, "tags": {"t": "1"}}
+    whole = write_cog(tmp_path / "whole.tif", array, **asked)
+    flow = write_cog(tmp_path / "flow.tif", (band for band in array), dtype="uint8", **asked)
+    assert flow.read_bytes() == whole.read_bytes() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "error", "word"),
+    [
+        ([np.zeros((10, 10), "uint8")], "uint8", RasterError, "2 names, but 1 bands"),
+        ([np.zeros((10, 10), "uint8")] * 3, "uint8", RasterError, "more bands"),
+        ([np.zeros((10, 10), "uint8"), np.zeros((10, 9), "uint8")], "uint8", RasterError, "one lattice"),
+        ([np.zeros((10, 10), "uint8"), np.zeros((10, 10), "int16")], "uint8", RasterError, "one type"),
+        ([np.zeros((10, 10), "uint8")] * 2, None, UsageError, "dtype"),
+    ],
+)
+def test_a_flow_that_breaks_its_word_leaves_nothing(tmp_path, bands, dtype, error, word):
+    """Too few, too many, misshapen or mistyped bands, found out half-way: a typed error, and no file or litter."""
+    with pytest.raises(error, match=word):
+        write_cog(tmp_path / "x.tif", iter(bands), lattice(10, 10), dtype=dtype, band_names=["a", "b"], nodata=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_inside_the_flow_keeps_the_old_file(tmp_path):
+    """Whatever the source of bands raises comes through; what stood there still stands."""
+    (tmp_path / "x.tif").write_bytes(b"old")
+
+    def bands():
+        yield np.zeros((10, 10), "uint8")
+        raise KeyError("source")
+
+    with pytest.raises(KeyError, match="source"):
+        write_cog(tmp_path / "x.tif", bands(), lattice(10, 10), dtype="uint8", band_names=["a", "b"], nodata=0)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x.tif", b"old")]
+
+
+@pytest.mark.parametrize("compress", ["zstd", "lerc_zstd"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_every_compression_keeps_every_bit(tmp_path, compress, dtype):
+    """Integers and floating point, nodata among them, come back equal, in a valid COG."""
+    array = np.random.default_rng(4).integers(0, 256, (2, 300, 270)).astype(dtype)
+    nodata = np.nan if dtype == "float32" else 255
+    array[0, :50] = nodata
+    array[1] = nodata
+    path = write_cog(tmp_path / "x.tif", array, lattice(300, 270), band_names=["a", "b"], nodata=nodata, compress=compress)
+    with rasterio.open(path, driver="GTiff") as raster:
+        assert raster.profile["compress"] == compress
+        np.testing.assert_array_equal(raster.read(), array)
+    assert cog_validate(path, strict=True, quiet=True)[0]
+
+
+@given(st.sampled_from([0.1, 0.01, 0.0005]), st.integers(0, 5))
+def test_a_stated_error_is_kept_to(max_error, seed):
+    """Floating point values move by no more than was allowed, unknown stays unknown, and the file is smaller for it."""
+    rng = np.random.default_rng(seed)
+    array = rng.random((1, 64, 64)).astype("float32")
+    array[0, rng.random((64, 64)) < 0.3] = np.nan
+    with tempfile.TemporaryDirectory() as folder:
+        asked = {"geobox": lattice(64, 64), "band_names": ["a"], "nodata": np.nan, "compress": "lerc_zstd"}
+        path = write_cog(Path(folder) / "x.tif", array, max_error=max_error, **asked)
+        exact = write_cog(Path(folder) / "y.tif", array, **asked)
+        assert path.stat().st_size < exact.stat().st_size
+        with rasterio.open(path, driver="GTiff") as raster:
+            again = raster.read()
+    np.testing.assert_array_equal(np.isnan(again), np.isnan(array))
+    assert np.nanmax(np.abs(again - array)) <= max_error + 1e-7
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"compress": "lzw"}, {"max_error": 0.1}, {"max_error": -1.0, "compress": "lerc_zstd"}, {"max_error": 1.0, "compress": "lerc_zstd"}],
+)
+def test_compressions_that_cannot_be_are_refused(tmp_path, asked):
+    """Another codec, and an error for integers or for a codec that knows none, raise UsageError."""
+    with pytest.raises(UsageError):
+        write_cog(tmp_path / "x.tif", np.zeros((1, 10, 10), "uint8"), lattice(10, 10), band_names=["a"], nodata=0, **asked)
+
+
+def test_lerc_notices_every_flipped_bit_of_its_pixels(tmp_path):
+    """Of 150 bits flipped where pixels lie, none is read as a wrong value; DEFLATE lets some through."""
+    y, x = np.mgrid[:300, :300]
+    array = (120 + 60 * np.sin(x / 20) + 40 * np.cos(y / 31) + np.random.default_rng(5).normal(0, 3, (300, 300))).astype("uint8")[None]
+    silent = {}
+    for compress in ("lerc_zstd", "deflate"):
+        path = write_cog(tmp_path / f"{compress}.tif", array, lattice(300, 300), band_names=["a"], nodata=255, compress=compress)
+        sound, rng = path.read_bytes(), np.random.default_rng(6)
+        silent[compress] = 0
+        for bit in rng.integers(8 * 2000, 8 * len(sound), 150):  # behind the header, whose bits no codec guards
+            damaged = bytearray(sound)
+            damaged[bit // 8] ^= 1 << (bit % 8)
+            try:
+                with MemoryFile(bytes(damaged)) as memory, memory.open(driver="GTiff") as raster:
+                    silent[compress] += not np.array_equal(raster.read(), array)
+            except RasterioError:
+                pass
+    assert silent["lerc_zstd"] == 0 < silent["deflate"]
+
+
+_KILLED = """
+import os, signal, sys, numpy as np
+import geoplantnet.storage as storage
+from odc.geo.geobox import GeoBox
+from geoplantnet.catalog.geotiff import write_cog
+box = GeoBox.from_bbox((4_000_000, 2_575_000, 4_015_000, 2_590_000), crs="EPSG:3035", resolution=50, tight=True)
+storage._commit = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+write_cog(sys.argv[1], np.ones((1, 300, 300), "uint8"), box, band_names=["a"], nodata=255)
+"""
+
+
+def test_a_kill_before_the_rename_keeps_the_old_file(tmp_path):
+    """What is left of a killed write are temporaries, which `sweep` knows."""
+    (tmp_path / "x.tif").write_bytes(b"old")
+    assert subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "x.tif")]).returncode == -9
+    assert (tmp_path / "x.tif").read_bytes() == b"old"
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.tif"]

@@ -1,4 +1,4 @@
-"""Stage `indicators`: one pass over a latent tile -> species sets, and one COG an indicator, with its uncertainty bands and how far an ensemble's
+"""Stage `indicators`: one pass over a mapped tile -> species sets, and one COG an indicator, with its uncertainty bands and how far an ensemble's
 members disagree.
 """
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages import LatentTile
 from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
+from geoplantnet.assemblages.stores import open_species_tile, survey
 from geoplantnet.assemblages.stream import stream
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.indicators import SPARSE, IndicatorInfo, Storage, asked_sums, from_sums, indicator
@@ -34,28 +35,28 @@ def settings(run: Run) -> Callable[[str], object]:
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
-    """The latent tile, and the traits that came with the occurrences."""
+    """The mapped tile, and the traits that came with the occurrences."""
     return [("map", tile_id), ("occurrences", "all")]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compute and commit the species sets and the indicators of one tile."""
-    latent, traits = open_latent(run.latent(tile_id), run.grid), stored_traits(run)
-    streamed = stream(latent, asked_sums(run.recipe.indicators, traits), multiply=int8_product)
+    tile, traits = open_species_tile(run.predictions(tile_id), run.grid), stored_traits(run)
+    surveyed = survey(tile, asked_sums(run.recipe.indicators, traits), multiply=int8_product)
     assemblage = Assemblage(
-        tile=latent.tile,
-        species=len(latent.species),
-        list_hash=latent.species.hash,
-        threshold=streamed.threshold,
-        sets=streamed.sets,
-        means=streamed.means,
-        attributes={**latent.attributes, "set_rule": SET_RULE},
+        tile=tile.tile,
+        species=len(tile.species),
+        list_hash=tile.species.hash,
+        threshold=surveyed.threshold,
+        sets=surveyed.sets,
+        means=surveyed.means,
+        attributes={**tile.attributes, "set_rule": SET_RULE},
     )
     with write_beside(run.assemblage(tile_id)) as path:
         write_assemblage(assemblage, path)
-    found = from_sums(run.recipe.indicators, streamed.sums, latent.valid, least=SPARSE)
-    if latent.members > 1:
-        _add_spreads(found, run.recipe.indicators, replace(latent, stored_threshold=streamed.threshold), traits)
+    found = from_sums(run.recipe.indicators, surveyed.sums, tile.valid, least=SPARSE)
+    if isinstance(tile, LatentTile) and tile.members > 1:
+        _add_spreads(found, run.recipe.indicators, replace(tile, stored_threshold=surveyed.threshold), traits)
     written = [_write(run, tile_id, indicator(name).info, found) for name in run.recipe.indicators]
     stats: dict[str, Any] = {
         name: _percentiles(found[name]) for name in map(str, found) if name in run.recipe.indicators or is_spread(name)

@@ -316,7 +316,7 @@ def report(
     console.print(f"ODMAP: {len(odmap.open)} mandatory elements are left for you to fill in, see {folder / 'odmap.md'}", markup=False)
 
 
-_stage_command("map", "Map every tile: one latent tile each.")
+_stage_command("map", "Map every tile: one latent (or dense) tile each.")
 _stage_command("indicators", "Compute the biodiversity indicators of every tile.")
 _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 

@@ -1,4 +1,4 @@
-"""Stage `indicators`: one pass over a latent tile -> species sets, and one COG an indicator, with its uncertainty bands and how far an ensemble's
+"""Stage `indicators`: one pass over a mapped tile -> species sets, and one COG an indicator, with its uncertainty bands and how far an ensemble's
 members disagree.
 """
 
@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages import LatentTile
 from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
+from geoplantnet.assemblages.species_tile import SpeciesTile
+from geoplantnet.assemblages.stores import open_species_tile, survey
 from geoplantnet.assemblages.stream import stream
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.config.typology import load_typology
@@ -38,29 +40,29 @@ def settings(run: Run) -> Callable[[str], object]:
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
-    """The latent tile, the traits that came with the occurrences, and what the model learnt of habitats."""
+    """The mapped tile, the traits that came with the occurrences, and what the model learnt of habitats."""
     return [("map", tile_id), ("occurrences", "all"), *([("train", "model")] if run.recipe.habitats else [])]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compute and commit the species sets and the indicators of one tile."""
-    latent, traits, chosen = open_latent(run.latent(tile_id), run.grid), indicator_traits(run), chosen_indicators(run)
-    streamed = stream(latent, asked_sums(chosen, traits), multiply=int8_product)
+    tile, traits, chosen = open_species_tile(run.predictions(tile_id), run.grid), indicator_traits(run), chosen_indicators(run)
+    surveyed = survey(tile, asked_sums(chosen, traits), multiply=int8_product)
     assemblage = Assemblage(
-        tile=latent.tile,
-        species=len(latent.species),
-        list_hash=latent.species.hash,
-        threshold=streamed.threshold,
-        sets=streamed.sets,
-        means=streamed.means,
-        attributes={**latent.attributes, "set_rule": SET_RULE},
+        tile=tile.tile,
+        species=len(tile.species),
+        list_hash=tile.species.hash,
+        threshold=surveyed.threshold,
+        sets=surveyed.sets,
+        means=surveyed.means,
+        attributes={**tile.attributes, "set_rule": SET_RULE},
     )
     with write_beside(run.assemblage(tile_id)) as path:
         write_assemblage(assemblage, path)
-    found = from_sums(chosen, streamed.sums, latent.valid, least=SPARSE)
-    if latent.members > 1:
-        _add_spreads(found, chosen, replace(latent, stored_threshold=streamed.threshold), traits)
-    _add_applicability(found, latent)
+    found = from_sums(chosen, surveyed.sums, tile.valid, least=SPARSE)
+    if isinstance(tile, LatentTile) and tile.members > 1:
+        _add_spreads(found, chosen, replace(tile, stored_threshold=surveyed.threshold), traits)
+    _add_applicability(found, tile)
     written = [_write(run, tile_id, one.info, found) for one in chosen]
     stats: dict[str, Any] = {
         name: _percentiles(found[name]) for name in map(str, found) if name in run.recipe.indicators or is_spread(name)
@@ -84,11 +86,11 @@ def is_spread(band: str) -> bool:
     return band.endswith("_spread")
 
 
-def _add_applicability(found: xr.Dataset, latent: LatentTile) -> None:
+def _add_applicability(found: xr.Dataset, tile: SpeciesTile) -> None:
     """Where the model knows what it talks about, 1, and where it extrapolates, 0, as far as the model can tell."""
-    if latent.inside is not None:
+    if tile.inside is not None:
         words = {"long_name": "Inside the area of applicability of the model (1), or extrapolated (0)", "units": "1"}
-        found[APPLICABLE] = (("y", "x"), np.where(latent.valid, latent.inside, np.nan).astype(np.float32), words)
+        found[APPLICABLE] = (("y", "x"), np.where(tile.valid, tile.inside, np.nan).astype(np.float32), words)
         found[APPLICABLE].encoding = {"scale_factor": 1.0}
 
 

@@ -169,7 +169,7 @@ class Run(CubeRun):
         _check_unavailable(run, file)
         _check_cellwise(run, file)
         _check_habitats(run, file)
-        _check_model(run.recipe, file)
+        _check_model(run, file)
         for name in run.recipe.scenarios:
             run.under(name)
         return run
@@ -205,6 +205,14 @@ class Run(CubeRun):
 
     def latent(self, tile_id: str) -> Path:
         return self.store / "latent" / f"{tile_id}.zarr"
+
+    def dense(self, tile_id: str) -> Path:
+        return self.store / "dense" / f"{tile_id}.zarr"
+
+    def predictions(self, tile_id: str) -> Path:
+        """What the model says of a tile, in whichever store it lies (`assemblages.stores.open_species_tile`)."""
+        dense = self.dense(tile_id)
+        return dense if dense.exists() else self.latent(tile_id)
 
     def assemblage(self, tile_id: str) -> Path:
         return self.store / "assemblage" / f"{tile_id}.zarr"
@@ -309,18 +317,18 @@ def _check_habitats(run: Run, file: Path) -> None:
             raise ConfigurationError(f"{file}: habitats: its typology reads band {band!r} of {typology.modality}, which has none.{near}")
 
 
-def _check_model(recipe: Recipe, file: Path) -> None:
-    """The model recipe it names is there and can be read; found out now, not after hours of cubes."""
-    if recipe.training.model is None:
+def _check_model(run: Run, file: Path) -> None:
+    """The model recipe it names is there, can be read and can be mapped; found out now, not after hours of cubes."""
+    if run.recipe.training.model is None:
         return
     try:
-        from geoplantnet.config.models import load_model_recipe  # here: it needs torch
+        from geoplantnet.config.models import mapped_model  # here: it needs torch
     except ModuleNotFoundError:
         return  # a machine that only serves, or plans, trains nothing
     try:
-        load_model_recipe(recipe.training.model)
+        mapped_model(run.recipe, run.recipe.seed, run.grid)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{file}: training.model: {error}") from error
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def _check_cellwise(run: Run, file: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoplantnet import __version__
-from geoplantnet.assemblages import open_latent
 from geoplantnet.assemblages.assemblage import block_side, open_assemblage
+from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog.ebvcube import About, Group, Part, write_ebvcube
 from geoplantnet.config.rooms import bounds_of
 from geoplantnet.errors import StorageError, UsageError
@@ -21,6 +21,7 @@ from pipelines.context import Run
 from pipelines.map_species import MAP
 from pipelines.maps import current
 from pipelines.tables import stored_species
+from pipelines.trained import kinds_of
 
 UNSTATED = "not stated"
 
@@ -60,7 +61,7 @@ def export_ebvcube(
         about=About(
             title=run.recipe.title,
             summary=f"Predicted probability of presence on a plot of {area}. {run.recipe.description} {run.recipe.notice}".strip(),
-            source=f"geoplantnet {__version__}: deep-SDM of {', '.join(m.name for m in run.model_modalities)}",
+            source=f"geoplantnet {__version__}: {' and '.join(kinds_of(run.model)).replace('deep-sdm', 'deep-SDM')} of {', '.join(m.name for m in run.model_modalities)}",
             licence=run.recipe.licence,
             created=created or date.today(),
             creator_name=creator,
@@ -90,6 +91,6 @@ def _parts(
                 None, 0, slice(0, len(chosen)), 0, *window, open_assemblage(run.assemblage(tile_id), run.grid).means[np.asarray(chosen)]
             )
         else:
-            latent = open_latent(run.latent(tile_id), run.grid)
+            mapped = open_species_tile(run.predictions(tile_id), run.grid)
             for i, k in enumerate(chosen):
-                yield Part(None, 0, slice(i, i + 1), 0, *window, latent.species_map(k)[None])
+                yield Part(None, 0, slice(i, i + 1), 0, *window, mapped.species_map(k)[None])

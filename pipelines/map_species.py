@@ -1,7 +1,8 @@
-"""Stage `map`: the model over every tile -> latent tile."""
+"""Stage `map`: the model over every tile -> latent tile, or dense tile of a model that is no head on a latent vector."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from geoplantnet.assemblages import LatentTile, quantise, write_latent
+from geoplantnet.assemblages.dense import open_dense, write_dense_rows
+from geoplantnet.assemblages.species_tile import SpeciesTile
 from geoplantnet.config.rooms import world_of
 from geoplantnet.cubes import node_named, open_cube, require_data
 from geoplantnet.errors import NoDataError
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.sdm import checkpoint
 from geoplantnet.sdm.applicability import Applicability, applicability_of_tile
-from geoplantnet.sdm.devices import mapping_precision
+from geoplantnet.sdm.deep import Deep
+from geoplantnet.sdm.dense import predict_dense
+from geoplantnet.sdm.devices import Precision, mapping_precision
 from geoplantnet.sdm.ensemble import joined_head
 from geoplantnet.sdm.evaluate import agreement
 from geoplantnet.sdm.predict import covered, predict_tile
@@ -31,7 +36,7 @@ TRUTH_STEP = 7
 
 
 def settings(run: Run) -> Callable[[str], object]:
-    """How the recipe wants tiles mapped, and the words a latent tile carries."""
+    """How the recipe wants tiles mapped, and the words a tile carries."""
     asked = [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
     return lambda tile_id: asked
 
@@ -42,27 +47,50 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
-    """Map one tile and commit its latent tile. Raises NoDataError where no modality has any data, or none of those required."""
+    """Map one tile and commit what its cells are predicted to hold: as a latent tile, where one holds the model, else as a dense one.
+
+    Raises NoDataError where no modality has any data, or none of those required.
+    """
     trained = Trained.load(run.model)
-    checkpoint.require_modalities(trained.nets[0], run.modalities)
     tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
     require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
     how = run.recipe.map
-    precision = mapping_precision(how.precision, how.accelerator)
+    precision, networks = mapping_precision(how.precision, how.accelerator), any(isinstance(m, Deep) for m in trained.model.members)
+    attributes: dict[str, object] = {
+        **({"precision": precision} if networks else {}),
+        "plot_area_m2": run.recipe.map.plot_area,
+        "interval": list(run.recipe.interval),
+        "notice": run.recipe.notice,
+    }
+    mapped, other = (run.latent(tile_id), run.dense(tile_id)) if trained.nets else (run.dense(tile_id), run.latent(tile_id))
+    stored, error = (_latent if trained.nets else _dense)(run, trained, tile, precision, attributes, inside)
+    if other.exists():
+        shutil.rmtree(other)  # of the model before
+    stats: dict[str, Any] = {"valid": round(float(stored.valid.mean()), 4), **error}
+    if stored.inside is not None:
+        stats["extrapolated"] = round(float((stored.valid & ~stored.inside).sum() / stored.valid.sum()), 4)
+    if run.recipe.world and not run.scenario:  # the world's truth is that of its own climate
+        stats["truth"] = _against_truth(run, stored)
+    return [mapped], stats
+
+
+def _latent(
+    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], inside: Inside
+) -> tuple[SpeciesTile, dict[str, Any]]:
+    """Commit the latent tile of networks; also the error that quantising z made."""
+    checkpoint.require_modalities(trained.nets[0], run.modalities)
+    how = run.recipe.map
     z, valid = predict_tile(
         trained.nets,
         tile,
-        run.cube(tile_id),
+        run.cube(tile.id),
         precision=precision,
         runtime=how.runtime,
         accelerator=how.accelerator,
         progress=_speed(inside),
     )
-    valid &= covered(_valid_cells(run, tile_id), run.recipe.map.require_any, valid.shape)
-    if not valid.any():
-        raise NoDataError(
-            f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any"
-        )
+    valid &= _required(run, tile.id, valid.shape)
+    _some(run, tile.id, valid)
     heads = trained.heads(run.recipe.map.plot_area)
     head = joined_head(heads)
     stored, scale, error = quantise(z, valid, head)
@@ -72,25 +100,52 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         z=stored,
         scale=scale,
         valid=valid,
-        availability=_availability(run, tile_id, valid.shape),
+        availability=_availability(run, tile.id, valid.shape),
         head=head,
         member_bias=np.stack([h.bias for h in heads]) if len(heads) > 1 else None,
         **_dissimilarity(run, trained.applicability, tile, valid),
-        attributes={
-            "precision": precision,
-            "plot_area_m2": run.recipe.map.plot_area,
-            "interval": list(run.recipe.interval),
-            "notice": run.recipe.notice,
-        },
+        attributes=attributes,
     )
-    with write_beside(run.latent(tile_id)) as path:
+    with write_beside(run.latent(tile.id)) as path:
         write_latent(latent, path)
-    stats: dict[str, Any] = {"valid": round(float(valid.mean()), 4), "quantisation": error}
-    if latent.inside is not None:
-        stats["extrapolated"] = round(float((valid & ~latent.inside).sum() / valid.sum()), 4)
-    if run.recipe.world and not run.scenario:  # the world's truth is that of its own climate
-        stats["truth"] = _against_truth(run, latent)
-    return [run.latent(tile_id)], stats
+    return latent, {"quantisation": error}
+
+
+def _dense(
+    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], inside: Inside
+) -> tuple[SpeciesTile, dict[str, Any]]:
+    """Commit the dense tile of any other model."""
+    shape = (run.grid.cells_per_side, run.grid.cells_per_side)
+    required = _required(run, tile.id, shape)
+    _some(run, tile.id, required)
+    strips = predict_dense(
+        trained.model,
+        tile,
+        run.cube(tile.id),
+        modalities=run.model_modalities,
+        calibration=trained.calibration,
+        plot_area=run.recipe.map.plot_area,
+        where=required,
+        availability=_availability(run, tile.id, shape),
+        precision=precision,
+    )
+    found = _dissimilarity(run, trained.applicability, tile, required)
+    with write_beside(run.dense(tile.id)) as path:
+        write_dense_rows(strips, path, tile=tile, species=stored_species(run), attributes=attributes, **found)
+    return open_dense(run.dense(tile.id), run.grid), {}
+
+
+def _required(run: Run, tile_id: str, shape: tuple[int, int]) -> np.ndarray:
+    """(y, x): cells where one of the modalities is valid that the recipe requires."""
+    return covered(_valid_cells(run, tile_id), run.recipe.map.require_any, shape)
+
+
+def _some(run: Run, tile_id: str, valid: np.ndarray) -> None:
+    """Raises NoDataError where not a single cell is left to map."""
+    if not valid.any():
+        raise NoDataError(
+            f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any"
+        )
 
 
 def _speed(inside: Inside) -> Callable[[int, int], None]:
@@ -104,7 +159,7 @@ def _speed(inside: Inside) -> Callable[[int, int], None]:
 
 
 def _dissimilarity(run: Run, applicability: Applicability | None, tile: MetaTile, valid: np.ndarray) -> dict[str, Any]:
-    """How far every cell is from what the model learnt from, as fields of a latent tile; none where that cannot be told."""
+    """How far every cell is from what the model learnt from, as fields of a tile; none where that cannot be told."""
     if applicability is None:
         return {}
     index = applicability_of_tile(applicability, tile, run.cube(tile.id), run.model_modalities)
@@ -138,16 +193,16 @@ def _availability(run: Run, tile_id: str, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(1 - lost, 0, 1)
 
 
-def _against_truth(run: Run, latent: LatentTile) -> dict[str, float]:
+def _against_truth(run: Run, mapped: SpeciesTile) -> dict[str, float]:
     """Agreement of the map with the virtual world's true probabilities, at a lattice of cells."""
-    rows, columns = (a.ravel() for a in np.mgrid[: latent.shape[0] : TRUTH_STEP, : latent.shape[1] : TRUTH_STEP])
-    west, _, _, north = latent.tile.bounds
+    rows, columns = (a.ravel() for a in np.mgrid[: mapped.shape[0] : TRUTH_STEP, : mapped.shape[1] : TRUTH_STEP])
+    west, _, _, north = mapped.tile.bounds
     cell = run.grid.cell_size
     world = world_of(run.recipe, run.grid, run.tiles)
     of_world = [world.species_list.index_of(t.taxon_id) for t in stored_species(run)]
     truth = world.true_probability(x=west + (columns + 0.5) * cell, y=north - (rows + 0.5) * cell)[:, of_world]
-    known = latent.valid[rows, columns] & np.isfinite(truth).all(axis=1)
-    return agreement(latent.at(rows[known], columns[known]), truth[known])
+    known = mapped.valid[rows, columns] & np.isfinite(truth).all(axis=1)
+    return agreement(mapped.at(rows[known], columns[known]), truth[known])
 
 
 def describe(stats: dict[str, Any]) -> str:

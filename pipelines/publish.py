@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages import LatentTile
 from geoplantnet.assemblages.assemblage import Assemblage
 from geoplantnet.assemblages.reporting import reporting_tables
+from geoplantnet.assemblages.species_tile import SpeciesTile
+from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
@@ -35,6 +37,8 @@ SCALE, NODATA = 0.004, 255
 APPLICABILITY = "applicability"
 INDEX_SCALE, INDEX_NODATA = 0.001, 65_535
 REPORTING_CELL = 5_000
+LATENT, DENSE = ("latent", "Latent tile and species head"), ("dense", "Probabilities of all species, by species and by cell")
+"""Key and title of the store that predictions lie in."""
 
 
 def settings(run: Run) -> Callable[[str], object]:
@@ -49,16 +53,16 @@ def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
-    latent = open_latent(run.latent(tile_id), run.grid, assemblage=run.assemblage(tile_id))
-    assert latent.assemblage is not None
-    species, highest = _species(run, latent)
-    coverage, relief, applicability = _coverage(run, latent, latent.assemblage), _relief(run, tile_id), _applicability(run, latent)
-    tile = run.tile(tile_id)
+    mapped = open_species_tile(run.predictions(tile_id), run.grid, assemblage=run.assemblage(tile_id))
+    assert mapped.assemblage is not None
+    species, highest = _species(run, mapped)
+    coverage, relief, applicability = _coverage(run, mapped, mapped.assemblage), _relief(run, tile_id), _applicability(run, mapped)
+    tile, (key, title) = run.tile(tile_id), LATENT if isinstance(mapped, LatentTile) else DENSE
     products = [
         Product.of(species, key="species", media_type=COG, title="Probability of every species"),
         Product.of(coverage, key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
         Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
-        Product.of(run.latent(tile_id), key="latent", media_type=ZARR, title="Latent tile and species head"),
+        Product.of(run.predictions(tile_id), key=key, media_type=ZARR, title=title),
         Product.of(run.assemblage(tile_id), key="assemblage", media_type=ZARR, title="Species sets of every cell, and means of 1 km"),
     ]
     if relief:
@@ -77,31 +81,31 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     stats: dict[str, Any] = {
         "bytes": sum(p.size for p in products),
         "highest": highest,
-        "species": latent.species.hash,
-        "members": latent.members,
+        "species": mapped.species.hash,
+        "members": mapped.members,
     }
     if applicability:
-        stats["dissimilarity_threshold"] = latent.dissimilarity_threshold
+        stats["dissimilarity_threshold"] = mapped.dissimilarity_threshold
     return [path for path in (species, coverage, relief, applicability, item) if path], stats
 
 
-def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
+def _species(run: Run, mapped: SpeciesTile) -> tuple[Path, list[float]]:
     """All species as one multi-band COG, one byte a probability; and how high each gets on the tile (99.8th percentile)."""
     highest: list[float] = []
 
     def stored() -> Iterator[npt.NDArray[np.uint8]]:
-        for _, p in latent.blocks():
+        for _, p in mapped.blocks():
             for band in encode(p, scale=SCALE, nodata=NODATA).values:
                 highest.append(round(float(np.quantile(band[band != NODATA], 0.998)) * SCALE, 3))
                 yield band
 
     path = write_cog(
-        run.product(latent.tile.id, "species.tif"),
+        run.product(mapped.tile.id, "species.tif"),
         stored(),
-        latent.geobox,
+        mapped.geobox,
         dtype="uint8",
-        band_names=[t.taxon_id for t in latent.species],
-        band_descriptions=[t.scientific_name for t in latent.species],
+        band_names=[t.taxon_id for t in mapped.species],
+        band_descriptions=[t.scientific_name for t in mapped.species],
         scale=SCALE,
         nodata=NODATA,
         unit="1",
@@ -110,10 +114,10 @@ def _species(run: Run, latent: LatentTile) -> tuple[Path, list[float]]:
     return path, highest
 
 
-def _coverage(run: Run, latent: LatentTile, assemblage: Assemblage) -> Path:
+def _coverage(run: Run, mapped: SpeciesTile, assemblage: Assemblage) -> Path:
     """Share of every 5 km reporting cell that each species' set covers, as a GeoPackage."""
-    cells, rows = reporting_tables(assemblage, latent.species, REPORTING_CELL)
-    return write_coverage(run.product(latent.tile.id, "coverage.gpkg"), cells, rows, coverage_facts(run))
+    cells, rows = reporting_tables(assemblage, mapped.species, REPORTING_CELL)
+    return write_coverage(run.product(mapped.tile.id, "coverage.gpkg"), cells, rows, coverage_facts(run))
 
 
 def coverage_facts(run: Run) -> dict[str, str]:
@@ -138,16 +142,16 @@ def _relief(run: Run, tile_id: str) -> Path | None:
     return write_cog(run.product(tile_id, "relief.tif"), shade, run.tile(tile_id).geobox(), band_names=["relief"], nodata=0, unit="1")
 
 
-def _applicability(run: Run, latent: LatentTile) -> Path | None:
+def _applicability(run: Run, mapped: SpeciesTile) -> Path | None:
     """Dissimilarity index of every mapped cell and whether it lies in the area of applicability; None where a model has none."""
-    if latent.dissimilarity is None or latent.inside is None:
+    if mapped.dissimilarity is None or mapped.inside is None:
         return None
-    index = encode(latent.dissimilarity, scale=INDEX_SCALE, nodata=INDEX_NODATA, dtype="uint16").values
-    inside = np.where(latent.valid, latent.inside, INDEX_NODATA).astype(np.uint16)
+    index = encode(mapped.dissimilarity, scale=INDEX_SCALE, nodata=INDEX_NODATA, dtype="uint16").values
+    inside = np.where(mapped.valid, mapped.inside, INDEX_NODATA).astype(np.uint16)
     return write_cog(
-        run.product(latent.tile.id, "applicability.tif"),
+        run.product(mapped.tile.id, "applicability.tif"),
         np.stack([index, inside]),
-        latent.geobox,
+        mapped.geobox,
         band_names=["dissimilarity_index", "inside"],
         band_descriptions=[
             "Dissimilarity index: distance to the most similar plot learnt from, 1 = mean distance of two of them",
@@ -159,7 +163,7 @@ def _applicability(run: Run, latent: LatentTile) -> Path | None:
         overview_resampling="nearest",
         tags={
             "title": "Area of applicability (Meyer & Pebesma 2021)",
-            "dissimilarity_threshold": f"{latent.dissimilarity_threshold:.6g}",
+            "dissimilarity_threshold": f"{mapped.dissimilarity_threshold:.6g}",
             "notice": run.recipe.notice,
         },
     )

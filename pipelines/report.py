@@ -5,7 +5,7 @@
                                richness; maps of richness and of the area of applicability where tiles are up to date
     species/*.html, *.json     pages of the species that were asked for (`pipelines.species_page`)
     model_card.md              Mitchell et al. 2019, with the front matter of the Hugging Face Hub
-    mlm.json                   STAC item with the MLM extension
+    mlm.json                   STAC item with the MLM extension, of networks alone
     odmap.csv, odmap.md        ODMAP protocol (Zurell et al. 2020), filled as far as the run's manifest goes
     evaluation.json, species.csv
 
@@ -27,7 +27,7 @@ from geoplantnet.sdm.figures import RESPONSES, write_figures
 from geoplantnet.sdm.odmap import Protocol, protocol
 from geoplantnet.sdm.species_report import SpeciesReport, SpeciesTables
 from geoplantnet.sdm.stac_mlm import mlm_item
-from geoplantnet.sdm.study import Study
+from geoplantnet.sdm.study import NETWORK, Study
 from geoplantnet.storage import write_json
 from pipelines.context import Run
 from pipelines.evaluate import EVALUATION, REPORTS, SPECIES, held_out_of, write_evaluation
@@ -65,7 +65,7 @@ def write_report(run: Run, *, folder: Path | None = None, draws: int, species: S
     maps = write_map_figures(overview, folder / "figures") if overview else {}
     write_evaluation(evaluation, folder)
     write_text(folder / "model_card.md", model_card(study, evaluation))
-    if study.weights:
+    if _has_item(study):
         write_json(folder / "mlm.json", mlm_item(study.seen_from(folder)))
     importance = f"by {', '.join(title.lower() for key, title in _EXPLAINED.items() if explanation.get(key))}" if explanation else None
     odmap = protocol(study, evaluation, importance=importance)
@@ -93,7 +93,7 @@ def _report(
     responses = shown.pop(RESPONSES, "")
     drawn = "\n\n".join(shown.pop(name) for name in maps) or _NO_MAP
     figures = "\n\n".join(shown.values())
-    mlm = "[mlm.json](mlm.json) (STAC machine learning model), " if study.weights else ""
+    mlm = "[mlm.json](mlm.json) (STAC machine learning model), " if _has_item(study) else ""
     return f"""# {study.title}: report
 
 > {study.notice}
@@ -141,6 +141,11 @@ By prevalence (share of the held-out plots that hold the species):
 [Model card](model_card.md), {mlm}ODMAP protocol as [table](odmap.csv) and [text](odmap.md) ({len(odmap.open)} mandatory elements are left for the author),
 [all scores]({EVALUATION}), [all species]({SPECIES}).
 """
+
+
+def _has_item(study: Study) -> bool:
+    """Whether STAC MLM has words for the model: weights that take images in and give probabilities out, by a framework."""
+    return bool(study.weights) and study.kinds == (NETWORK,)
 
 
 def _verdict(evaluation: Evaluation) -> str:

@@ -13,19 +13,27 @@ from pyproj import Transformer
 from safetensors import SafetensorError, safe_open
 
 from geoplantnet import __version__
-from geoplantnet.config.recipe import TrainingSection
+from geoplantnet.config.recipe import OF_MODEL, TrainingSection
 from geoplantnet.config.rooms import bounds_of
 from geoplantnet.errors import ModelError
 from geoplantnet.sdm.model import CLIP, Architecture
-from geoplantnet.sdm.study import Predictor, RecordSource, Study, Weights
-from geoplantnet.storage import sha256
+from geoplantnet.sdm.study import NETWORK, Predictor, RecordSource, Study, Weights
+from geoplantnet.storage import sha256, size_of
 from pipelines.context import Run
 from pipelines.ledger import Ledger
 from pipelines.maps import extrapolated_share
 from pipelines.tables import stored_species
 
 _FUSION = {"gated": "gated fusion of modalities", "concatenated": "concatenation of modalities"}
+_KINDS = {
+    "glm": "logistic regression with squares",
+    "maxent": "MaxEnt with maxnet's features and penalties, calibrated to probabilities",
+    "random-forest": "Random Forest",
+    "boosting": "gradient boosting (LightGBM)",
+}
+_OF_TABLE = "on a table of predictors, each modality at the cell and, where its window is wider, its mean over the window"
 _SOFTWARE = ("torch", "numpy", "scikit-learn", "rasterio", "pyproj")
+_OF_KIND = {"maxent": "elapid", "boosting": "lightgbm"}
 
 
 def study_of(run: Run) -> Study:
@@ -38,12 +46,11 @@ def study_of(run: Run) -> Study:
     west, south, east, north = (round(d, 6) for d in degrees)
     nets = sorted(run.model.glob("member-*"))
     if not nets:
-        raise ModelError(f"{run.model} holds no network; train again with `geoplantnet train`")
+        raise ModelError(f"{run.model} holds no model; train again with `geoplantnet train`")
     made = [_model_facts(net / "model.json") for net in nets]
+    shares = _model_facts(run.model / "model.json").get("weights") or [1.0] * len(nets)
     settings, steps, differ = _of_members(made)
-    fusion = " or ".join(
-        _FUSION[name] for name in dict.fromkeys(m.get("architecture", {}).get("fusion", Architecture.fusion) for m in made)
-    )
+    algorithm, architecture = _algorithm(made)
     of_folds = r.validation.held_out == "all" and r.training.members == "folds"
     clipping = _clipping(run)
     return Study(
@@ -71,9 +78,8 @@ def study_of(run: Run) -> Study:
             )
             for m in run.modalities
         ),
-        algorithm=f"multimodal deep species distribution model: an encoder a modality, {fusion}, one output a species"
-        + (f"; the mean logit of {len(nets)} networks" if len(nets) > 1 else ""),
-        architecture=f"multimodal network, {fusion}",
+        algorithm=algorithm,
+        architecture=architecture,
         settings=_settings(r.training, settings, trained.stats, r.seed),
         steps=tuple(dict.fromkeys(_step(dict(step)) for step in steps)),
         record_losses=tuple(dict.fromkeys(step["loss"] for step in steps if step["po"] and not step["pseudo"])),
@@ -89,22 +95,58 @@ def study_of(run: Run) -> Study:
         members_of_folds=of_folds,
         differ_by=(("fold",) if of_folds and len(nets) > 1 else ()) + differ,
         calibration=trained.stats["calibration"],
+        kept_apart={_kind(m) for m in made} == {NETWORK}
+        and len({m.get("architecture", {}).get("latent") for m in made}) == 1
+        and len(set(shares)) == 1,
         tested_on=r.validation.test,
         indicators=r.indicators,
         dissimilarity=trained.stats.get("applicability"),
         extrapolated=extrapolated_share(run),
         post_processing=_post_processing(run, trained.stats["calibration"]),
         seed=r.seed,
-        software={"geoplantnet": __version__, "python": platform.python_version(), **_versions()},
-        weights=tuple(_weights(net) for net in nets),
+        software={
+            "geoplantnet": __version__,
+            "python": platform.python_version(),
+            **_versions([_OF_KIND[k] for m in made if (k := _kind(m)) in _OF_KIND]),
+        },
+        weights=tuple(_weights(net, _kind(m), share) for net, m, share in zip(nets, made, shares)),
     )
 
 
+def _kind(facts: Mapping[str, Any]) -> str:
+    return str(facts.get("estimator", NETWORK))
+
+
+def _algorithm(made: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """What the members are, in words, and their kind in short."""
+    nets = [m for m in made if _kind(m) == NETWORK]
+    long, short = [], []
+    if nets:
+        named = dict.fromkeys(m.get("architecture", {}).get("fusion", Architecture.fusion) for m in nets)
+        fusion = " or ".join(_FUSION[name] for name in named)
+        long.append(f"multimodal deep species distribution model: an encoder a modality, {fusion}, one output a species")
+        short.append(f"multimodal network, {fusion}")
+    kinds = [kind for kind in dict.fromkeys(map(_kind, made)) if kind != NETWORK]
+    if kinds:
+        long.append(f"{', '.join(_KINDS[kind] for kind in kinds)} {_OF_TABLE}")
+        short += kinds
+    several = f"; the mean logit of {len(made)} {'models' if kinds else 'networks'}" if len(made) > 1 else ""
+    return "; and ".join(long) + several, " and ".join(short)
+
+
 def _of_members(made: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]], tuple[str, ...]]:
-    """Hyper-parameters of all members, a list where they differ; their steps of training; and the names of what they differ by."""
+    """Hyper-parameters of all members, a list where they differ; their steps of training; and the names of what they differ by.
+
+    Members of several kinds differ by kind; a setting then has its kind before its name.
+    """
+    kinds = list(dict.fromkeys(map(_kind, made)))
+    if len(kinds) > 1:
+        parts = {kind: _of_members([m for m in made if _kind(m) == kind]) for kind in kinds}
+        joined = {f"{kind}.{name}": value for kind, (own, _, _) in parts.items() for name, value in own.items()}
+        return joined, [step for _, steps, _ in parts.values() for step in steps], ("kind",)
     plans = [dict(m.get("facts", {}).get("plan", {})) for m in made]
     steps = [plan.pop("steps", []) for plan in plans]
-    own = [{**m.get("architecture", {}), **plan} for m, plan in zip(made, plans)]
+    own = [{**m.get("architecture", {}), **plan, **m.get("parameters", {})} for m, plan in zip(made, plans)]
     names = list(dict.fromkeys(name for settings in own for name in settings))
     values = {name: [settings.get(name) for settings in own] for name in names}
     differ = [name for name, v in values.items() if any(other != v[0] for other in v)]
@@ -120,8 +162,9 @@ def _step(section: dict[str, Any]) -> str:
 
 
 def _settings(training: TrainingSection, learnt: Mapping[str, Any], stats: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Hyper-parameters: the networks' own as they were recorded, and what the recipe says of records and of what comes after."""
-    of_recipe = training.model_dump(mode="json", exclude={"steps", "background", *learnt})
+    """Hyper-parameters: the members' own as they were recorded, and what the recipe says of records and of what comes after."""
+    of_model = OF_MODEL if training.model else ("steps",)
+    of_recipe = training.model_dump(mode="json", exclude={"background", *of_model, *learnt})
     found = {**of_recipe, **learnt, "members": stats["members"], "calibration": stats["calibration"]}
     if found.get("seed") == seed:
         del found["seed"]  # the run's own, said once
@@ -168,10 +211,13 @@ def _post_processing(run: Run, calibration: str) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _weights(net: Path) -> Weights:
-    """The weights of one member. Raises ModelError when they are missing or damaged."""
-    file = net / "weights.safetensors"
-    return Weights(name=net.name, path=str(file), parameters=_parameters(file), bytes=file.stat().st_size, sha256=sha256(file))
+def _weights(member: Path, kind: str, share: float) -> Weights:
+    """What one member has learnt. Raises ModelError when it is missing or damaged."""
+    arrays = member / ("weights.safetensors" if kind == NETWORK else "arrays.safetensors")
+    path = arrays if kind == NETWORK else member  # trees may be text files beside the arrays
+    return Weights(
+        name=member.name, path=str(path), parameters=_parameters(arrays), bytes=size_of(path), sha256=sha256(path), kind=kind, weight=share
+    )
 
 
 def _model_facts(file: Path) -> Mapping[str, Any]:
@@ -189,9 +235,9 @@ def _scaling(made: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[float,
     return common if all(mean is not None for mean, _ in common) else ()
 
 
-def _versions() -> dict[str, str]:
+def _versions(more: Sequence[str]) -> dict[str, str]:
     found = {}
-    for name in _SOFTWARE:
+    for name in dict.fromkeys((*_SOFTWARE, *more)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

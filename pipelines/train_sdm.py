@@ -15,10 +15,10 @@ from scipy import sparse
 import geoplantnet
 from geoplantnet import occurrences as occ
 from geoplantnet.config.load import named_file, read_yaml, recipe_folders
-from geoplantnet.config.models import load_model_recipe
+from geoplantnet.config.models import LEAST_FOLDS, mapped_model
 from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
-from geoplantnet.errors import ConfigurationError, InputError
+from geoplantnet.errors import InputError
 from geoplantnet.sdm.applicability import Applicability
 from geoplantnet.sdm.calibrate import Calibration, Choice, choose
 from geoplantnet.sdm.deep import Deep
@@ -38,7 +38,7 @@ from geoplantnet.sdm.explain import (
 from geoplantnet.sdm.habitats import FOLDER as HABITATS
 from geoplantnet.sdm.held_out import FOLDER, HeldOut
 from geoplantnet.sdm.model import Architecture
-from geoplantnet.sdm.models import MODELS
+from geoplantnet.sdm.models import MODELS, load_estimator
 from geoplantnet.sdm.sites import Float, Integers, Sites, Table, tabulate
 from geoplantnet.sdm.species_report import species_tables
 from geoplantnet.sdm.train import Clock, Step, TrainingPlan
@@ -55,8 +55,6 @@ MODEL, UNCALIBRATED = "model", "uncalibrated"
 """Names of the mapped model's held-out predictions, as it maps and before its calibration."""
 SCRATCH = "scratch"
 """Folder of the store for what a killed run goes on with; gone when the stage is done."""
-LEAST_FOLDS = 3
-"""Folds held out from which a calibration is learnt: on two of them it is chosen, on the third it is judged."""
 REFERENCE_PLOTS = 5000
 """Plots at most that ranges of predictors and the area of applicability are measured from: a tile is compared with each."""
 EXPLAIN_VALUES, LEAST_PLOTS, MOST_PLOTS = 2e9, 100, 1000
@@ -75,7 +73,7 @@ def settings(run: Run) -> Callable[[str], object]:
     Raises ConfigurationError for a model that cannot be mapped.
     """
     r = run.recipe
-    networks(run, r.seed)
+    untrained(run, r.seed)
     learnt = [m.name for m in run.model_modalities]
     asked = [
         r.training.model_dump(mode="json"),
@@ -96,26 +94,15 @@ def needs(run: Run, key: str) -> list[tuple[str, str]]:
     return [("occurrences", "all"), *((stage, key) for tile in learnt_tiles(run) for stage, key in learnt_of(run, tile))]
 
 
-def networks(run: Run, seed: int) -> list[Deep]:
-    """The recipe's networks, not fitted yet: one, or as many as its model recipe has. Raises ConfigurationError for a model that is none."""
+def untrained(run: Run, seed: int) -> Ensemble:
+    """The members of the recipe's model, not fitted yet. Raises ConfigurationError for one that cannot be mapped."""
     t = run.recipe.training
-    if t.model is None:
-        found: list[Estimator] = [_inline(run, seed)]
-    else:
-        made = load_model_recipe(t.model).make(seed, run.grid)
-        found = list(made.members) if isinstance(made, Ensemble) else [made]
-        if isinstance(made, Ensemble) and made.weights is not None and len(set(made.weights)) > 1:
-            raise ConfigurationError(
-                f"training.model: the members of {t.model!r} have different weights; a map takes those that count alike"
-            )
-    nets = [net for net in found if isinstance(net, Deep)]
-    if len(nets) < len(found) or len({net.architecture.latent for net in nets}) > 1:
-        kinds = ", ".join(f"{e.name}{f' of latent {e.architecture.latent}' if isinstance(e, Deep) else ''}" for e in found)
-        raise ConfigurationError(f"training.model: {t.model!r} is {kinds}; a map needs a deep-sdm, or several of one `latent`")
+    model = Ensemble([_inline(run, seed)]) if t.model is None else mapped_model(run.recipe, seed, run.grid)
     if t.plot_area_offset:
-        for net in nets:
-            net.architecture = replace(net.architecture, plot_area=run.recipe.map.plot_area)
-    return nets
+        for net in model.members:
+            if isinstance(net, Deep):
+                net.architecture = replace(net.architecture, plot_area=run.recipe.map.plot_area)
+    return model
 
 
 def work(run: Run, key: str, inside: Inside) -> Made:
@@ -216,7 +203,7 @@ class _Fits:
         v, t = run.recipe.validation, run.recipe.training
         self._seeds = 1 if t.members == "folds" else t.members
         rounds = (v.folds if v.held_out == "all" else 1) + (v.held_out == "all" and t.members != "folds")
-        self._nets = rounds * self._seeds * len(networks(run, run.recipe.seed))
+        self._models = rounds * self._seeds * len(untrained(run, run.recipe.seed).members)
         self._done, self._at = 0, (0, 1)
         self._clock: Clock | None = None
 
@@ -224,15 +211,15 @@ class _Fits:
         """All members, learnt from some sites. Raises InputError when no plot is among them."""
         if not self._sites.plots(rows).size:
             raise InputError("no presence-absence plot is left to train on; hold out smaller blocks, or leave a smaller buffer")
-        nets = [net for i in range(self._seeds) for net in networks(self._run, self._run.recipe.seed + i)]
-        return Ensemble([self._fit(net, rows) for net in nets])
+        seeds = [untrained(self._run, self._run.recipe.seed + i) for i in range(self._seeds)]
+        return _together([Ensemble([self._fit(member, rows) for member in one.members], weights=one.weights) for one in seeds])
 
     def say(self, message: str) -> None:
         """Tell what is done now, at the progress made so far."""
         self._inside(*self._at, message)
 
-    def _fit(self, net: Deep, rows: Integers) -> Deep:
-        n, count = self._done, self._nets
+    def _fit(self, model: Estimator, rows: Integers) -> Estimator:
+        n, count = self._done, self._models
         folder = self._folder / f"{n:03d}"
         self._done += 1
 
@@ -244,9 +231,21 @@ class _Fits:
                 self.say(f"model {n + 1}/{count}: {message}{in_all}" if count > 1 else message)
 
         if not (folder / "done").is_dir():
-            net.fit(self._sites, rows, progress=progress, resume=folder / "epochs").save(folder / "done")
+            if isinstance(model, Deep):
+                model.fit(self._sites, rows, progress=progress, resume=folder / "epochs")
+            else:
+                self._at = n, count
+                self.say(f"model {n + 1}/{count}: {model.name}")
+                model.fit(self._sites, rows)
+            model.save(folder / "done")
             shutil.rmtree(folder / "epochs", ignore_errors=True)
-        return Deep.load(folder / "done")
+        return load_estimator(folder / "done")
+
+
+def _together(ensembles: Sequence[Ensemble]) -> Ensemble:
+    """The members of several of one kind as one, each with the weight it had."""
+    weights = [w for one in ensembles for w in one.weights or ()]
+    return Ensemble([member for one in ensembles for member in one.members], weights=weights or None)
 
 
 def _learnt_rows(run: Run, data: Gathered, folds: Integers, fold: int) -> Integers:
@@ -290,7 +289,7 @@ def _mapped(run: Run, by_fold: dict[int, Ensemble], fits: _Fits, rows: Integers)
     if run.recipe.validation.held_out == "one":
         return by_fold[0]
     if run.recipe.training.members == "folds":
-        return Ensemble([member for ensemble in by_fold.values() for member in ensemble.members])
+        return _together(list(by_fold.values()))
     return fits.ensemble(rows)
 
 

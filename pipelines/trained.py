@@ -1,6 +1,6 @@
-"""The model folder of a run: an ensemble of networks, and what was learnt about it.
+"""The model folder of a run: an ensemble, and what was learnt about it.
 
-model.json, member-00, member-01 ...: the networks (`sdm.ensemble.Ensemble.load`, `sdm.models.load_estimator`)
+model.json, member-00, member-01 ...: its members (`sdm.ensemble.Ensemble.load`, `sdm.models.load_estimator`)
 calibration.json: how their mean logit becomes a probability, and how that was chosen
 applicability: where they know what they talk about (`sdm.applicability`); absent where no two folds can be compared
 held_out: what models that had not seen a plot said of it (`sdm.held_out`)
@@ -21,35 +21,50 @@ from geoplantnet.sdm.calibrate import Calibration
 from geoplantnet.sdm.deep import Deep
 from geoplantnet.sdm.ensemble import Ensemble
 from geoplantnet.sdm.model import DeepSDM
+from geoplantnet.sdm.tabular import FACTS
 
 CALIBRATION, APPLICABILITY, EXPLANATION, SPECIES_TABLES = "calibration.json", "applicability", "explanation.json", "explanation"
+
+
+def kinds_of(folder: Path) -> tuple[str, ...]:
+    """What the members are, as recipes call them, each once. Raises ModelError when the folder holds no ensemble."""
+    try:
+        members = json.loads((folder / FACTS).read_text(encoding="utf-8"))["members"]
+        return tuple(dict.fromkeys(str(member["model"]) for member in members))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"no readable model at {folder} ({error}); train again with `geoplantnet train`") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
     """What maps."""
 
-    nets: tuple[DeepSDM, ...]
-    """Members of the ensemble, which all count alike."""
+    model: Ensemble
     calibration: Calibration
     applicability: Applicability | None
 
     @classmethod
     def load(cls, folder: Path) -> Trained:
         """Raises ModelError when the folder holds none."""
-        ensemble = Ensemble.load(folder, {Deep.name: Deep})
-        nets = tuple(net for member in ensemble.members if isinstance(member, Deep) and (net := member.net_) is not None)
+        model = Ensemble.load(folder)
         try:
             raw = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(f"no readable calibration at {folder} ({error}); train again with `geoplantnet train`") from error
         known = (folder / APPLICABILITY).is_dir()
         return cls(
-            nets=nets,
+            model=model,
             calibration=Calibration.from_dict(raw),
             applicability=Applicability.load(folder / APPLICABILITY) if known else None,
         )
 
+    @property
+    def nets(self) -> tuple[DeepSDM, ...]:
+        """The members, where one latent tile holds them all: networks of one length of latent vector, which count alike. Else ()."""
+        found = [member.net_ for member in self.model.members if isinstance(member, Deep) and member.net_ is not None]
+        joined = len(found) == len(self.model.members) and len({net.architecture.latent for net in found}) == 1
+        return tuple(found) if joined and self.model.weights is None else ()
+
     def heads(self, plot_area: float) -> list[SpeciesHead]:
-        """Calibrated species heads of the members, for plots of `plot_area` m2 where they have learnt from areas."""
+        """Calibrated species heads of those, for plots of `plot_area` m2 where they have learnt from areas."""
         return [self.calibration.fold_into(net.species_head(plot_area if net.architecture.plot_area else None)) for net in self.nets]

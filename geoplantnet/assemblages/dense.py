@@ -1,15 +1,15 @@
 """The dense tile: probabilities of all species as they are, for models that are no head on a latent vector (MaxEnt, forests).
 
 A map reads one species over many cells, a click all species of one cell. Both are kept, in Zarr v3 shards of few, larger chunks: `p` by
-species (1 x 250 x 250 cells a chunk), `by_cell` by cell (all species x 10 x 10). It costs twenty times the bytes of a latent tile; take that
-where the model has one.
+species (1 x 250 x 250 cells a chunk), `by_cell` by cell (all species x 10 x 10). It costs many times the bytes of a latent tile; take that
+where the model has one. Like it, a dense tile can say where the model extrapolates.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,15 +20,26 @@ import zarr
 from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
-from geoplantnet.assemblages.assemblage import Assemblage, SpeciesSets, block_side, means_of, position_type
+from geoplantnet.assemblages.assemblage import (
+    Assemblage,
+    SpeciesSets,
+    block_side,
+    means_of,
+    open_assemblage,
+    position_type,
+    require_list,
+)
 from geoplantnet.assemblages.blocks import Blocks, checked, on_host
+from geoplantnet.assemblages.dissimilarity import inside_of, packed, unpacked
 from geoplantnet.assemblages.sets import expected_f1_threshold
-from geoplantnet.errors import IntegrityError, StorageError, UsageError
+from geoplantnet.errors import InputError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 Float = npt.NDArray[np.float32]
 Window = tuple[slice, slice]
+Steps = Literal["uint8", "uint16"]
+"""uint8 keeps p in steps of .004, uint16 of .000015: sums over thousands of rare species need the finer one."""
 
 _MAP_CHUNK, _CELL_CHUNK = 250, 10
 _MAP_SHARD, _BAND = 64, 100
@@ -49,8 +60,22 @@ class DenseTile:
     _p: Any
     _by_cell: Any
     _steps: int
+    dissimilarity: Float | None = None
+    """(y, x): dissimilarity index DI to the plots learnt from, NaN where none is comparable; None = not known of this model."""
+    dissimilarity_threshold: float = np.nan
+    """Largest DI inside the area of applicability."""
     assemblage: Assemblage | None = None
     """Species sets and means of 1 km, where they have been made (`assembled`)."""
+
+    @property
+    def members(self) -> int:
+        """One: of an ensemble the mean alone is kept."""
+        return 1
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_] | None:
+        """(y, x): whether a cell lies in the area of applicability; False where DI is NaN, None where it is not known of the model."""
+        return inside_of(self.dissimilarity, self.dissimilarity_threshold)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,22 +118,92 @@ def write_dense(
     *,
     tile: MetaTile,
     species: SpeciesList,
-    dtype: Literal["uint8", "uint16"] = "uint8",
+    dtype: Steps = "uint8",
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write species blocks as Zarr v3 at `path`, which must not exist (wrap it in `storage.write_beside`).
 
-    uint8 keeps p in steps of .004, uint16 of .000015. Memory is one block and 100 rows of all species; as much as the tile holds is
+    Memory is one block and 100 rows of all species; as much as the tile holds is
     written once more beside `path`, and removed. Raises InputError when the blocks break their contract, UsageError when they are of
     another number of species than the list.
     """
+    side, count = tile.grid.cells_per_side, len(species)
+
+    def fill(put: _Put) -> None:
+        done = 0
+        for part, values in checked(blocks, (side, side)):
+            done = part.stop
+            if done > count:
+                break
+            put((part, slice(None)), on_host(values))
+        if done != count:
+            raise UsageError(f"the blocks hold {done} species or more, the list {count}; give both of one list")
+
+    _write(fill, path, tile, species, dtype, attributes or {})
+
+
+def write_dense_rows(
+    strips: Iterable[tuple[slice, Float]],
+    path: str | os.PathLike[str],
+    *,
+    tile: MetaTile,
+    species: SpeciesList,
+    dtype: Steps = "uint16",
+    attributes: Mapping[str, Any] | None = None,
+    dissimilarity: Float | None = None,
+    dissimilarity_threshold: float = np.nan,
+) -> None:
+    """The same from strips of rows, north to south, as a model predicts cells: (rows, p (species, rows, x) in [0, 1], NaN = no data).
+
+    `dissimilarity` (y, x) is kept where a cell has data. Memory is one strip and 100 rows of all species. Raises InputError for strips
+    that do not follow each other, do not fill the tile, or hold no probabilities.
+    """
+    side, count = tile.grid.cells_per_side, len(species)
+
+    def fill(put: _Put) -> None:
+        done = 0
+        for rows, values in strips:
+            if rows.start != done or values.shape != (count, rows.stop - rows.start, side):
+                raise InputError(
+                    f"a strip of rows {rows.start}:{rows.stop} is {values.shape} where row {done} was due; give {count} species, whole rows of "
+                    f"{side} cells, one strip after the other"
+                )
+            if (values < 0).any() or (values > 1).any():
+                raise InputError(
+                    f"rows {rows.start}:{rows.stop} hold values outside [0, 1]; give probabilities, neither logits nor percentages"
+                )
+            put((slice(None), rows), values)
+            done = rows.stop
+        if done != side:
+            raise InputError(f"the strips end at row {done} of {side}; give all rows of the tile")
+
+    more = {} if dissimilarity is None else {"dissimilarity_threshold": dissimilarity_threshold}
+    root, valid = _write(fill, path, tile, species, dtype, {**(attributes or {}), **more})
+    if dissimilarity is not None:
+        index = packed(np.where(valid, dissimilarity, np.nan).astype(np.float32), dissimilarity_threshold)
+        root.create_array("dissimilarity", data=index, chunks=index.shape)
+
+
+_Put = Callable[[Window, npt.NDArray[np.floating]], None]
+"""put((species, rows), probabilities)"""
+
+
+def _write(
+    fill: Callable[[_Put], None],
+    path: str | os.PathLike[str],
+    tile: MetaTile,
+    species: SpeciesList,
+    dtype: Steps,
+    attributes: Mapping[str, Any],
+) -> tuple[zarr.Group, npt.NDArray[np.bool_]]:
+    """The group at `path` of what `fill` puts, and its valid cells."""
     side, count, steps = tile.grid.cells_per_side, len(species), _STEPS[dtype]
-    nodata, done = np.iinfo(dtype).max, 0
+    nodata = np.iinfo(dtype).max
     root = zarr.create_group(
         str(path),
         zarr_format=3,
         attributes={
-            **(attributes or {}),
+            **attributes,
             "tile": tile.id,
             "crs": tile.grid.crs,
             "tile_size": tile.grid.tile_size,
@@ -123,13 +218,11 @@ def write_dense(
     p = root.create_array("p", shape=(count, side, side), dtype=dtype, chunks=(1, chunk, chunk), shards=(shard, whole, whole), fill_value=nodata, compressors=ZstdCodec(level=5))  # fmt: skip
     with tempfile.TemporaryFile(dir=Path(path).parent, prefix=".tmp-") as spare:
         copy = np.memmap(spare, dtype, "w+", shape=(count, side, side))
-        for part, values in checked(blocks, (side, side)):
-            done = part.stop
-            if done > count:
-                break
-            copy[part] = _encoded(on_host(values), steps, nodata)
-        if done != count:
-            raise UsageError(f"the blocks hold {done} species or more, the list {count}; give both of one list")
+
+        def put(where: Window, values: npt.NDArray[np.floating]) -> None:
+            copy[where] = _encoded(values, steps, nodata)
+
+        fill(put)
         for start in range(0, count, shard):
             p[start : start + shard] = copy[start : start + shard]
         cell, band = min(_CELL_CHUNK, side), min(_BAND, side)
@@ -141,10 +234,14 @@ def write_dense(
             by_cell[:, start : start + across] = rows
             valid[start : start + across] = (rows != nodata).any(axis=0)
     root.create_array("valid", data=valid, chunks=valid.shape)
+    return root, valid
 
 
-def open_dense(path: str | os.PathLike[str], grid: TileGrid) -> DenseTile:
-    """Open a dense tile; probabilities stay on disk. Raises StorageError when absent, IntegrityError when it cannot be one of `grid`."""
+def open_dense(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str | os.PathLike[str] | None = None) -> DenseTile:
+    """Open a dense tile, and its assemblage where a path to it is given; probabilities stay on disk.
+
+    Raises StorageError when one is absent, IntegrityError when it cannot be a tile of `grid`, UsageError for an assemblage of another list.
+    """
     if not Path(path).exists():
         raise StorageError(f"no dense tile at {path}; make it with `geoplantnet map`")
     try:
@@ -153,12 +250,29 @@ def open_dense(path: str | os.PathLike[str], grid: TileGrid) -> DenseTile:
         made_on = attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")
         species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
         tile_id, steps = str(attributes.pop("tile")), int(str(attributes.pop("steps")))
+        attributes.pop("meaning", None)  # of the stored steps
         p, by_cell, valid = root["p"], root["by_cell"], np.asarray(root["valid"][...])  # type: ignore[index]
+        edge = float(attributes.pop("dissimilarity_threshold", np.nan))  # type: ignore[arg-type]
+        index = unpacked(np.asarray(root["dissimilarity"][...]), edge) if "dissimilarity" in root else None  # type: ignore[index]
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a dense tile ({error}); delete it and run again") from error
     if made_on != (grid.crs, grid.tile_size, grid.cell_size):
         raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
-    return DenseTile(tile=grid.tile(tile_id), species=species, valid=valid.astype(bool), attributes=attributes, _p=p, _by_cell=by_cell, _steps=steps)  # fmt: skip
+    sets = None if assemblage is None else open_assemblage(assemblage, grid)
+    if sets is not None:
+        require_list(sets, species.hash)
+    return DenseTile(
+        tile=grid.tile(tile_id),
+        species=species,
+        valid=valid.astype(bool),
+        attributes=attributes,
+        _p=p,
+        _by_cell=by_cell,
+        _steps=steps,
+        dissimilarity=index,
+        dissimilarity_threshold=edge,
+        assemblage=sets,
+    )
 
 
 def assembled(tile: DenseTile) -> Assemblage:

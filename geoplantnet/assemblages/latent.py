@@ -27,6 +27,7 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from geoplantnet.assemblages.assemblage import Assemblage, means_of, open_assemblage, require_list
+from geoplantnet.assemblages.dissimilarity import inside_of, packed, unpacked
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
@@ -35,9 +36,6 @@ from geoplantnet.taxonomy.species_list import SpeciesList
 Float = npt.NDArray[np.float32]
 
 _ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias")
-_STEPS = 1000
-"""Steps of stored dissimilarity up to the edge of the area of applicability."""
-_FARTHEST, _UNKNOWN = 65_534, 65_535
 _ROWS = 32
 """Rows of z that are worked on at a time."""
 MEAN_ERROR = 0.002
@@ -118,7 +116,7 @@ class LatentTile:
     @property
     def inside(self) -> npt.NDArray[np.bool_] | None:
         """(y, x): whether a cell lies in the area of applicability; False where DI is NaN, None where it is not known of the model."""
-        return None if self.dissimilarity is None else self.dissimilarity <= np.float32(self.dissimilarity_threshold)
+        return inside_of(self.dissimilarity, self.dissimilarity_threshold)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -281,7 +279,7 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
     if tile.member_bias is not None:
         arrays["member_bias"] = tile.member_bias
     if tile.dissimilarity is not None:
-        arrays["dissimilarity"] = _packed(tile.dissimilarity, tile.dissimilarity_threshold)
+        arrays["dissimilarity"] = packed(tile.dissimilarity, tile.dissimilarity_threshold)
     for name, values in arrays.items():
         root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
 
@@ -319,25 +317,10 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str
         stored_threshold=held["threshold"].astype(np.float32) if "threshold" in held else None,
         attributes=attributes,
         member_bias=held["member_bias"].astype(np.float32) if "member_bias" in held else None,
-        dissimilarity=_unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,
+        dissimilarity=unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,
         dissimilarity_threshold=edge,
         assemblage=sets,
     )
-
-
-def _packed(index: Float, threshold: float) -> npt.NDArray[np.uint16]:
-    """DI (y, x) in thousandths of the threshold, rounded so that no cell changes sides; 65 thresholds and more are one."""
-    inside = index <= np.float32(threshold)
-    with np.errstate(invalid="ignore"):
-        steps = np.rint(index.astype(np.float64) * (_STEPS / (threshold or 1.0)))
-    steps = np.where(inside, np.minimum(steps, _STEPS), np.clip(steps, _STEPS + 1, _FARTHEST))
-    return np.where(np.isfinite(index), steps, _UNKNOWN).astype(np.uint16)
-
-
-def _unpacked(stored: npt.NDArray[np.generic], threshold: float) -> Float:
-    index = (stored.astype(np.float64) * ((threshold or 1.0) / _STEPS)).astype(np.float32)
-    index[stored == _STEPS] = np.float32(threshold)  # the edge itself, whatever rounding says
-    return np.where(stored == _UNKNOWN, np.float32(np.nan), index)
 
 
 def _sigmoid(logits: Float) -> Float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+from odc.geo.geobox import GeoBox
 
 from geoplantnet.assemblages.assemblage import Assemblage
 from geoplantnet.assemblages.coverage import polygon_weights
@@ -30,6 +31,39 @@ class SpeciesTile(Protocol):
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
         """(y, x)"""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells (y, x)."""
+        ...
+
+    @property
+    def geobox(self) -> GeoBox: ...
+
+    @property
+    def attributes(self) -> Mapping[str, object]:
+        """Plot area in m2, interval, notice: what a map must state."""
+        ...
+
+    @property
+    def members(self) -> int:
+        """Models it can tell apart; more than one only where it keeps those of an ensemble."""
+        ...
+
+    @property
+    def dissimilarity(self) -> Float | None:
+        """(y, x): dissimilarity index to the plots learnt from, NaN where none is comparable; None = not known of this model."""
+        ...
+
+    @property
+    def dissimilarity_threshold(self) -> float:
+        """Largest index inside the area of applicability."""
+        ...
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_] | None:
+        """(y, x): whether a cell lies in the area of applicability."""
         ...
 
     @property

@@ -23,14 +23,20 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from geoplantnet.config.load import named_file, read_yaml, recipe_folders
+from geoplantnet.config.recipe import Recipe
 from geoplantnet.errors import ConfigurationError, GeoPlantNetError, did_you_mean
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.sdm.deep import Deep
-from geoplantnet.sdm.ensemble import Ensemble
+from geoplantnet.sdm.ensemble import Ensemble, flattened
 from geoplantnet.sdm.estimator import Estimator
+from geoplantnet.sdm.maxent import MaxEnt
 from geoplantnet.sdm.model import Architecture
 from geoplantnet.sdm.models import MODELS
+from geoplantnet.sdm.tabular import FromTable
 from geoplantnet.sdm.train import Step, TrainingPlan
+
+LEAST_FOLDS = 3
+"""Folds held out from which a calibration is learnt: on two of them it is chosen, on the third it is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,36 @@ def load_model_recipe(name: str | os.PathLike[str]) -> ModelRecipe:
     maker = _maker(raw, str(file))
     maker(0, TileGrid())
     return ModelRecipe(name=file.stem, title=str(title), make=maker)
+
+
+def mapped_model(recipe: Recipe, seed: int, grid: TileGrid) -> Ensemble:
+    """The members, not fitted yet, of the model that `training.model` of a recipe names, each with its share of the mean logit.
+
+    Raises ConfigurationError for a file that cannot be read, and for a model that cannot be mapped, or not as the recipe trains it.
+    """
+    t = recipe.training
+    assert t.model is not None
+    try:
+        model = flattened(load_model_recipe(t.model).make(seed, grid))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"training.model: {error}") from error
+    if blind := [m.name for m in model.members if not isinstance(m, Deep | FromTable)]:
+        seeing = ", ".join(name for name, kind in MODELS.items() if issubclass(kind, Deep | FromTable))
+        raise ConfigurationError(
+            f"training.model: {t.model!r} has a {blind[0]}, which looks at no predictor of a cell; map one of {seeing}, or an ensemble of them, "
+            "and name it under validation.baselines"
+        )
+    if t.plot_area_offset and (other := [m.name for m in model.members if not isinstance(m, Deep)]):
+        raise ConfigurationError(
+            f"training.plot_area_offset: {t.model!r} has a {other[0]}, which learns nothing from plot areas; drop the key, or name networks alone"
+        )
+    calibrated = t.calibration == "auto" and recipe.validation.held_out == "all" and recipe.validation.folds >= LEAST_FOLDS
+    if any(isinstance(m, MaxEnt) for m in model.members) and not calibrated:
+        raise ConfigurationError(
+            f"training.model: {t.model!r} has a maxent, whose relative suitability only calibration on held-out plots makes a probability; "
+            f"set validation.held_out: all, validation.folds: {LEAST_FOLDS} or more, and training.calibration: auto"
+        )
+    return model
 
 
 def _maker(raw: Mapping[str, Any], where: str) -> Callable[[int, TileGrid], Estimator]:

@@ -452,7 +452,8 @@ class TrainingSection(Section):
     steps: tuple[StepSection, ...] = ()
     """Stretches of training, in order. Either these, or `model`."""
     model: str | None = None
-    """Name of a file of configs/sdm, or a path to one: a deep-sdm, or an ensemble of such, instead of the keys from `steps` to `fusion` here."""
+    """Name of a file of configs/sdm, or a path to one, instead of the keys from `steps` to `fusion` here. Networks of one `latent` that count
+    alike are mapped as latent tiles; any other model that sees predictors as dense tiles, which are larger."""
     batch: int = Field(64, ge=2)
     weight_decay: float = Field(1e-2, ge=0)
     ema: float | None = Field(None, gt=0, lt=1)
@@ -506,7 +507,7 @@ class TrainingSection(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> TrainingSection:
-        inline = sorted(_OF_MODEL & self.model_fields_set)
+        inline = sorted(OF_MODEL & self.model_fields_set)
         if self.model is None and not self.steps:
             raise ValueError("`steps` is missing; add it, or name a `model`")
         if self.model is not None and inline:
@@ -514,7 +515,7 @@ class TrainingSection(Section):
         return self
 
 
-_OF_MODEL = frozenset(
+OF_MODEL = frozenset(
     (
         *("steps", "batch", "weight_decay", "ema", "background_mass", "sampled_species", "precision", "accelerator", "devices", "threads"),
         *("width", "image_width", "latent", "dropout", "encoder_dropout", "modality_dropout", "survey_bias", "fusion"),

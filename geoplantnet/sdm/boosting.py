@@ -14,8 +14,8 @@ from scipy.special import expit
 
 from geoplantnet.errors import ConfigurationError, InputError, ModelError
 from geoplantnet.sdm.examples import Background, ExampleMaker, Examples
-from geoplantnet.sdm.sites import Integers, Sites, tabulate
-from geoplantnet.sdm.tabular import Arrays, Classical, columns
+from geoplantnet.sdm.sites import Float, Integers, Sites, tabulate
+from geoplantnet.sdm.tabular import Arrays, FromTable
 
 Array = npt.NDArray[np.float64]
 _BOOSTERS = "boosters"
@@ -25,7 +25,7 @@ unequal weights may split off an empty leaf and fail (its issue 4739); a larger 
 
 
 @dataclass(kw_only=True, eq=False)
-class Boosting(Classical):
+class Boosting(FromTable):
     """Boosted trees with a logistic loss, a booster a species.
 
     Plots (and records beside them): see `ExampleMaker`; predictions are probabilities. Presence-only: background weighs as
@@ -51,7 +51,6 @@ class Boosting(Classical):
     seed: int = 0
     n_jobs: int = 1
 
-    predictors_: tuple[str, ...] = field(init=False, repr=False)
     boosters_: dict[int, lgb.Booster] = field(init=False, repr=False)
     """By position of the species."""
     constant_: Array = field(init=False, repr=False)
@@ -112,10 +111,9 @@ class Boosting(Classical):
                 return lgb.Booster(model_str=grown.model_to_string()), start
         raise ModelError(f"LightGBM cannot fit {int(e.present.sum())} presences among {e.at.size} sites: {failed}") from failed
 
-    def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
-        x = columns(tabulate(sites.patches, rows), self.predictors_)
-        x = np.where(np.isfinite(x), x, np.nan)
-        logits = np.tile(self.constant_, (rows.size, 1))
+    def _of_table(self, values: Float) -> npt.NDArray[np.floating]:
+        x = np.where(np.isfinite(values), values, np.nan)
+        logits = np.tile(self.constant_, (len(x), 1))
         for k, booster in self.boosters_.items():
             logits[:, k] += booster.predict(x, raw_score=True, num_threads=self.n_jobs)
         return expit(logits)

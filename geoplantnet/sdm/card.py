@@ -103,7 +103,7 @@ def _front_matter(study: Study, evaluation: Evaluation) -> dict[str, Any]:
 
 def _body(study: Study, evaluation: Evaluation) -> str:
     west, south, east, north = study.lonlat
-    parameters = f"{study.parameters:,} weights" if study.parameters else "number of weights unknown"
+    count = f"; {study.parameters:,} weights" if study.parameters else "; number of weights unknown" if study.noun == "network" else ""
     records = markdown_table([["data set", "records read", "used"], *([r.dataset, f"{r.read:,}", f"{r.used:,}"] for r in study.records)])
     predictors = markdown_table(
         [["modality", "bands", "resolution", "source"]]
@@ -126,11 +126,11 @@ def _body(study: Study, evaluation: Evaluation) -> str:
 
 ## Model details
 
-- Kind: {study.algorithm}; {parameters}
-- Members: {study.averaging or "one network"}; {study.fitted}
+- Kind: {study.algorithm}{count}
+- Members: {study.averaging or f"one {study.noun}"}; {study.fitted}
 - SHA-256 of the weights: {"; ".join(f"{w.name} `{w.sha256}`" for w in study.weights) or _ASK}
 - Output: probability that a plot of {study.plot_area:g} m² holds each of {len(study.species):,} species ({study.species.checklist}){f". {after}" if after else ""}
-- Training: {"; ".join(study.steps)}; {settings}; seed {study.seed}
+- Training: {"; ".join((*study.steps, settings))}; seed {study.seed}
 - Software: {versions}
 - Licence of the products: {study.licence}
 - Developers, contact, date, citation: {_ASK}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -49,6 +49,11 @@ class Ensemble(Estimator):
         """Ids of species that no member could learn, in the list's order."""
         return tuple(id_ for id_ in self.members[0].unfitted_ if all(id_ in member.unfitted_ for member in self.members[1:]))
 
+    @property
+    def shares(self) -> list[float]:
+        """How much of the mean each member is; they sum to 1."""
+        return _shares(len(self.members), self.weights)
+
     def fit(self, sites: Sites, rows: Integers) -> Self:
         """Every member on the same rows: members that differ in kind or in seed."""
         rows = sites.positions(rows)
@@ -76,10 +81,7 @@ class Ensemble(Estimator):
 
     def predict(self, sites: Sites, rows: Integers) -> Float:
         """(n, species): inverse logit of the members' weighted mean logit; 0 and 1 count as `calibrate.EDGE` and 1 - EDGE."""
-        total: npt.NDArray[np.float64] | float = 0.0
-        for share, p in self._predictions(sites, rows):
-            total = total + share * clipped_logit(p)
-        return expit(total).astype(np.float32)
+        return pooled(self._predictions(sites, rows))
 
     def spread(self, sites: Sites, rows: Integers, of: Measure = lambda p: p) -> Float:
         """Standard deviation between members of `of(p)`: by default of every probability, (n, species).
@@ -137,12 +139,34 @@ class Ensemble(Estimator):
     def _predictions(self, sites: Sites, rows: Integers) -> Iterator[tuple[float, Float]]:
         """Every member's share and probabilities, one at a time. Raises ModelError when members disagree on the species."""
         shape, rows = None, sites.positions(rows)
-        for share, member in zip(_shares(len(self.members), self.weights), self.members):
+        for share, member in zip(self.shares, self.members):
             p = member.predict(sites, rows)
             shape = shape or p.shape
             if p.shape != shape:
                 raise ModelError(f"a {member.name} member predicts {p.shape}, the first {shape}; join models of one species list")
             yield share, p
+
+
+def pooled(predictions: Iterable[tuple[float, Float]]) -> Float:
+    """Members' shares and probabilities, all of one shape -> the inverse logit of their weighted mean logit, see `Ensemble.predict`."""
+    total: npt.NDArray[np.float64] | float = 0.0
+    for share, p in predictions:
+        total = total + share * clipped_logit(p)
+    return expit(total).astype(np.float32)
+
+
+def flattened(model: Estimator) -> Ensemble:
+    """A model as an ensemble of models that are none themselves: itself alone, or its members and their members, each with its share."""
+    found = _leaves(model, 1.0)
+    shares = [share for share, _ in found]
+    alike = np.allclose(shares, shares[0], rtol=1e-9)
+    return Ensemble([member for _, member in found], weights=None if alike else shares)
+
+
+def _leaves(model: Estimator, share: float) -> list[tuple[float, Estimator]]:
+    if not isinstance(model, Ensemble):
+        return [(share, model)]
+    return [leaf for own, member in zip(model.shares, model.members) for leaf in _leaves(member, share * own)]
 
 
 def joined_head(heads: Sequence[SpeciesHead], *, weights: Sequence[float] | None = None) -> SpeciesHead:

@@ -23,7 +23,7 @@ from geoplantnet.sdm.trees import Trees
 Array = npt.NDArray[np.float64]
 MaxFeatures = str | float | int | None
 _AT_ONCE = 2048
-"""Rows whose likeness to the sites learnt from is held at once: trees x leaf size numbers each."""
+"""Rows at a time: they stay in cache while trees are walked, and their likeness to the sites learnt from is trees x leaf size numbers each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,12 @@ class SpeciesForests:
     def predict(self, x: Float) -> Array:
         """(n, species) mean over the species' trees; 0 for a species without trees."""
         out = np.zeros((len(x), self.first.size - 1))
-        for k in range(out.shape[1]):
-            for tree in range(self.first[k], self.first[k + 1]):
-                out[:, k] += self.value[self.trees.leaves(x, tree)]
-            out[:, k] /= max(self.first[k + 1] - self.first[k], 1)
-        return out
+        for start in range(0, len(x), _AT_ONCE):
+            some, own = x[start : start + _AT_ONCE], out[start : start + _AT_ONCE]
+            for k in range(out.shape[1]):
+                for tree in range(self.first[k], self.first[k + 1]):
+                    own[:, k] += self.value[self.trees.leaves(some, tree)]
+        return out / np.maximum(np.diff(self.first), 1)
 
     def state(self) -> Arrays:
         """Arrays to be kept."""
@@ -188,8 +189,8 @@ class RandomForest(Tabular):
             )
         return JointForest.of(Trees.join(grown), draws, x, labels)
 
-    def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
-        p = self.forest_.predict(np.ascontiguousarray(self._table(sites, rows), np.float32))
+    def _of_table(self, values: Float) -> npt.NDArray[np.floating]:
+        p = self.forest_.predict(np.ascontiguousarray(self.imputation_(values), np.float32))
         return np.where(np.isnan(self.constant_), p, self.constant_)
 
     def _state(self) -> tuple[Arrays, dict[str, Any]]:

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from geoplantnet.errors import ConfigurationError
 from geoplantnet.sdm.design import Array, Terms
 from geoplantnet.sdm.examples import BACKGROUND_WEIGHT, Background, ExampleMaker, Examples, cloglog_constant
-from geoplantnet.sdm.sites import Integers, Sites
+from geoplantnet.sdm.sites import Float, Integers, Sites
 from geoplantnet.sdm.tabular import Arrays, Tabular, part
 
 
@@ -70,8 +70,8 @@ class GLM(Tabular):
             self.intercept_[k] = logit(p) if make.of_plots else np.log(-np.log1p(-p))
         return unfitted
 
-    def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
-        eta = self.terms_(self._table(sites, rows)) @ self.slope_ + self.intercept_
+    def _of_table(self, values: Float) -> npt.NDArray[np.floating]:
+        eta = self.terms_(self.imputation_(values)) @ self.slope_ + self.intercept_
         return expit(eta) if self.link_ == "logit" else -np.expm1(-np.exp(np.minimum(eta, 50)))
 
     def _state(self) -> tuple[Arrays, dict[str, Any]]:

@@ -27,7 +27,7 @@ from sklearn.linear_model import Lasso, LogisticRegression
 from geoplantnet.errors import ConfigurationError, InputError, did_you_mean
 from geoplantnet.sdm.design import Array
 from geoplantnet.sdm.examples import BACKGROUND_WEIGHT, Background, ExampleMaker, Examples, cloglog_constant
-from geoplantnet.sdm.sites import Integers, Sites
+from geoplantnet.sdm.sites import Float, Integers, Sites
 from geoplantnet.sdm.tabular import Arrays, Tabular, part
 
 Penalty = Literal["maxnet", "elapid"]
@@ -158,8 +158,8 @@ class MaxEnt(Tabular):
     def _classes_of(self, e: Examples) -> str:
         return classes_for(int(e.present.sum())) if self.classes == "auto" else "".join(c for c in _ALL if c in self.classes)
 
-    def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
-        eta = self.features_(self._table(sites, rows)) @ self.slope_ + self.constant_
+    def _of_table(self, values: Float) -> npt.NDArray[np.floating]:
+        eta = self.features_(self.imputation_(values)) @ self.slope_ + self.constant_
         return -np.expm1(-np.exp(np.minimum(eta, 50)))
 
     def _state(self) -> tuple[Arrays, dict[str, Any]]:

@@ -13,11 +13,20 @@ from dataclasses import dataclass
 
 from geoplantnet.sdm.card import show
 from geoplantnet.sdm.evaluate import METRICS, Evaluation
-from geoplantnet.sdm.study import TO_FILL, Study
+from geoplantnet.sdm.study import NETWORK, TO_FILL, Study
 
 NOT_APPLICABLE = "not applicable"
 _AGAINST_SITES = {"deep_maxent", "full_weighted"}
 """Losses of `sdm.losses` that set a record's site against other sites."""
+_BEYOND = {
+    "glm": "predictors are held inside the range learnt from",
+    "maxent": "features are held inside the range learnt from",
+    "random-forest": "beyond the range learnt from the answer stays that of its edge",
+    "boosting": "beyond the range learnt from the answer stays that of its edge",
+}
+"""What models of a table say of a place unlike those they learnt from."""
+_LINEAR = {"glm", "maxent"}
+_COLUMNS = "each modality at the cell and, where its window is wider, its mean over the window"
 
 
 @dataclass(frozen=True)
@@ -263,7 +272,7 @@ def _overview(study: Study) -> dict[str, str]:
         "o_bio_2": sampling,
         "o_predictors_1": "; ".join(p.modality.title or p.modality.name for p in study.learnt),
         "o_algorithms_1": study.algorithm,
-        "o_algorithms_3": study.averaging or f"{NOT_APPLICABLE}: one network is mapped",
+        "o_algorithms_3": study.averaging or f"{NOT_APPLICABLE}: one {study.noun} is mapped",
         "o_workflow_1": "Records are checked and named; predictors are brought onto one lattice; the model is fitted on the training folds and scored "
         f"on held-out spatial blocks; {study.fitted}; every cell is predicted, and sets and indicators are derived from the probabilities.",
         "o_software_1": versions,
@@ -283,7 +292,10 @@ def _data(study: Study) -> dict[str, str]:
     )
     still = ", ".join(p.modality.name for p in study.learnt if not p.modality.time)
     times += f"; {still}: one state each, without a date in the recipe" if times and still else ""
-    standard = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation == "standard")
+    standard = ", ".join(p.modality.name for p in study.learnt if NETWORK in study.kinds and p.modality.normalisation == "standard")
+    tables = ", ".join(kind for kind in study.kinds if kind != NETWORK)
+    reduced = ["none before the network, which learns its own encoding of every modality"] if NETWORK in study.kinds else []
+    reduced += [f"{tables}: {_COLUMNS}"] if tables else []
     scaled = (
         f"; channels of {standard} are standardised by the mean and standard deviation of training sites, and stop {study.clip:g} standard deviations off"
         if standard
@@ -322,7 +334,7 @@ def _data(study: Study) -> dict[str, str]:
         "d_pred_7": times,
         "d_pred_8": f"each modality is resampled onto a lattice of {study.crs} that nests with cells of {study.cell_size} m{scaled}"
         + (f". At plots, {measured} are as they were measured there, where they were" if measured else ""),
-        "d_pred_10": "none before the model, which learns its own encoding of every modality",
+        "d_pred_10": "; ".join(reduced),
         **{f"d_proj_{i}": here for i in range(1, 8)},
         "d_proj_8": _novelty(study),
     }
@@ -330,11 +342,13 @@ def _data(study: Study) -> dict[str, str]:
 
 def _model(study: Study, evaluation: Evaluation | None, importance: str | None) -> dict[str, str]:
     settings = ", ".join(f"{name} {value}" for name, value in study.settings.items())
-    standard = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation == "standard")
-    whole = ", ".join(p.modality.name for p in study.learnt if p.modality.normalisation != "standard")
+    encoded = study.learnt if NETWORK in study.kinds else ()
+    standard = ", ".join(p.modality.name for p in encoded if p.modality.normalisation == "standard")
+    whole = ", ".join(p.modality.name for p in encoded if p.modality.normalisation != "standard")
+    steps = f"Steps: {'; '.join(study.steps)}. " if study.steps else ""
     by_range = f", a side taken from the range of autocorrelation, {study.autocorrelation / 1000:.3g} km" if study.autocorrelation else ""
     return {
-        "m_settings_1": f"{study.algorithm}. Steps: {'; '.join(study.steps)}. Settings: {settings}; seed {study.seed}",
+        "m_settings_1": f"{study.algorithm}. {steps}Settings: {settings}; seed {study.seed}",
         "m_settings_2": "; ".join(
             (
                 [f"{standard}: values more than {study.clip:g} standard deviations from the training mean count as that far off"]
@@ -342,17 +356,22 @@ def _model(study: Study, evaluation: Evaluation | None, importance: str | None) 
                 else []
             )
             + ([f"{whole}: taken as they are, however far from the training data"] if whole else [])
+            + [f"{kind}: {_BEYOND[kind]}" for kind in study.kinds if kind in _BEYOND]
         )
         + ". Probabilities are mapped there, too"
         + (", and cells outside the area of applicability are marked" if study.dissimilarity is not None else ""),
         "m_estim_1": f"{NOT_APPLICABLE}: a network's weights are not read singly"
-        + (f" ({study.parameters:,} of them)" if study.parameters else ""),
+        + (f" ({study.parameters:,} of them)" if study.parameters else "")
+        if NETWORK in study.kinds
+        else f"{NOT_APPLICABLE}: trees have none"
+        if not _LINEAR & set(study.kinds)
+        else f"of {' and '.join(sorted(_LINEAR & set(study.kinds)))}: in the model's folder, species by species; not listed here",
         "m_estim_2": _spread(study),
         "m_estim_3": importance or "",
-        "m_selection_2": study.averaging or f"{NOT_APPLICABLE}: one network is mapped",
-        "m_selection_3": f"{study.members} networks of one kind; {study.fitted}"
+        "m_selection_2": study.averaging or f"{NOT_APPLICABLE}: one {study.noun} is mapped",
+        "m_selection_3": f"{study.members} {study.noun}s of {'one kind' if len(study.kinds) == 1 else ' and '.join(study.kinds)}; {study.fitted}"
         if study.members > 1
-        else f"{NOT_APPLICABLE}: one network is mapped",
+        else f"{NOT_APPLICABLE}: one {study.noun} is mapped",
         "m_depend_1": f"validation by spatial blocks of {study.block / 1000:g} km{by_range}; residuals are not modelled",
         "m_threshold_1": "species sets by the largest expected F1 of each cell (MaxExp), which has no threshold to tune; TSS uses each species' threshold of "
         f"largest TSS on {_thresholded_on(study, evaluation)}",
@@ -383,7 +402,9 @@ def _prediction(study: Study) -> dict[str, str]:
     return {
         "p_output_1": f"probability of presence (0 to 1) on a plot of {study.plot_area:g} m2, a cell of {study.cell_size} m",
         "p_output_2": " ".join((*study.post_processing, "Species sets are those of the largest expected F1 (MaxExp).")),
-        "p_uncertainty_1": "not quantified: one kind of model is mapped",
+        "p_uncertainty_1": "not quantified: one kind of model is mapped"
+        if len(study.kinds) == 1
+        else f"not quantified: of {' and '.join(study.kinds)} the mean alone is mapped",
         "p_uncertainty_3": _spread(study),
         "p_uncertainty_4": f"{NOT_APPLICABLE}: no scenarios",
         "p_uncertainty_5": _novelty(study)
@@ -393,7 +414,9 @@ def _prediction(study: Study) -> dict[str, str]:
 
 def _spread(study: Study) -> str:
     if study.members == 1:
-        return "not computed: one network is mapped"
+        return f"not computed: one {study.noun} is mapped"
+    if not study.kept_apart:
+        return "not computed: maps keep the mean of the members alone"
     return (
         f"the standard deviation between the {study.members} members is a band of every indicator that is a number; members differ by "
         f"{', '.join(study.differ_by) or 'nothing recorded'}, so it leaves out what none of them knows"
@@ -412,7 +435,23 @@ def _novelty(study: Study) -> str:
 
 
 def _background(study: Study) -> str:
-    """What presence-only records are told apart from; it follows from the loss they are learnt by."""
+    """What presence-only records are told apart from, by each kind of model."""
+    said = [_background_of_network(study)] if NETWORK in study.kinds else []
+    for kind in (kind for kind in study.kinds if kind != NETWORK):
+        if kind == "maxent":
+            said.append(
+                f"maxent: plots without the species, other sites of the data sets that recorded it, and {study.background:,} sites drawn "
+                "uniformly over the mapped tiles"
+            )
+        elif study.settings.get("records", study.settings.get(f"{kind}.records")) == 0:
+            said.append(f"{kind}: none; it learns from plots alone")
+        else:
+            said.append(f"{kind}: none; absences are those of plots, beside which presences of records say where, not how often")
+    return "; ".join(said)
+
+
+def _background_of_network(study: Study) -> str:
+    """It follows from the loss that records are learnt by."""
     if not study.record_losses:
         return f"{NOT_APPLICABLE}: no step of training sets records against a background"
     said = []

@@ -191,7 +191,7 @@ def tabulate(patches: Patches, rows: npt.ArrayLike, *, batch: int = 512) -> Tabl
     Coarse modalities are interpolated bilinearly to the cell's centre. `rows` as in `positions`.
     """
     rows = positions(rows, len(patches))
-    names, owner = _columns(patches.modalities)
+    names, owner = columns_of(patches.modalities)
     values = np.empty((rows.size, len(names)), np.float32)
     for start in range(0, rows.size, batch):
         read = patches.read(rows[start : start + batch])
@@ -199,7 +199,8 @@ def tabulate(patches: Patches, rows: npt.ArrayLike, *, batch: int = 512) -> Tabl
     return Table(values=values, names=names, modality=owner)
 
 
-def _columns(modalities: Sequence[Modality]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def columns_of(modalities: Sequence[Modality]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a table's columns, and the modality of each."""
     names, owner = [], []
     for m in modalities:
         dates = [f"@{i}" for i in range(m.times)] or [""]

@@ -15,6 +15,8 @@ from geoplantnet.cubes.modality import Modality
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 TO_FILL = "to be filled by the author"
+NETWORK = "deep-sdm"
+"""What recipes call the one kind of model that is no model of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Predictor:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The file with the weights of one member of the model."""
+    """What one member of the model has learnt: the file with the weights of a network, the folder of any other."""
 
     name: str
     """Of the member."""
@@ -52,7 +54,11 @@ class Weights:
     bytes: int
     sha256: str
     parameters: int
-    """Numbers in the file, buffers included."""
+    """Numbers in the file, or in the folder's arrays, buffers included."""
+    kind: str = NETWORK
+    """As recipes call it (`sdm.models.MODELS`)."""
+    weight: float = 1.0
+    """How much the member counts in the mean, relative to the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +128,8 @@ class Study:
     """What the members differ by, such as seed, fold, or names of settings."""
     calibration: str
     """Name of the calibration that the maps hold; none = not looked for, identity = none helped."""
+    kept_apart: bool
+    """Whether maps keep the members of an ensemble apart, and so tell how far they disagree; else their mean alone."""
     tested_on: tuple[str, ...]
     """Data sets scored; () = all with absences."""
     indicators: tuple[str, ...]
@@ -144,8 +152,18 @@ class Study:
 
     @property
     def members(self) -> int:
-        """Networks whose mean logit is mapped."""
+        """Models whose mean logit is mapped."""
         return max(len(self.weights), 1)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of the members, each once."""
+        return tuple(dict.fromkeys(w.kind for w in self.weights)) or (NETWORK,)
+
+    @property
+    def noun(self) -> str:
+        """What a member is called: network, the one kind of table model, or model."""
+        return "network" if self.kinds == (NETWORK,) else self.kinds[0] if len(self.kinds) == 1 else "model"
 
     @property
     def fitted(self) -> str:
@@ -159,16 +177,19 @@ class Study:
 
     @property
     def averaging(self) -> str:
-        """How members make one model; empty for a single network."""
+        """How members make one model; empty for a single one."""
         if self.members == 1:
             return ""
         differ = f"; they differ by {', '.join(self.differ_by)}" if self.differ_by else ""
-        return f"the mean of the logits of {self.members} networks of equal weight (a logarithmic opinion pool){differ}"
+        total = sum(w.weight for w in self.weights)
+        alike = len({w.weight for w in self.weights}) == 1
+        weighed = "of equal weight" if alike else f"weighed {', '.join(f'{w.kind} {100 * w.weight / total:.0f} %' for w in self.weights)}"
+        return f"the mean of the logits of {self.members} {self.noun}s {weighed} (a logarithmic opinion pool){differ}"
 
     @property
     def parameters(self) -> int | None:
-        """Weights of all members together; None = unknown."""
-        return sum(w.parameters for w in self.weights) or None
+        """Weights of all networks together; None = unknown, or not all members are networks."""
+        return (sum(w.parameters for w in self.weights) or None) if self.noun == "network" else None
 
     def seen_from(self, folder: str | os.PathLike[str]) -> Study:
         """The study with paths of weights that are relative to a folder, for links in a file there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -134,7 +134,11 @@ class Classical(Estimator):
                 f"the model knows {len(self.species_)} species of {self.species_.checklist}, the sites another list "
                 f"({len(sites.species)} of {sites.species.checklist}); label the sites with the model's list or fit again"
             )
-        given = {m.name: m for m in sites.patches.modalities}
+        self.require_modalities(sites.patches.modalities)
+
+    def require_modalities(self, modalities: Sequence[Modality]) -> None:
+        """Raises ModelError unless they hold all that the model was trained with, unchanged."""
+        given = {m.name: m for m in modalities}
         for m in self.modalities_:
             if m.name not in given:
                 raise ModelError(f"the model was trained with modality {m.name!r}, the sites have {sorted(given)}; add it or fit again")
@@ -143,11 +147,38 @@ class Classical(Estimator):
 
 
 @dataclass(kw_only=True, eq=False)
-class Tabular(Classical):
-    """A `Classical` estimator that sees its predictors as a table without gaps (`Imputation`)."""
+class FromTable(Classical):
+    """A `Classical` estimator that sees its predictors as a table."""
 
     predictors_: tuple[str, ...] = field(init=False, repr=False)
-    """Names of the table's columns, before those that tell of gaps."""
+    """Names of the table's columns."""
+
+    def predict_table(self, table: Table) -> Float:
+        """What `predict` says of places with these predictors, (n, species): for whoever has their table at hand, as of a whole tile.
+
+        Raises ModelError before `fit`, or when the table lacks a predictor learnt from.
+        """
+        self._require_fitted()
+        if absent := [name for name in self.predictors_ if name not in table.names]:
+            raise ModelError(f"the model was trained with predictor {absent[0]!r}, the table has none; add its modality or fit again")
+        values = columns(table, self.predictors_)
+        out = np.empty((len(values), len(self.species_)), np.float32)
+        for start in range(0, len(values), _BATCH):
+            out[start : start + _BATCH] = np.clip(self._of_table(values[start : start + _BATCH]), 0, 1)
+        return out
+
+    def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:
+        return self._of_table(columns(tabulate(sites.patches, rows), self.predictors_))
+
+    @abstractmethod
+    def _of_table(self, values: Float) -> npt.NDArray[np.floating]:
+        """(n, species) of values (n, predictor), not finite = missing."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Tabular(FromTable):
+    """One whose table has no gaps (`Imputation`)."""
+
     imputation_: Imputation = field(init=False, repr=False)
 
     def _learn_table(self, sites: Sites, rows: Integers) -> npt.NDArray[np.float64]:
@@ -157,9 +188,6 @@ class Tabular(Classical):
             raise InputError("the sites have no predictors; give them at least one modality")
         self.predictors_, self.imputation_ = table.names, Imputation.learn(table.values)
         return self.imputation_(table.values)
-
-    def _table(self, sites: Sites, rows: Integers) -> npt.NDArray[np.float64]:
-        return self.imputation_(columns(tabulate(sites.patches, rows), self.predictors_))
 
     def _table_state(self) -> tuple[Arrays, dict[str, Any]]:
         return {f"imputation.{k}": v for k, v in self.imputation_.state().items()}, {"predictors": self.predictors_}

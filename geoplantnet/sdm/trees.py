@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
+from geoplantnet.sdm.tree_kernels import walk
+
 Float = npt.NDArray[np.float32]
 
 
@@ -57,20 +59,13 @@ class Trees:
     def leaves(self, x: Float, tree: int) -> npt.NDArray[np.int64]:
         """(n,) the leaf of one tree that each row of `x` (n, column) falls into, as a node of all.
 
-        Rows are compared as float32 with float64 thresholds, as scikit-learn does. All rows go down together, a level a
-        pass; those at a leaf stay behind.
+        Rows are compared as float32 with float64 thresholds, as scikit-learn does.
         """
         stop = self.root[tree + 1] if tree + 1 < self.root.size else self.feature.size
         nodes = slice(self.root[tree], stop)
-        feature, threshold, left, right = self.feature[nodes], self.threshold[nodes], self.left[nodes], self.right[nodes]
-        at = np.zeros(len(x), np.int32)
-        on = np.arange(len(x)) if left[0] >= 0 else np.zeros(0, np.int64)
-        while on.size:
-            here = at[on]
-            here = np.where(x[on, feature[here]] <= threshold[here], left[here], right[here])
-            at[on] = here
-            on = on[left[here] >= 0]
-        return at.astype(np.int64) + self.root[tree]
+        at = np.empty(len(x), np.int64)
+        walk(x, self.feature[nodes], self.threshold[nodes], self.left[nodes], self.right[nodes], at)
+        return at + self.root[tree]
 
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
         """Arrays to be kept; `Trees(**arrays)` is the same again."""

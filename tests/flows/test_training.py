@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from geoplantnet import occurrences as occ
 from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.catalog import check, open_catalog
-from geoplantnet.errors import ConfigurationError, InputError
+from geoplantnet.errors import InputError
 from geoplantnet.sdm.applicability import Applicability
 from geoplantnet.sdm.evaluate import expected_calibration_error
 from geoplantnet.sdm.held_out import HeldOut
@@ -210,7 +210,7 @@ def test_blocks_buffers_and_baselines_are_the_recipes(store, write_recipe, run_r
 
 
 def test_seeds_of_a_model_recipe_make_the_members(store, write_recipe, run_recipe, tmp_path):
-    """An ensemble by file, times the recipe's own seeds; another text of the file trains anew, and classical models cannot be mapped."""
+    """An ensemble by file, times the recipe's own seeds; another text of the file trains anew."""
     file = tmp_path / "two.yaml"
     step = {"name": "plots", "epochs": 1, "pa": 1.0}
     member = {
@@ -227,9 +227,6 @@ def test_seeds_of_a_model_recipe_make_the_members(store, write_recipe, run_recip
     member["plan"]["batch"] = 64
     file.write_text(yaml.safe_dump({"model": "ensemble", "members": [member]}), encoding="utf-8")
     assert run_recipe(recipe, store, names=["train"]).stages == ("train",)
-    file.write_text(yaml.safe_dump({"model": "random-forest"}), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="random-forest; a map needs a deep-sdm"):
-        run_recipe(recipe, store, names=["train"])
 
 
 def test_what_records_are_worth_is_as_the_recipe_says(reference, store, write_recipe, run_recipe):

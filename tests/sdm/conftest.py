@@ -97,6 +97,7 @@ def study(held_out: HeldOut) -> Study:
         members_of_folds=False,
         differ_by=("seed",),
         calibration="platt",
+        kept_apart=True,
         tested_on=(),
         indicators=("richness",),
         dissimilarity=0.25,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from geoplantnet.assemblages import open_latent
 from geoplantnet.assemblages.change import change_between
+from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.errors import InputError
 from geoplantnet.sdm.products import int8_product
@@ -38,7 +38,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     base = replace(run, store=run.base, scenario="", base=None)
     if Ledger(run.base).record("map", tile_id) is None:
         raise InputError(f"tile {tile_id} is not mapped in {run.base}, so nothing can be said of its change; run the recipe itself first")
-    before, after = (open_latent(one.latent(tile_id), run.grid) for one in (base, run))
+    before, after = (open_species_tile(one.predictions(tile_id), run.grid) for one in (base, run))
     change = change_between(before, after, multiply=int8_product)
     turnover = np.where(2 * change.before + change.gain - change.loss >= SPARSE, change.turnover, np.nan)
     bands = [

@@ -324,14 +324,16 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 @app.command()
 def export(
     recipe: RecipeArg,
-    output: Annotated[str, typer.Option("--output", help="File to write; a folder for cog and geotiff.")],
+    output: Annotated[
+        str, typer.Option("--output", help="File to write; a folder for cog and geotiff; a database for postgis, - = that of PGHOST ...")
+    ],
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="cog (a file a species or indicator and block of 8 x 8 tiles), geotiff (a file a tile, a band a species), gti or vrt "
-            "(one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON). Without it the ending of --output says: "
-            ".gti.gpkg, .vrt, .nc.",
+            "(one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON), and species coverage of 5 km cells as "
+            "geopackage, geoparquet or postgis. Without it --output says: .gti.gpkg, .vrt, .nc, .gpkg, .parquet, postgresql://",
         ),
     ] = None,
     data: DataOption = None,
@@ -364,9 +366,12 @@ def export(
     creator: Annotated[str | None, typer.Option("--creator", help="Who made the file. (ebvcube)")] = None,
     institution: Annotated[str | None, typer.Option("--institution", help="Their institution. (ebvcube)")] = None,
     email: Annotated[str | None, typer.Option("--email", help="Their address. (ebvcube)")] = None,
+    by_tile: Annotated[bool, typer.Option("--by-tile", help="A folder with a file a tile. (geoparquet)")] = False,
+    schema: Annotated[str | None, typer.Option("--schema", help="Of the database, default geoplantnet. (postgis)")] = None,
+    scenario: ScenarioOption = None,
 ) -> None:
     """Write what was mapped for others: all or some species and indicators, everywhere or in a region."""
-    run, reporter = _open(recipe, data, store, tile), Reporter()
+    run, reporter = _open(recipe, data, store, tile, scenario=scenario), Reporter()
     options = {
         "species": species,
         "indicator": indicator,
@@ -377,15 +382,16 @@ def export(
         "creator": creator,
         "institution": institution,
         "email": email,
+        "by_tile": by_tile or None,
+        "schema": schema,
     }
     exports = _pipeline("pipelines.exports")
     with reporter.stage("export", 1) as progress:
         done = exports.export(run, output, name=format_, options=options, inside=partial(progress.inside, ""))
     files = f"{len(done.files)} files" if len(done.files) > 1 else "1 file"
-    size = sum(file.stat().st_size for file in done.files) / 1e6
-    tiles = f"{done.tiles} tile{'s' if done.tiles != 1 else ''}"
-    words = f". {done.words}" if done.words else ""
-    Console(highlight=False, soft_wrap=True, markup=False).print(f"{output}: {files}, {size:.1f} MB, {tiles}{words}")
+    size = [f"{files}, {sum(file.stat().st_size for file in done.files) / 1e6:.1f} MB"] if done.files else []
+    told = ", ".join([*size, f"{done.tiles} tile{'s' if done.tiles != 1 else ''}"]) + (f". {done.words}" if done.words else "")
+    Console(highlight=False, soft_wrap=True, markup=False).print(f"{done.where or output}: {told}")
 
 
 @app.command("run")

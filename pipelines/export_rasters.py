@@ -13,7 +13,8 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
-from geoplantnet.assemblages import LatentTile, open_latent
+from geoplantnet.assemblages.species_tile import SpeciesTile
+from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog.files import SUMS, disown, stem_of, vouch
 from geoplantnet.catalog.geotiff import Compression, encode, read_header, write_cog
 from geoplantnet.catalog.virtual_mosaic import TileFiles, write_gti, write_vrt
@@ -164,16 +165,16 @@ def _vouched(folder: Path, names: Sequence[str], files: Iterator[Path], inside: 
     return (*written, folder / SUMS)
 
 
-def _open(selection: Selection, tile: MetaTile) -> LatentTile:
-    return open_latent(selection.run.latent(tile.id), selection.run.grid)
+def _open(selection: Selection, tile: MetaTile) -> SpeciesTile:
+    return open_species_tile(selection.run.predictions(tile.id), selection.run.grid)
 
 
 def _outside(selection: Selection, tile: MetaTile) -> npt.NDArray[np.bool_] | None:
     return None if selection.region is None else ~selection.region.mask(tile)
 
 
-def _map(latent: LatentTile, k: int, outside: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
-    p = latent.species_map(k)
+def _map(mapped: SpeciesTile, k: int, outside: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
+    p = mapped.species_map(k)
     if outside is not None:
         p[outside] = np.nan
     return p

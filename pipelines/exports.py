@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
+
 from geoplantnet.errors import UsageError, did_you_mean
+from geoplantnet.storage import files_of
 from pipelines.compute_indicators import INDICATORS
 from pipelines.context import Run
 from pipelines.export_ebvcube import export_ebvcube
 from pipelines.export_rasters import export_cog, export_geotiff, export_gti, export_vrt
+from pipelines.export_tables import export_geopackage, export_geoparquet, export_postgis
 from pipelines.map_species import MAP
 from pipelines.plan import Inside, Stage
 from pipelines.publish import PUBLISH
 from pipelines.selection import Exported, Selection, select
 
+ENVIRONMENT = "-"
+"""As --output of postgis: the database that libpq's environment names (PGHOST, PGSERVICE ...)."""
 SELECTS = ("species", "indicator", "region")
 """Options that `select` understands; a format says which of them it can follow."""
 
@@ -41,6 +47,28 @@ def _ebvcube(selection: Selection, output: str, inside: Inside, **options: Any) 
     return Exported(files=(written,), tiles=tiles)
 
 
+def _table(write: Callable[..., Any], selection: Selection, output: str | Path, **options: Any) -> Exported:
+    """Coverage of reporting cells by one of `export_tables`."""
+    region = None if selection.region is None else gpd.GeoSeries([selection.region.geometry], crs=selection.run.grid.crs)
+    species = () if selection.every_species else [taxon.taxon_id for taxon in selection.taxa]
+    made = write(selection.run, output, species=species, region=region, **options)
+    words = f"{made.rows:,} rows" + (f"; {made.skipped} tiles were there already" if made.skipped else "")
+    path = Path(made.where)
+    return Exported(files=tuple(files_of(path)) if path.exists() else (), tiles=made.tiles, words=words, where=made.where)
+
+
+def _postgis(selection: Selection, output: str, inside: Inside, **options: Any) -> Exported:
+    return _table(export_postgis, selection, "" if output == ENVIRONMENT else output, **options)
+
+
+def _geoparquet(selection: Selection, output: str, inside: Inside, **options: Any) -> Exported:
+    return _table(export_geoparquet, selection, Path(output), **options)
+
+
+def _geopackage(selection: Selection, output: str, inside: Inside, **options: Any) -> Exported:
+    return _table(export_geopackage, selection, Path(output), **options)
+
+
 FORMATS: Mapping[str, Format] = {
     "cog": Format(write=export_cog, options=(*SELECTS, "compress", "max_error"), stages=(MAP,)),
     "geotiff": Format(write=export_geotiff, options=("species", "region", "compress", "max_error"), stages=(MAP,)),
@@ -49,6 +77,9 @@ FORMATS: Mapping[str, Format] = {
     "ebvcube": Format(
         write=_ebvcube, options=("species", "resolution", "creator", "institution", "email"), stages=(MAP, INDICATORS), ending=".nc"
     ),
+    "geopackage": Format(write=_geopackage, options=("species", "region"), stages=(MAP, INDICATORS), ending=".gpkg"),
+    "geoparquet": Format(write=_geoparquet, options=("species", "region", "by_tile"), stages=(MAP, INDICATORS), ending=".parquet"),
+    "postgis": Format(write=_postgis, options=("species", "region", "schema"), stages=(MAP, INDICATORS)),
 }
 
 
@@ -76,6 +107,8 @@ def _format(name: str | None, output: str) -> str:
         if name not in FORMATS:
             raise UsageError(f"--format {name} is none of {', '.join(FORMATS)}.{did_you_mean(name, FORMATS)}")
         return name
+    if output.startswith(("postgresql:", "postgres:")):
+        return "postgis"
     known = [other for other, form in FORMATS.items() if form.ending and output.endswith(form.ending)]
     if not known:
         raise UsageError(f"{output} does not say which format it is to have; add --format: {', '.join(FORMATS)}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from geoplantnet.assemblages import LatentTile, quantise, write_latent
 from geoplantnet.assemblages.dense import open_dense, write_dense_rows
@@ -131,7 +132,7 @@ def _dense(
     )
     found = _dissimilarity(run, trained.applicability, tile, required)
     with write_beside(run.dense(tile.id)) as path:
-        write_dense_rows(strips, path, tile=tile, species=stored_species(run), attributes=attributes, **found)
+        write_dense_rows(_told(strips, _speed(inside), tile), path, tile=tile, species=stored_species(run), attributes=attributes, **found)
     return open_dense(run.dense(tile.id), run.grid), {}
 
 
@@ -146,6 +147,16 @@ def _some(run: Run, tile_id: str, valid: np.ndarray) -> None:
         raise NoDataError(
             f"tile {tile_id}: none of {', '.join(run.recipe.map.require_any)} covers a single cell; drop the tile or change map.require_any"
         )
+
+
+def _told(
+    strips: Iterator[tuple[slice, npt.NDArray[np.float32]]], say: Callable[[int, int], None], tile: MetaTile
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """The strips, each told of as it is made."""
+    side = tile.grid.cells_per_side
+    for rows, p in strips:
+        say(rows.stop * side, side * side)
+        yield rows, p
 
 
 def _speed(inside: Inside) -> Callable[[int, int], None]:

@@ -52,6 +52,8 @@ class Exported:
     """Tiles it was made from."""
     words: str = ""
     """What a person should know about it, as a sentence."""
+    where: str = ""
+    """Where it went, in the place of what was said, which may hold a password."""
 
 
 def select(

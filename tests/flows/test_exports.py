@@ -221,11 +221,14 @@ def test_a_failure_on_the_way_vouches_for_what_was_finished_only(opened, tmp_pat
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--output", "x"), "add --format: cog, geotiff, gti, vrt, ebvcube"),
+        (("--output", "x"), "add --format: cog, geotiff, gti, vrt, ebvcube, geopackage, geoparquet, postgis"),
         (("--output", "x", "--format", "cogg"), "Did you mean 'cog'"),
-        (("--output", "x.nc", "--region", "a.gpkg"), "formats that can use it: cog, geotiff, gti, vrt"),
+        (("--output", "x.nc", "--region", "a.gpkg"), "formats that can use it: cog, geotiff, gti, vrt, geopackage, geoparquet, postgis"),
         (("--output", "x", "--format", "geotiff", "--indicator", "richness"), "formats that can use it: cog, gti, vrt"),
-        (("--output", "x.gti.gpkg", "--species", "v001"), "formats that can use it: cog, geotiff, vrt, ebvcube"),
+        (
+            ("--output", "x.gti.gpkg", "--species", "v001"),
+            "formats that can use it: cog, geotiff, vrt, ebvcube, geopackage, geoparquet, postgis",
+        ),
         (("--output", "x.gti.gpkg", "--indicator", "richness", "--indicator", "shannon"), "one --indicator"),
         (("--output", "x.vrt", "--compress", "deflate"), "formats that can use it: cog, geotiff"),
         (("--output", "x", "--format", "cog", "--creator", "me"), "formats that can use it: ebvcube"),

@@ -120,7 +120,7 @@ def test_without_a_model_there_is_no_scenario(base, tmp_path):
         ({"modalities": {"climate": {"change": {}}}}, ConfigurationError, "say what changes"),
         ({"interval": ["2099-01-01T00:00:00Z", "2070-01-01T00:00:00Z"]}, ConfigurationError, "first moment comes after the last"),
         (
-            {"modalities": {"climate": {"time": {"step": "year", "first": "2050", "count": 3}}}},
+            {"modalities": {"climate": {"time": {"step": "month", "first": "2050-01", "count": 3}}}},
             ConfigurationError,
             "periods, the model learns from",
         ),

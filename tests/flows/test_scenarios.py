@@ -16,6 +16,7 @@ from geoplantnet.storage import files_of
 from pipelines.context import Run
 from pipelines.progress import Reporter
 from pipelines.scenarios import SCENARIO_STAGES, run_scenario
+from pipelines.stages import TaskFailed
 
 TILE = "5kmE4100N2605"
 WARMER = {
@@ -82,14 +83,14 @@ def test_changes_are_those_of_the_two_maps(base, warmer):
 
 
 def test_a_second_run_does_nothing_and_a_new_base_is_noticed(base, warmer):
-    """Up to date until the base's map changes; then changes are told anew, and nothing else is built."""
+    """Up to date until the base's map changes; then changes are told anew. Of the same probabilities they are the same, and published already."""
     assert run_scenario(warmer, list(SCENARIO_STAGES), Reporter()).tasks == 0
     other = replace_interval(base)
     from pipelines.run import run_stages
 
     run_stages(other, ["map"], Reporter())
     again = run_scenario(warmer, list(SCENARIO_STAGES), Reporter())
-    assert {outcome.stage for outcome in again.outcomes if outcome.done} == {"changes", "publish", "catalog"}
+    assert {outcome.stage for outcome in again.outcomes if outcome.done} == {"changes"}
 
 
 def replace_interval(run):
@@ -100,12 +101,13 @@ def replace_interval(run):
 
 
 def test_without_a_model_there_is_no_scenario(base, tmp_path):
-    """A base that was not made: an InputError that names it, and nothing is written."""
+    """A base that was not made: an error of the input's kind that names it."""
     from dataclasses import replace
 
     run = replace(base, store=tmp_path / "nothing").under("warmer")
-    with pytest.raises(InputError, match="run the recipe itself first"):
+    with pytest.raises(TaskFailed, match="run the recipe itself first") as found:
         run_scenario(run, ["occurrences"], Reporter())
+    assert found.value.kind == InputError.__name__
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 _ARRAYS, FACTS = "arrays.safetensors", "model.json"
 _BATCH = 16_384
 """Sites predicted at once: bounds memory whatever the number asked for."""
+_CELLS = 2048
+"""The same of cells of a map: MaxEnt makes thousands of features of hundreds of predictors."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -163,8 +165,8 @@ class FromTable(Classical):
             raise ModelError(f"the model was trained with predictor {absent[0]!r}, the table has none; add its modality or fit again")
         values = columns(table, self.predictors_)
         out = np.empty((len(values), len(self.species_)), np.float32)
-        for start in range(0, len(values), _BATCH):
-            out[start : start + _BATCH] = np.clip(self._of_table(values[start : start + _BATCH]), 0, 1)
+        for start in range(0, len(values), _CELLS):
+            out[start : start + _CELLS] = np.clip(self._of_table(values[start : start + _CELLS]), 0, 1)
         return out
 
     def _suitability(self, sites: Sites, rows: Integers) -> npt.NDArray[np.floating]:

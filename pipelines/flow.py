@@ -17,7 +17,7 @@ from distributed import Future, WorkerPlugin, get_worker
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
-from geoplantnet.errors import GeoPlantNetError, StorageError, TryAgain
+from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, TryAgain
 from pipelines.context import CubeRun
 from pipelines.lanes import Lanes
 from pipelines.ledger import PASSING, Failure, Ledger, Record
@@ -296,12 +296,25 @@ def execute(stage: Stage[Any], run: CubeRun, key: str, mark: str, inside: Inside
             ledger.take_back(stage.name, key)
             outputs, stats = stage.work(run, key, inside)
             return ledger.commit(stage.name, key, mark, outputs, stats, meter.read())
-    except GeoPlantNetError as error:
+    except (StorageError, TryAgain) as error:
         return failed(kind=error.kind, message=str(error), exit_code=error.exit_code)
     except (ConnectionError, TimeoutError) as error:
         return failed(kind="ConnectionError", message=f"{type(error).__name__}: {error}", exit_code=TryAgain.exit_code)
     except Exception as error:
+        ours = error if isinstance(error, GeoPlantNetError) else None
+        if (stage.of_tiles or not ours) and (damaged := _damaged(stage, run, key)):
+            words = f"{damaged}; `geoplantnet verify --drop`, then run again (reading it ended in: {str(error) or type(error).__name__})"
+            return failed(kind=IntegrityError.__name__, message=words, exit_code=IntegrityError.exit_code)
+        if ours:
+            return failed(kind=ours.kind, message=str(ours), exit_code=ours.exit_code)
         return failed(kind=type(error).__name__, message=str(error) or type(error).__name__, details=traceback.format_exc())
+
+
+def _damaged(stage: Stage[Any], run: CubeRun, key: str) -> str:
+    """Which of the assets that a task reads is not as it was made; empty when all are. Asked when a task failed: every byte is read."""
+    ledger = Ledger(run.store)
+    records = [record for need in stage.needs(run, key) if (record := ledger.record(*need))]
+    return next((fault for record in records for fault in ledger.faults(record)), "")
 
 
 def _may_pass(failure: Failure) -> bool:
@@ -310,9 +323,9 @@ def _may_pass(failure: Failure) -> bool:
 
 
 def _counted(failure: Failure, before: Failure | None, task: Task) -> Failure:
-    """A failure with how often exactly this was tried, by earlier runs too."""
+    """A failure with how often exactly this was tried, by earlier runs too. Damaged input is not counted: mended, it is what it was."""
     earlier = before.attempts if before is not None and before.fingerprint == task.mark else 0
-    return replace(failure, fingerprint=task.mark, attempts=earlier + (failure.kind not in PASSING))
+    return replace(failure, fingerprint=task.mark, attempts=earlier + (failure.kind not in (*PASSING, IntegrityError.__name__)))
 
 
 def _is_full(failure: Failure) -> bool:

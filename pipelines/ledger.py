@@ -185,8 +185,12 @@ class Ledger:
                     Damage(stage, key, f"{file.relative_to(self.store).as_posix()} is damaged: what it recorded cannot be checked")
                 )
                 continue
-            found += [Damage(stage, key, fault) for output in record.outputs if (fault := self._fault(output))]
+            found += [Damage(stage, key, fault) for fault in self.faults(record)]
         return found
+
+    def faults(self, record: Record) -> list[str]:
+        """What is wrong with the outputs of one record, byte by byte."""
+        return [fault for output in record.outputs if (fault := self._fault(output))]
 
     def _fault(self, output: Output) -> str:
         """What is wrong with an asset; empty when nothing is."""

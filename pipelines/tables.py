@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from geoplantnet.errors import StorageError
+from geoplantnet.errors import InputError, IntegrityError, StorageError
 from geoplantnet.storage import write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList
 from pipelines.context import Run
@@ -30,10 +30,24 @@ def _stored(run: Run, name: str) -> Path:
 
 
 def stored_species(run: Run) -> SpeciesList:
-    """The species axis of the run. Raises StorageError when it is not there."""
-    return SpeciesList.from_dict(json.loads(_stored(run, SPECIES).read_text(encoding="utf-8")))
+    """The species axis of the run. Raises StorageError when it is not there, IntegrityError when it is damaged."""
+    path = _stored(run, SPECIES)
+    try:
+        return SpeciesList.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise _damaged(path, error) from error
 
 
 def stored_traits(run: Run) -> pd.DataFrame:
-    """Traits of the species axis, in its order, indexed by taxonID; unknown is NaN. Raises StorageError when they are not there."""
-    return pd.read_csv(_stored(run, TRAITS), index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)
+    """Traits of the species axis, in its order, indexed by taxonID; unknown is NaN. Raises StorageError when they are not there,
+    IntegrityError when they are damaged.
+    """
+    path = _stored(run, TRAITS)
+    try:
+        return pd.read_csv(path, index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged ({error!r}); make it again with `geoplantnet verify --drop` and `geoplantnet run`")

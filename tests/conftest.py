@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,24 @@ def species() -> SpeciesList:
         checklist="test",
         taxa=tuple(Taxon(taxon_id=f"s{i:02d}", scientific_name=f"Testus species{i}", genus=f"g{i % 3}", family="f") for i in range(12)),
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A file system of its own, to be filled. A call with its size in KiB mounts it, or makes it larger or smaller."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = []
+
+    def sized(kibibytes: int) -> Path:
+        size = f"size={kibibytes}k"
+        command = ["-o", f"remount,{size}", str(place)] if mounted else ["-t", "tmpfs", "-o", size, "tmpfs", str(place)]
+        done = subprocess.run(["mount", *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting a tmpfs is not allowed here: {done.stderr.strip()}")
+        mounted.append(True)
+        return place
+
+    yield sized
+    if mounted:
+        subprocess.run(["umount", str(place)], check=True)

@@ -7,16 +7,16 @@ small scales draw. Both are made by one pass over the latent tile (`stream`), wh
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from scipy.sparse import csr_array
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from geoplantnet.errors import InputError, IntegrityError, StorageError, UsageError
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
@@ -147,7 +147,8 @@ def write_assemblage(assemblage: Assemblage, path: str | os.PathLike[str]) -> No
     }
     for name, (values, chunks) in arrays.items():
         codec = BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.bitshuffle if values.dtype.itemsize > 1 else BloscShuffle.noshuffle)
-        root.create_array(name, data=np.ascontiguousarray(values), chunks=chunks, compressors=codec)
+        # Blosc knows no checksum: half of all flipped bits would be read without complaint, as other values.
+        root.create_array(name, data=np.ascontiguousarray(values), chunks=chunks, compressors=[codec, Crc32cCodec()])
 
 
 def open_assemblage(path: str | os.PathLike[str], grid: TileGrid) -> Assemblage:
@@ -159,25 +160,43 @@ def open_assemblage(path: str | os.PathLike[str], grid: TileGrid) -> Assemblage:
         held = {name: np.asarray(array[...]) for name, array in root.arrays()}
         attributes = dict(root.attrs)
         made_on = attributes["crs"], attributes["tile_size"], attributes["cell_size"]
-        start = np.concatenate([[0], np.cumsum(held["size"], dtype=np.int64)])
-        species, p = _positions(held["set_species"], start), held["set_p"]
-        if not len(species) == len(p) == start[-1]:
-            raise ValueError(f"{len(species)} species and {len(p)} probabilities for {start[-1]} members")
-        means = np.where(held["means"] == _MEAN_STEPS + 1, np.float32(np.nan), held["means"] / np.float32(_MEAN_STEPS))
-        tile_id, count, hash_ = str(attributes["tile"]), int(str(attributes["species"])), str(attributes["species_list"])
+        if made_on != (grid.crs, grid.tile_size, grid.cell_size):
+            raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; make it again")
+        found = _assemblage_of(held, attributes, grid)
+        require_whole(path, held)
+    except IntegrityError:
+        raise
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as species sets ({error}); delete it and run again") from error
-    if made_on != (grid.crs, grid.tile_size, grid.cell_size):
-        raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; make it again")
+    return found
+
+
+def _assemblage_of(held: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, object], grid: TileGrid) -> Assemblage:
+    """What a store holds, as an assemblage. Raises whatever does not fit."""
+    side, blocks, species = grid.cells_per_side, grid.cells_per_side // block_side(grid), int(str(attributes["species"]))
+    for name, wanted in {"threshold": (side, side), "size": (side * side,), "means": (species, blocks, blocks)}.items():
+        if held[name].shape != wanted:
+            raise ValueError(f"{name} is {held[name].shape}, not {wanted}")
+    start = np.concatenate([[0], np.cumsum(held["size"], dtype=np.int64)])
+    positions, p = _positions(held["set_species"], start), held["set_p"]
+    if not len(positions) == len(p) == start[-1]:
+        raise ValueError(f"{len(positions)} species and {len(p)} probabilities for {start[-1]} members")
+    means = np.where(held["means"] == _MEAN_STEPS + 1, np.float32(np.nan), held["means"] / np.float32(_MEAN_STEPS))
     return Assemblage(
-        tile=grid.tile(tile_id),
-        species=count,
-        list_hash=hash_,
+        tile=grid.tile(str(attributes["tile"])),
+        species=species,
+        list_hash=str(attributes["species_list"]),
         threshold=held["threshold"].astype(np.float32),
-        sets=SpeciesSets(start=start, species=species, p=p),
+        sets=SpeciesSets(start=start, species=positions, p=p),
         means=means.astype(np.float32),
         attributes=attributes,
     )
+
+
+def require_whole(path: str | os.PathLike[str], held: Iterable[str]) -> None:
+    """Raise ValueError when a folder of the Zarr group at `path` was not read as an array: its metadata is damaged, and zarr leaves it out."""
+    if strange := {entry.name for entry in Path(path).iterdir() if entry.is_dir()}.difference(held):
+        raise ValueError(f"{', '.join(sorted(strange))} is no array")
 
 
 def require_list(assemblage: Assemblage, hash_: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,23 +90,28 @@ class DenseTile:
         """All species in blocks of `size`: (slice of the species axis, probabilities (species, y, x), NaN = no data)."""
         for start in range(0, len(self.species), size):
             part = slice(start, min(start + size, len(self.species)))
-            yield part, self._decoded(self._p[part])
+            yield part, self._read(self._p, part)
 
     def species_map(self, k: int, window: Window = (slice(None), slice(None)), level: int = 0) -> Float:
         """See `species_tile.SpeciesTile`."""
         if level:
             return means_of(self.assemblage, k, level)[window]
-        return self._decoded(self._p[(k, *window)])
+        return self._read(self._p, (k, *window))
 
     def at(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Float:
         """See `species_tile.SpeciesTile`."""
         r, c = np.atleast_1d(np.asarray(rows, int)), np.atleast_1d(np.asarray(columns, int))
         out = np.empty((r.size, len(self.species)), np.float32)
         for i, (y, x) in enumerate(zip(r.tolist(), c.tolist(), strict=True)):
-            out[i] = self._decoded(self._by_cell[:, y, x])
+            out[i] = self._read(self._by_cell, (slice(None), y, x))
         return out
 
-    def _decoded(self, stored: npt.NDArray[np.unsignedinteger]) -> Float:
+    def _read(self, array: Any, part: slice | tuple[slice | int, ...]) -> Float:
+        """Part of a stored array as probabilities. Raises IntegrityError where its bytes are damaged."""
+        try:
+            stored = np.asarray(array[part])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise IntegrityError(f"the dense tile {self.tile.id} cannot be read ({error}); delete it and run again") from error
         p = stored.astype(np.float32) / np.float32(self._steps)
         p[stored == np.iinfo(stored.dtype).max] = np.nan
         return p
@@ -181,7 +186,7 @@ def write_dense_rows(
     root, valid = _write(fill, path, tile, species, dtype, {**(attributes or {}), **more})
     if dissimilarity is not None:
         index = packed(np.where(valid, dissimilarity, np.nan).astype(np.float32), dissimilarity_threshold)
-        root.create_array("dissimilarity", data=index, chunks=index.shape)
+        root.create_array("dissimilarity", data=index, chunks=index.shape, compressors=ZstdCodec(level=5, checksum=True))
 
 
 _Put = Callable[[Window, npt.NDArray[np.floating]], None]
@@ -213,11 +218,13 @@ def _write(
             "meaning": f"p in {steps}ths, {nodata} = no data",
         },
     )
+    codec = ZstdCodec(level=5, checksum=True)
     chunk, shard = min(_MAP_CHUNK, side), min(_MAP_SHARD, count)
     whole = -(-side // chunk) * chunk
-    p = root.create_array("p", shape=(count, side, side), dtype=dtype, chunks=(1, chunk, chunk), shards=(shard, whole, whole), fill_value=nodata, compressors=ZstdCodec(level=5))  # fmt: skip
+    p = root.create_array("p", shape=(count, side, side), dtype=dtype, chunks=(1, chunk, chunk), shards=(shard, whole, whole), fill_value=nodata, compressors=codec)  # fmt: skip
     with tempfile.TemporaryFile(dir=Path(path).parent, prefix=".tmp-") as spare:
-        copy = np.memmap(spare, dtype, "w+", shape=(count, side, side))
+        os.posix_fallocate(spare.fileno(), 0, count * side * side * np.dtype(dtype).itemsize)  # a full disk under a map kills the process
+        copy = np.memmap(spare, dtype, "r+", shape=(count, side, side))
 
         def put(where: Window, values: npt.NDArray[np.floating]) -> None:
             copy[where] = _encoded(values, steps, nodata)
@@ -227,13 +234,13 @@ def _write(
             p[start : start + shard] = copy[start : start + shard]
         cell, band = min(_CELL_CHUNK, side), min(_BAND, side)
         across = -(-band // cell) * cell
-        by_cell = root.create_array("by_cell", shape=(count, side, side), dtype=dtype, chunks=(count, cell, cell), shards=(count, across, across), fill_value=nodata, compressors=ZstdCodec(level=5))  # fmt: skip
+        by_cell = root.create_array("by_cell", shape=(count, side, side), dtype=dtype, chunks=(count, cell, cell), shards=(count, across, across), fill_value=nodata, compressors=codec)  # fmt: skip
         valid = np.zeros((side, side), bool)
         for start in range(0, side, across):
             rows = np.array(copy[:, start : start + across])
             by_cell[:, start : start + across] = rows
             valid[start : start + across] = (rows != nodata).any(axis=0)
-    root.create_array("valid", data=valid, chunks=valid.shape)
+    root.create_array("valid", data=valid, chunks=valid.shape, compressors=codec)
     return root, valid
 
 
@@ -248,31 +255,34 @@ def open_dense(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str 
         root = zarr.open_group(str(path), mode="r")
         attributes = dict(root.attrs)
         made_on = attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")
-        species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
-        tile_id, steps = str(attributes.pop("tile")), int(str(attributes.pop("steps")))
+        if made_on != (grid.crs, grid.tile_size, grid.cell_size):
+            raise IntegrityError(
+                f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again"
+            )
         attributes.pop("meaning", None)  # of the stored steps
-        p, by_cell, valid = root["p"], root["by_cell"], np.asarray(root["valid"][...])  # type: ignore[index]
         edge = float(attributes.pop("dissimilarity_threshold", np.nan))  # type: ignore[arg-type]
-        index = unpacked(np.asarray(root["dissimilarity"][...]), edge) if "dissimilarity" in root else None  # type: ignore[index]
+        tile = DenseTile(
+            tile=grid.tile(str(attributes.pop("tile"))),
+            species=SpeciesList.from_dict(attributes.pop("species")),  # type: ignore[arg-type]
+            valid=np.asarray(root["valid"][...]).astype(bool),  # type: ignore[index]
+            attributes=attributes,
+            _p=root["p"],
+            _by_cell=root["by_cell"],
+            _steps=int(str(attributes.pop("steps"))),
+            dissimilarity=unpacked(np.asarray(root["dissimilarity"][...]), edge) if "dissimilarity" in root else None,  # type: ignore[index]
+            dissimilarity_threshold=edge,
+        )
+        if tile.shape != 2 * (grid.cells_per_side,) or {tile._p.shape, tile._by_cell.shape} != {(len(tile.species), *tile.shape)}:
+            raise ValueError(f"p is {tile._p.shape}, by_cell {tile._by_cell.shape}, valid {tile.shape} for {len(tile.species)} species")
+    except IntegrityError:
+        raise
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a dense tile ({error}); delete it and run again") from error
-    if made_on != (grid.crs, grid.tile_size, grid.cell_size):
-        raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
-    sets = None if assemblage is None else open_assemblage(assemblage, grid)
-    if sets is not None:
-        require_list(sets, species.hash)
-    return DenseTile(
-        tile=grid.tile(tile_id),
-        species=species,
-        valid=valid.astype(bool),
-        attributes=attributes,
-        _p=p,
-        _by_cell=by_cell,
-        _steps=steps,
-        dissimilarity=index,
-        dissimilarity_threshold=edge,
-        assemblage=sets,
-    )
+    if assemblage is None:
+        return tile
+    sets = open_assemblage(assemblage, grid)
+    require_list(sets, tile.species.hash)
+    return replace(tile, assemblage=sets)
 
 
 def assembled(tile: DenseTile) -> Assemblage:

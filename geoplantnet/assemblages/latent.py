@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
+from zarr.codecs import ZstdCodec
 
-from geoplantnet.assemblages.assemblage import Assemblage, means_of, open_assemblage, require_list
+from geoplantnet.assemblages.assemblage import Assemblage, means_of, open_assemblage, require_list, require_whole
 from geoplantnet.assemblages.dissimilarity import inside_of, packed, unpacked
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
@@ -35,7 +36,8 @@ from geoplantnet.taxonomy.species_list import SpeciesList
 
 Float = npt.NDArray[np.float32]
 
-_ARRAYS = ("z", "scale", "valid", "availability", "head_weights", "head_bias")
+_FLOATS, _LATER_FLOATS = ("scale", "head_weights", "head_bias"), ("member_bias", "threshold")
+"""Arrays of floating point numbers: that every tile has, and that some have."""
 _ROWS = 32
 """Rows of z that are worked on at a time."""
 MEAN_ERROR = 0.002
@@ -281,7 +283,9 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
     if tile.dissimilarity is not None:
         arrays["dissimilarity"] = packed(tile.dissimilarity, tile.dissimilarity_threshold)
     for name, values in arrays.items():
-        root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape))
+        # With a checksum: of a chunk with a flipped bit every second one would be read without complaint, as other values.
+        codec = ZstdCodec(level=0, checksum=True)
+        root.create_array(name, data=np.ascontiguousarray(values), chunks=tuple(min(n, 256) for n in values.shape), compressors=codec)
 
 
 def open_latent(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str | os.PathLike[str] | None = None) -> LatentTile:
@@ -294,33 +298,49 @@ def open_latent(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str
     try:
         root = zarr.open_group(str(path), mode="r")
         held = {name: np.asarray(array[...]) for name, array in root.arrays()}
-        attributes = dict(root.attrs)
+        attributes: dict[str, object] = dict(root.attrs)
         made_on = attributes.pop("crs"), attributes.pop("tile_size"), attributes.pop("cell_size")
-        species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
-        tile_id = str(attributes.pop("tile"))
-        arrays = {name: held[name] for name in _ARRAYS}
-        edge = float(attributes.pop("dissimilarity_threshold", np.nan))  # type: ignore[arg-type]
+        if made_on != (grid.crs, grid.tile_size, grid.cell_size):
+            raise IntegrityError(
+                f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again"
+            )
+        tile = _tile_of(held, attributes, grid)
+        require_whole(path, held)
+    except IntegrityError:
+        raise
     except Exception as error:
         raise IntegrityError(f"{path} cannot be read as a latent tile ({error}); delete it and run again") from error
-    if made_on != (grid.crs, grid.tile_size, grid.cell_size):
-        raise IntegrityError(f"{path} was made on another grid than {grid.crs} {grid.tile_size} m / {grid.cell_size} m; map the tile again")
-    sets = None if assemblage is None else open_assemblage(assemblage, grid)
-    if sets is not None:
-        require_list(sets, species.hash)
-    return LatentTile(
-        tile=grid.tile(tile_id),
-        z=arrays["z"],
-        scale=arrays["scale"].astype(np.float32),
-        valid=arrays["valid"].astype(bool),
-        availability=arrays["availability"].astype(np.float32) / np.float32(255),
-        head=SpeciesHead(species=species, weights=arrays["head_weights"].astype(np.float32), bias=arrays["head_bias"].astype(np.float32)),
-        stored_threshold=held["threshold"].astype(np.float32) if "threshold" in held else None,
+    if assemblage is None:
+        return tile
+    sets = open_assemblage(assemblage, grid)
+    require_list(sets, tile.species.hash)
+    return replace(tile, assemblage=sets)
+
+
+def _tile_of(held: Mapping[str, npt.NDArray[np.generic]], attributes: dict[str, object], grid: TileGrid) -> LatentTile:
+    """A tile from what a store holds; takes out of `attributes` what it has fields for. Raises whatever does not fit."""
+    floats = {name: held[name].astype(np.float32) for name in (*_FLOATS, *_LATER_FLOATS) if name in held or name in _FLOATS}
+    species = SpeciesList.from_dict(attributes.pop("species"))  # type: ignore[arg-type]
+    edge = float(attributes.pop("dissimilarity_threshold")) if "dissimilarity" in held else np.nan  # type: ignore[arg-type]
+    tile = LatentTile(
+        tile=grid.tile(str(attributes.pop("tile"))),
+        z=held["z"],
+        scale=floats["scale"],
+        valid=held["valid"].astype(bool),
+        availability=held["availability"].astype(np.float32) / np.float32(255),
+        head=SpeciesHead(species=species, weights=floats["head_weights"], bias=floats["head_bias"]),
+        stored_threshold=floats.get("threshold"),
         attributes=attributes,
-        member_bias=held["member_bias"].astype(np.float32) if "member_bias" in held else None,
+        member_bias=floats.get("member_bias"),
         dissimilarity=unpacked(held["dissimilarity"], edge) if "dissimilarity" in held else None,
         dissimilarity_threshold=edge,
-        assemblage=sets,
     )
+    side, d = grid.cells_per_side, tile.head.weights.shape[1]
+    cellwise = {name: (side, side) for name in ("valid", "availability", "dissimilarity", "threshold")}
+    for name, wanted in {"z": (side, side, d), "scale": (d,), **cellwise}.items():
+        if name in held and held[name].shape != wanted:
+            raise ValueError(f"{name} is {held[name].shape}, not {wanted}")
+    return tile
 
 
 def _sigmoid(logits: Float) -> Float:

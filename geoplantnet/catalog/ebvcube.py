@@ -6,6 +6,7 @@ ACDD-1.3. A species is an entity; its genus and family stand in the taxonomy tab
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,30 +93,16 @@ def write_ebvcube(
 ) -> Path:
     """Write an EBVCube at `path`, whole or not at all; cells that no part holds are no data. Rows of `geobox` run north to south.
 
-    `times`: start and end of every step. One part is in memory at a time. Raises InputError for an empty axis or a part that does not fit.
+    `times`: start and end of every step. One part is in memory at a time. Raises InputError for an empty axis or a part that does not fit,
+    StorageError when the disk takes no more.
     """
     if not (len(species) and times and metrics):
         raise InputError("an EBVCube needs at least one species, one moment and one metric")
     final = Path(path)
-    with write_beside(final) as beside, h5netcdf.File(beside, "w") as file:
-        _axes(file, about, species, geobox, times)
-        _taxonomy(file, species)
-        file.attrs.update(_facts(about, geobox, times))
-        cubes = {}
-        for s, scenario in enumerate(scenarios) if scenarios else [(None, None)]:
-            above = file if s is None else _group(file, f"scenario_{s + 1}", scenario)
-            for m, metric in enumerate(metrics):
-                cubes[s, m] = _cube(_group(above, f"metric_{m + 1}", metric, units=True), metric, geobox, len(species))
-        for part in parts:
-            cube = cubes.get((part.scenario, part.metric))
-            target = (part.entities.stop - part.entities.start, part.rows.stop - part.rows.start, part.columns.stop - part.columns.start)
-            outside = part.entities.stop > len(species) or part.rows.stop > geobox.shape[0] or part.columns.stop > geobox.shape[1]
-            if cube is None or part.values.shape != target or outside or not 0 <= part.time < len(times):
-                raise InputError(
-                    f"part {tuple(part[:6])} with values {part.values.shape} does not fit {len(species)} species, {len(times)} moments, "
-                    f"{len(metrics)} metrics, {len(scenarios)} scenarios and {tuple(geobox.shape)} cells"
-                )
-            cube[part.entities, part.time, part.rows, part.columns] = np.where(np.isnan(part.values), FILL, part.values).astype(np.float32)
+    with write_beside(final) as beside, _Sink(beside) as sink:
+        with h5netcdf.File(sink, "w") as file:
+            _fill(file, parts, sink, about=about, species=species, geobox=geobox, times=times, metrics=metrics, scenarios=scenarios)
+        sink.check()
     return final
 
 
@@ -131,6 +118,108 @@ def read_ebvcube(
     except (OSError, KeyError) as error:
         raise IntegrityError(f"{path} has no {group}/ebv_cube ({error}); is it an EBVCube?") from error
     return names, np.where(values == FILL, np.float32(np.nan), values)
+
+
+class _Sink(io.RawIOBase):
+    """The file that HDF5 writes to. HDF5 does not survive a write that fails, on a full disk it ends the process: so none fails here.
+
+    The first error is kept, for `check`, and what is written from then on, a part at most, is held in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file, self._at = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), 0
+        self._error: OSError | None = None
+        self._held: list[tuple[int, bytes]] = []
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._error:
+            raise self._error
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view) and not self._error:
+                done += os.pwrite(self._file, view[done:], self._at + done)
+        except OSError as error:
+            self._error = error
+        if done < len(view):
+            self._held.append((self._at + done, bytes(view[done:])))
+        self._at += len(view)
+        return len(view)
+
+    def readinto(self, into: Any) -> int:
+        view = memoryview(into).cast("B")
+        found = os.pread(self._file, len(view), self._at).ljust(len(view), b"\0")
+        view[:] = found
+        for start, held in self._held:
+            first, last = max(start, self._at), min(start + len(held), self._at + len(view))
+            if first < last:
+                view[first - self._at : last - self._at] = held[first - start : last - start]
+        self._at += len(view)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        ends = [os.fstat(self._file).st_size, *(start + len(held) for start, held in self._held)]
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: max(ends)}[whence]
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        length = self._at if size is None else size
+        try:
+            os.ftruncate(self._file, length)
+        except OSError as error:
+            self._error = self._error or error
+        return length
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+
+def _fill(
+    file: Any,
+    parts: Iterable[Part],
+    sink: _Sink,
+    *,
+    about: About,
+    species: SpeciesList,
+    geobox: GeoBox,
+    times: Sequence[tuple[datetime, datetime]],
+    metrics: Sequence[Group],
+    scenarios: Sequence[Group],
+) -> None:
+    """Axes, attributes and values of an EBVCube; ends early when the disk takes no more."""
+    _axes(file, about, species, geobox, times)
+    _taxonomy(file, species)
+    file.attrs.update(_facts(about, geobox, times))
+    cubes = {}
+    for s, scenario in enumerate(scenarios) if scenarios else [(None, None)]:
+        above = file if s is None else _group(file, f"scenario_{s + 1}", scenario)
+        for m, metric in enumerate(metrics):
+            cubes[s, m] = _cube(_group(above, f"metric_{m + 1}", metric, units=True), metric, geobox, len(species))
+    for part in parts:
+        cube = cubes.get((part.scenario, part.metric))
+        target = (part.entities.stop - part.entities.start, part.rows.stop - part.rows.start, part.columns.stop - part.columns.start)
+        outside = part.entities.stop > len(species) or part.rows.stop > geobox.shape[0] or part.columns.stop > geobox.shape[1]
+        if cube is None or part.values.shape != target or outside or not 0 <= part.time < len(times):
+            raise InputError(
+                f"part {tuple(part[:6])} with values {part.values.shape} does not fit {len(species)} species, {len(times)} moments, "
+                f"{len(metrics)} metrics, {len(scenarios)} scenarios and {tuple(geobox.shape)} cells"
+            )
+        cube[part.entities, part.time, part.rows, part.columns] = np.where(np.isnan(part.values), FILL, part.values).astype(np.float32)
+        sink.check()
 
 
 def _axes(file: Any, about: About, species: SpeciesList, geobox: GeoBox, times: Sequence[tuple[datetime, datetime]]) -> None:

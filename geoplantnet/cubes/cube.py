@@ -244,9 +244,9 @@ def open_cube(path: str | os.PathLike[str]) -> xr.DataTree:
         raise CubeError(f"no cube at {path}; build it with `geoplantnet cubes`")
     try:
         tree = xr.open_datatree(str(path), engine="zarr", chunks=None, consolidated=False, decode_coords="all")
+        nodes = {name: child.to_dataset().assign_coords(band=child.attrs["bands"]) for name, child in tree.children.items()}
     except Exception as error:
         raise CubeError(f"{path} cannot be opened as a cube ({error}); delete it and run `geoplantnet cubes` again") from error
-    nodes = {name: child.to_dataset().assign_coords(band=child.attrs["bands"]) for name, child in tree.children.items()}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **{f"/{name}": node for name, node in nodes.items()}})
 
 

@@ -259,7 +259,7 @@ def load(folder: str | os.PathLike[str]) -> OccurrenceSet:
         events = gpd.read_parquet(root / "events.parquet")
         occurrences = pd.read_parquet(root / "occurrences.parquet")
         rejections = pd.read_parquet(root / "rejections.parquet")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a flipped bit in the schema ends in errors of many kinds
         raise OccurrenceError(f"{root} holds no readable occurrence set ({error}); write it with occurrences.save") from error
     if "parentEventID" not in events and not set(OCCURRENCE_COLUMNS[5:]) & set(occurrences):  # written before abundances were read
         events = events.assign(parentEventID="")[list(EVENT_COLUMNS)]

@@ -62,10 +62,10 @@ def cubes() -> list[tuple[Estimate, bool]]:
     return found
 
 
-def stages(tiles: int, species: int, networks: int) -> list[tuple[str, Estimate, int]]:
-    """(in words, one task, tasks) of every stage. Of imagery time is that of the benchmark, of all else the sums of `--dry-run`."""
+def size_of(species: int, networks: int) -> costs.Size:
+    """A tile of the plan."""
     network = costs.Network(width=WIDTH, latent=LATENT, visits=TRAINED)
-    size = costs.Size(
+    return costs.Size(
         cells=CELLS,
         species=species,
         images=1,
@@ -75,7 +75,11 @@ def stages(tiles: int, species: int, networks: int) -> list[tuple[str, Estimate,
         blocks=625,
         reporting=25,
     )
-    parts = cubes()
+
+
+def stages(tiles: int, species: int, networks: int) -> list[tuple[str, Estimate, int]]:
+    """(in words, one task, tasks) of every stage. Of imagery time is that of the benchmark, of all else the sums of `--dry-run`."""
+    size, parts = size_of(species, networks), cubes()
     cpu = sum(e.read / DECODED if imagery else e.cpu_seconds for e, imagery in parts)
     read, written, memory = sum(e.read for e, _ in parts), sum(e.written for e, _ in parts), max(e.memory for e, _ in parts)
     cube = Estimate(name="cubes", read=read, written=written, cpu_seconds=cpu, memory=memory)
@@ -84,13 +88,13 @@ def stages(tiles: int, species: int, networks: int) -> list[tuple[str, Estimate,
         (f"train: {networks} network{'s' * (networks > 1)}, 5 folds and all", costs.training(size, rounds=6, threads=1), 1),
         ("map: latent tiles", costs.mapping(size), tiles),
         (f"indicators: {size.indicators}, and species sets", costs.indicators(size), tiles),
-        ("publish: a band a species", costs.publishing(size), tiles),
-        ("catalog", costs.cataloguing(size, tiles), 1),
+        ("publish: coverage, relief, items", costs.publishing(size, rasters=False), tiles),
+        ("catalog", costs.cataloguing(size, tiles, rasters=False), 1),
     ]
 
 
-def cost_table(found: Sequence[tuple[str, Estimate, int]]) -> Iterator[str]:
-    """A line a stage: a task, and all of them."""
+def cost_table(found: Sequence[tuple[str, Estimate, int]], size: costs.Size) -> Iterator[str]:
+    """A line a stage: a task, and all of them; and what rasters of all species would add."""
     yield "| stage | CPU-s a tile | MB a tile | GB a worker | CPU-hours | TB stored |"
     yield "|---|---|---|---|---|---|"
     for words, e, tasks in found:
@@ -98,9 +102,16 @@ def cost_table(found: Sequence[tuple[str, Estimate, int]]) -> Iterator[str]:
         yield f"| {words} | {' | '.join(each)} | {e.memory / 1e9:.1f} | {_hours(e.cpu_seconds * tasks)} | {e.written * tasks / 1e12:.2f} |"
     hours, stored = _sums(found)
     yield f"| **all** | | | | **{hours:,.0f}** | **{stored:.1f}** |"
-    bare = [one for one in found if one[1].name != "publish"]
-    hours, stored = _sums(bare)
-    yield f"| all but `publish` | | | | {hours:,.0f} | {stored:.1f} |"
+    tiles, rasters, without = found[0][2], costs.publishing(size), costs.publishing(size, rasters=False)
+    seconds, room = rasters.cpu_seconds - without.cpu_seconds, rasters.written - without.written
+    added = [
+        f"+{seconds:,.0f}",
+        f"+{room / 1e6:,.0f}",
+        f"{rasters.memory / 1e9:.1f}",
+        f"+{seconds * tiles / 3600:,.0f}",
+        f"+{room * tiles / 1e12:.1f}",
+    ]
+    yield f"| a raster of every species, too (`publish.species: true`) | {' | '.join(added)} |"
 
 
 def price_table(found: Sequence[tuple[str, Estimate, int]]) -> Iterator[str]:
@@ -166,7 +177,7 @@ def _round(euro: float) -> str:
 def tables(tiles: int = 16_000, species: int = 10_000, networks: int = 1) -> list[str]:
     """All three, as lines of Markdown."""
     found = stages(tiles, species, networks)
-    return [*cost_table(found), "", *price_table(found), "", *other_tables(found, tiles, species)]
+    return [*cost_table(found, size_of(species, networks)), "", *price_table(found), "", *other_tables(found, tiles, species)]
 
 
 if __name__ == "__main__":

@@ -38,8 +38,10 @@ RASTER_BYTES = 0.9
 
 EXPORT = 80e-9
 """Seconds a cell and species takes to be exported as a band of a GeoTIFF, with overviews, statistics and what reads it back."""
-EXPORT_BYTES, EXPORT_MEMORY = 0.2, 5.5
-"""Bytes of it on disk, and held while it is made: values, file, overviews and copy lie in memory."""
+EXPORT_BYTES, EXPORT_MEMORY = 0.2, 400e6
+"""Bytes of it on disk, and of all bands together held while they are made, however many."""
+AROUND_PUBLISHING = 2.0
+"""Seconds of coverage, relief and the item of a tile."""
 COVERAGE_BYTES = 30
 """Bytes of the coverage of one reporting cell (5 km) by one species."""
 ITEM_BYTES = 270
@@ -129,23 +131,23 @@ def indicators(size: Size) -> Estimate:
     )
 
 
-def publishing(size: Size) -> Estimate:
-    """A band a species, the coverage of reporting cells, the STAC item."""
-    bands = float(size.cells) * size.species
-    cpu = A_TASK + EXPORT * bands
-    described = 110e3 + (ITEM_BYTES + COVERAGE_BYTES * size.reporting) * size.species
+def publishing(size: Size, *, rasters: bool = True) -> Estimate:
+    """The coverage of reporting cells, the STAC item and, with `rasters`, a band a species."""
+    bands = float(size.cells) * size.species * rasters
+    cpu = A_TASK + AROUND_PUBLISHING + EXPORT * bands
+    described = 110e3 + (ITEM_BYTES * rasters + COVERAGE_BYTES * size.reporting) * size.species
     return Estimate(
         name="publish",
         cpu_seconds=cpu,
         seconds=cpu,
-        memory=PROCESS + size.cells * size.latent + EXPORT_MEMORY * bands,
+        memory=PROCESS + size.cells * size.latent + EXPORT_MEMORY * rasters,
         written=EXPORT_BYTES * bands + 3 * size.cells + described,
     )
 
 
-def cataloguing(size: Size, tiles: int) -> Estimate:
+def cataloguing(size: Size, tiles: int, *, rasters: bool = True) -> Estimate:
     """What ties the tiles together: a link each, and a layer a species and indicator that is held against every tile."""
-    layers = size.species + size.indicators
+    layers = size.species * rasters + size.indicators
     cpu = A_TASK + CHECK * layers * tiles
     return Estimate(name="catalog", cpu_seconds=cpu, seconds=cpu, memory=PROCESS, written=LINK_BYTES * tiles + LAYER_BYTES * layers)
 

@@ -148,8 +148,8 @@ def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retr
         "train": lambda: costs.training(size, rounds=_rounds(run), threads=run.recipe.training.threads),
         "map": lambda: costs.mapping(size),
         "indicators": lambda: costs.indicators(size),
-        "publish": lambda: costs.publishing(size),
-        "catalog": lambda: costs.cataloguing(size, len(run.tiles)),
+        "publish": lambda: costs.publishing(size, rasters=run.recipe.publish.species),
+        "catalog": lambda: costs.cataloguing(size, len(run.tiles), rasters=run.recipe.publish.species),
     }
     as_recorded = count == _recorded_species(run)
     stages = []

@@ -121,6 +121,7 @@ def export_geotiff(
 def export_vrt(selection: Selection, output: str | Path, inside: Inside) -> Exported:
     """A VRT over what is published: the chosen species, then every band of the chosen indicators."""
     products = [TileFiles(files=_published(selection, name)) for name in selection.indicators]
+    _require_species(selection)
     if selection.species:
         products.insert(0, TileFiles(files=_published(selection, "species"), bands=tuple(k + 1 for k in selection.species)))
     written = write_vrt(output, products, title=selection.run.recipe.title)
@@ -129,6 +130,7 @@ def export_vrt(selection: Selection, output: str | Path, inside: Inside) -> Expo
 
 def export_gti(selection: Selection, output: str | Path, inside: Inside) -> Exported:
     """A GDAL tile index over what is published: all species, or one indicator. Raises UsageError for any other choice."""
+    _require_species(selection)
     wanted = [*selection.indicators, *(("species",) if selection.species else ())]
     if len(wanted) != 1 or (selection.species and not selection.every_species):
         raise UsageError("a GTI lists one file a tile: one --indicator, or all species; write --format vrt for some of them or several")
@@ -163,6 +165,15 @@ def _vouched(folder: Path, names: Sequence[str], files: Iterator[Path], inside: 
         if written:
             vouch(folder, written)
     return (*written, folder / SUMS)
+
+
+def _require_species(selection: Selection) -> None:
+    """Raises UsageError where species are asked for of rasters that were not published."""
+    if selection.species and not selection.run.recipe.publish.species:
+        raise UsageError(
+            "the recipe publishes no rasters of species (publish.species: false), so no index can be made of them; "
+            "name an --indicator, or write species by --format cog"
+        )
 
 
 def _open(selection: Selection, tile: MetaTile) -> SpeciesTile:

@@ -43,7 +43,8 @@ LATENT, DENSE = ("latent", "Latent tile and species head"), ("dense", "Probabili
 
 def settings(run: Run) -> Callable[[str], object]:
     """The words and moments an item states."""
-    return lambda tile_id: [run.recipe.title, run.recipe.notice, run.recipe.interval, run.recipe.map.plot_area, run.recipe.indicators]
+    r = run.recipe
+    return lambda tile_id: [r.title, r.notice, r.interval, r.map.plot_area, r.indicators, r.publish.model_dump()]
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -55,16 +56,19 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
     mapped = open_species_tile(run.predictions(tile_id), run.grid, assemblage=run.assemblage(tile_id))
     assert mapped.assemblage is not None
-    species, highest = _species(run, mapped)
+    species, highest = _species(run, mapped) if run.recipe.publish.species else (None, [])
     coverage, relief, applicability = _coverage(run, mapped, mapped.assemblage), _relief(run, tile_id), _applicability(run, mapped)
     tile, (key, title) = run.tile(tile_id), LATENT if isinstance(mapped, LatentTile) else DENSE
     products = [
-        Product.of(species, key="species", media_type=COG, title="Probability of every species"),
         Product.of(coverage, key="coverage", media_type=GEOPACKAGE, title="Species coverage of 5 km reporting cells"),
         Product.of(run.cube(tile_id), key="cube", media_type=ZARR, title="Model input", roles=("source",)),
         Product.of(run.predictions(tile_id), key=key, media_type=ZARR, title=title),
         Product.of(run.assemblage(tile_id), key="assemblage", media_type=ZARR, title="Species sets of every cell, and means of 1 km"),
     ]
+    if species:
+        products.append(Product.of(species, key="species", media_type=COG, title="Probability of every species"))
+    else:
+        run.product(tile_id, "species.tif").unlink(missing_ok=True)  # of a run that had asked for it
     if relief:
         products.append(Product.of(relief, key="relief", media_type=COG, title="Relief", roles=("overview",)))
     if applicability:
@@ -226,7 +230,7 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    for k, taxon in enumerate(stored_species(run)):
+    for k, taxon in enumerate(stored_species(run)) if run.recipe.publish.species else ():
         common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
         layers.append(
             Layer(
@@ -363,7 +367,7 @@ def _nice(value: float, *, least: float) -> float:
 def catalog_settings(run: Run) -> Callable[[str], object]:
     """The words of the catalog and of every layer."""
     r = run.recipe
-    return lambda key: [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area]
+    return lambda key: [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area, r.publish.model_dump()]
 
 
 def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:

@@ -555,6 +555,13 @@ class MapSection(Section):
     machines should name one, or its tiles differ by as much."""
 
 
+class PublishSection(Section):
+    """What of a tile becomes files for others, beside indicators and coverage."""
+
+    species: bool = True
+    """A raster of every species; false where there are thousands: `geoplantnet export` writes those that are asked for."""
+
+
 class ClusterSection(Section):
     """Who does the work, and how much of it at once. `--cluster NAME` takes one from configs/cluster/NAME.yaml."""
 
@@ -645,6 +652,7 @@ class Recipe(CubeRecipe):
     training: TrainingSection
     validation: ValidationSection
     map: MapSection
+    publish: PublishSection = Field(default_factory=PublishSection)
     habitats: HabitatSection | None = None
     indicators: tuple[str, ...] = Field(min_length=1)
     scenarios: dict[str, ScenarioSection] = {}

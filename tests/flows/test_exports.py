@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 
@@ -19,6 +20,7 @@ from geoplantnet.catalog.files import SUMS, read_sums
 from geoplantnet.catalog.geotiff import encode
 from geoplantnet.errors import StorageError, UsageError
 from geoplantnet.storage import files_of, sha256
+from pipelines.context import Run
 from pipelines.exports import FORMATS, export
 from pipelines.tables import stored_species
 
@@ -252,3 +254,18 @@ def test_a_gti_of_some_species_is_refused_by_its_own_function(opened, tmp_path):
     some = rasters.Selection(run=opened, tiles=(opened.tile(opened.tiles[0]),), axis=stored_species(opened), species=(1,))
     with pytest.raises(UsageError, match="--format vrt"):
         FORMATS["gti"].write(some, tmp_path / "x.gti.gpkg", lambda *step: None)
+
+
+def test_a_run_may_publish_no_rasters_of_species(reference, write_recipe, run_recipe, store, tmp_path):
+    """`publish.species: false`: coverage, indicators and latent tile without species.tif, no layer of it; species come by export alone."""
+    recipe = write_recipe({"publish": {"species": False}})
+    ran = run_recipe(recipe, store)
+    assert set(ran.stages) == {"publish", "catalog"} and not list(store.glob("tiles/*/species.tif"))
+    layers = {layer["id"] for layer in json.loads((store / "tiles/collection.json").read_text(encoding="utf-8"))["geoplantnet:layers"]}
+    assert "richness" in layers and not [name for name in layers if name.startswith("species.")]
+    run = Run.open(recipe, store=store)
+    with pytest.raises(UsageError, match=r"publish.species: false.*--format cog"):
+        quietly(run, tmp_path / "all.vrt")
+    assert quietly(run, tmp_path / "richness.vrt", indicator=["richness"]).files
+    one = stored_species(run)[0].taxon_id
+    assert quietly(run, tmp_path / "cogs", name="cog", species=[one]).files

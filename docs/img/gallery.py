@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from geoplantnet.serving.app import create_app
 
-SIDE, LEGEND, GAP = 420, 170, 16
+SIDE, LEGEND, GAP = 420, 210, 16
 
 
 def picture(client: TestClient, path: str, **parameters: object) -> Image.Image:

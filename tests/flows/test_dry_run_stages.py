@@ -44,11 +44,11 @@ def due(run: Run, **how: bool) -> dict[str, int]:
 
 
 def test_memory_that_workers_have_not_is_told(write_recipe, tmp_path):
-    """More species than fit into a worker: said before it happens, with both amounts; of enough memory nothing is said."""
-    for memory, warned in (("2GB", True), ("64GB", False)):
+    """A tile that does not fit into a worker: said before it happens, with both amounts; of enough memory nothing is said."""
+    for memory, warned in (("0.6GB", True), ("64GB", False)):
         recipe = write_recipe(cluster={"kind": "slurm", "memory": memory})
         notes = forecast(Run.open(recipe, store=tmp_path / "none"), ["publish"], species=50_000).notes
-        assert any("publish needs" in note and "2.0 GB" in note for note in notes) == warned, notes
+        assert any("publish needs" in note and "600 MB" in note for note in notes) == warned, notes
 
 
 def test_what_each_stage_reads_is_what_its_tasks_need(opened):

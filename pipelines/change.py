@@ -72,6 +72,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         scale=scales,
         nodata=NODATA,
         unit=units,
+        overview_resampling=["mode" if name == "applicable" else "average" for name in names],
         tags={"title": f"Change of the flora: {run.recipe.title}", "notice": run.recipe.notice, "scenario": run.scenario},
     )
     return [path], stats

@@ -5,7 +5,7 @@ members disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.config.typology import load_typology
 from geoplantnet.indicators import SPARSE, Indicator, IndicatorInfo, Storage, asked_sums, from_sums
 from geoplantnet.sdm.products import int8_product
-from geoplantnet.storage import write_beside
+from geoplantnet.storage import json_text, write_beside
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators, indicator_traits
@@ -128,11 +128,33 @@ def _write(run: Run, tile_id: str, info: IndicatorInfo, found: xr.Dataset) -> tu
         band_descriptions=[str(found[band].attrs.get("long_name", band)) for band in bands],
         scale=scales,
         nodata=storage.nodata,
-        unit=[info.unit, *(str(found[band].attrs.get("units", "1")) for band in bands[1:])],
-        overview_resampling="mode" if info.classes else "average",
-        tags={"title": info.title, "title_fr": info.fr.title, "description": info.description, "notice": run.recipe.notice},
+        unit=[info.unit, *("class" if _is_class(info, band) else str(found[band].attrs.get("units", "1")) for band in bands[1:])],
+        overview_resampling=["mode" if _is_class(info, band) else "average" for band in bands],
+        tags=_tags(info) | {"notice": run.recipe.notice},
     )
     return path, sum(band.clipped for band in stored)
+
+
+def _is_class(info: IndicatorInfo, band: str) -> bool:
+    """Whether a band holds classes or a mask, whose mean says nothing."""
+    return band == APPLICABLE or (band == info.id and bool(info.classes)) or any(b.name == band and b.unit == "class" for b in info.further)
+
+
+def _tags(info: IndicatorInfo) -> dict[str, str]:
+    """What the file tells people and programs of the indicator, in English and French."""
+    low, high = info.valid_range
+    told = {
+        "title": info.title,
+        "description": info.description,
+        "legend": info.direction,
+        "title_fr": info.fr.title,
+        "description_fr": info.fr.description,
+        "legend_fr": info.fr.direction,
+        "valid_range": f"{low:g} {high:g}",
+    }
+    if info.classes:
+        told["classes"] = json_text([asdict(c) for c in info.classes])
+    return told
 
 
 def _scale(band: xr.DataArray, default: float) -> float:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy
 
@@ -29,6 +31,8 @@ BLOCK = 256
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _RESAMPLINGS = ("nearest", "average", "mode", "bilinear", "cubic", "rms")
 _T = TypeVar("_T")
+_NO_COLOUR = {"photometric": "MINISBLACK", "ALPHA": "NO"}
+"""Without it GDAL takes three bytes a pixel for red, green and blue, and a fourth for transparency, which overviews then weigh by."""
 
 Compression: TypeAlias = Literal["deflate", "zstd", "lerc_zstd"]
 
@@ -126,7 +130,7 @@ def write_cog(
     nodata: float | None,
     unit: str | Sequence[str] = "",
     tags: Mapping[str, str] | None = None,
-    overview_resampling: str = "average",
+    overview_resampling: str | Sequence[str] = "average",
     compress: Compression = "deflate",
     max_error: float = 0.0,
 ) -> Path:
@@ -135,8 +139,8 @@ def write_cog(
     `bands` is an array, or bands (y, x) of `dtype` that come one after the other: of a raster larger than memory no more than one is held.
     `scale`, `offset` and `unit` are one for all bands or one a band: value = stored * scale + offset. Names become GDAL
     band descriptions (what GIS software lists), descriptions the band tag ``long_name``. Overviews halve the raster until
-    it fits half a block; use ``overview_resampling="mode"`` (or ``nearest``) for classes. Statistics of the stored values
-    are in the header; a band without data is allowed and says ``STATISTICS_VALID_PERCENT=0``.
+    it fits half a block; use ``overview_resampling="mode"`` (or ``nearest``) for classes and masks, one for all bands or one a band. No band
+    is taken for a colour or for transparency, however many there are. Statistics of the stored values are in the header; a band without data is allowed and says ``STATISTICS_VALID_PERCENT=0``.
 
     ``deflate`` is read everywhere; ``lerc_zstd`` keeps a checksum of every block, so that a flipped bit is an error when it is read, and may
     move floating point values by `max_error` at most. What GDAL made is read back and compared before it is committed; until then as much
@@ -150,18 +154,21 @@ def write_cog(
         _check_names(band_names, bands.shape[0])
         dtype = bands.dtype.name
     kind = _checked(dtype, geobox, band_names, band_descriptions, nodata)
-    if overview_resampling not in _RESAMPLINGS:
-        hint = did_you_mean(overview_resampling, _RESAMPLINGS)
-        raise UsageError(f"overview_resampling {overview_resampling!r} is not one of {', '.join(_RESAMPLINGS)}.{hint}")
     count, (height, width) = len(band_names), tuple(geobox.shape)
+    resamplings: tuple[str, ...] = _per_band(overview_resampling, count, "overview_resampling")
+    for wanted in resamplings:
+        if wanted not in _RESAMPLINGS:
+            hint = did_you_mean(wanted, _RESAMPLINGS)
+            raise UsageError(f"overview_resampling {wanted!r} is not one of {', '.join(_RESAMPLINGS)}.{hint}")
     scales, offsets = _per_band(scale, count, "scale"), _per_band(offset, count, "offset")
     units: tuple[str, ...] = _per_band(unit, count, "unit")
-    layout = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band"}
+    layout = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band", **_NO_COLOUR}
     packed = _packing(compress, kind, max_error)
     with (
         rasterio.Env(GDAL_PAM_ENABLED=False, GDAL_NUM_THREADS=1, GDAL_CACHEMAX=_CACHE_MB),
         write_beside(final) as temporary,
         NamedTemporaryFile(dir=final.parent, prefix=".tmp-", suffix=".tif") as spare,
+        TemporaryDirectory(dir=final.parent, prefix=".tmp-") as beside,
     ):
         try:
             with rasterio.open(
@@ -185,10 +192,12 @@ def write_cog(
                     raster.set_band_description(i + 1, name)
                     long_name = {"long_name": band_descriptions[i]} if band_descriptions else {}
                     raster.update_tags(i + 1, **long_name, **found[i][0])
-                raster.build_overviews(overview_factors(height, width), Resampling[overview_resampling])
+                if len(set(resamplings)) == 1:
+                    raster.build_overviews(overview_factors(height, width), Resampling[resamplings[0]])
             # The COG driver of GDAL < 3.11 knows pixel interleave only, where one species costs reading all of them; the
             # GTiff driver copying overviews lays the file out cloud-optimised just as well.
-            copy(spare.name, temporary, **layout, COPY_SRC_OVERVIEWS="YES", BIGTIFF="IF_SAFER", **packed)
+            source = spare.name if len(set(resamplings)) == 1 else _with_overviews(Path(spare.name), Path(beside), resamplings)
+            copy(source, temporary, **layout, COPY_SRC_OVERVIEWS="YES", BIGTIFF="IF_SAFER", **packed)
             _compare(Path(spare.name), temporary, [digest for _, digest in found], max_error, final)
         except (RasterioError, IntegrityError) as error:
             _ask_for_room(Path(spare.name))
@@ -196,6 +205,32 @@ def write_cog(
                 raise
             raise StorageError(f"GDAL could not write {final} ({error}); look after the store, then run again") from error
     return final
+
+
+def _with_overviews(raster: Path, folder: Path, resamplings: Sequence[str]) -> str:
+    """A VRT in `folder` of a raster with overviews that are resampled band by band, which GDAL itself does for all bands alike."""
+    virtual = folder / "raster.vrt"
+    copy(raster, virtual, driver="VRT")
+    files = []
+    with rasterio.open(raster) as full:
+        for factor in overview_factors(full.height, full.width):
+            shape = -(-full.height // factor), -(-full.width // factor)
+            file = folder / f"{factor}.tif"
+            profile = {"driver": "GTiff", "dtype": full.dtypes[0], "count": full.count, "height": shape[0], "width": shape[1]}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(file, "w", **profile, nodata=full.nodata, **_NO_COLOUR) as smaller:
+                    for band, how in enumerate(resamplings, 1):
+                        smaller.write(full.read(band, out_shape=shape, resampling=Resampling[how]), band)
+            files.append(file)
+    document = ElementTree.parse(virtual)
+    for band, element in enumerate(document.iter("VRTRasterBand"), 1):
+        for file in files:
+            overview = ElementTree.SubElement(element, "Overview")
+            ElementTree.SubElement(overview, "SourceFilename", relativeToVRT="1").text = file.name
+            ElementTree.SubElement(overview, "SourceBand").text = str(band)
+    document.write(virtual)
+    return str(virtual)
 
 
 def read_header(path: str | Path) -> RasterHeader:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rio_cogeo import cog_validate
@@ -385,3 +386,45 @@ def test_a_kill_before_the_rename_keeps_the_old_file(tmp_path):
     assert (tmp_path / "x.tif").read_bytes() == b"old"
     sweep(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x.tif"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_no_band_is_a_colour_or_transparency(tmp_path, count):
+    """Bytes of one to five bands: none is red, green, blue or alpha, and overviews of the last are those of its own values alone."""
+    bands = np.random.default_rng(count).integers(0, 200, (count, 600, 600)).astype(np.uint8)
+    bands[-1] = np.arange(600)[:, None] // 300  # a mask
+    bands[0, :100] = 255
+    path = write_cog(tmp_path / "bands.tif", bands, lattice(600, 600), band_names=[f"b{i}" for i in range(count)], nodata=255)
+    with rasterio.open(path) as file:
+        assert not {ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha} & set(file.colorinterp)
+        (factor, *_) = file.overviews(1)
+    with rasterio.open(path, overview_level=0) as file:
+        np.testing.assert_allclose(file.read(count), bands[-1].reshape(600 // factor, factor, 600 // factor, factor).mean((1, 3)), atol=1)
+
+
+def test_overviews_may_be_made_band_by_band(tmp_path):
+    """Classes by their mode, a mask by its mode, numbers by their mean; at full size, tags and checks are those of any raster."""
+    random = np.random.default_rng(0)
+    classes = np.repeat(np.repeat(random.choice([2, 7, 9], (150, 150)), 4, 0), 4, 1)
+    numbers, mask = random.integers(0, 200, (600, 600)), (np.add.outer(np.arange(600), np.arange(600)) > 600)
+    bands = np.stack([classes, numbers, mask]).astype(np.uint8)
+    bands[:, :40, :40] = 255
+    path = write_cog(
+        tmp_path / "mixed.tif", bands, lattice(600, 600), band_names=["classes", "numbers", "mask"], scale=[1, 0.5, 1], nodata=255,
+        unit=["class", "m", "class"], tags={"title": "three kinds"}, overview_resampling=["mode", "average", "mode"],
+    )  # fmt: skip
+    assert cog_validate(path)[0] and not list(tmp_path.glob(".tmp-*"))
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(), bands)
+        assert file.scales == (1, 0.5, 1) and file.units == ("class", "m", "class") and file.tags()["title"] == "three kinds"
+        assert file.descriptions == ("classes", "numbers", "mask") and file.overviews(1) == file.overviews(2) == file.overviews(3)
+    with rasterio.open(path, overview_level=0) as file:
+        half = file.read()
+    assert set(np.unique(half[0])) <= {2, 7, 9, 255} and set(np.unique(half[2])) == {0, 1, 255}
+    np.testing.assert_allclose(half[1, 20:, 20:], numbers.reshape(300, 2, 300, 2).mean((1, 3))[20:, 20:], atol=1)
+    assert (half[:, :20, :20] == 255).all()
+    again = write_cog(
+        tmp_path / "again.tif", bands, lattice(600, 600), band_names=["classes", "numbers", "mask"], scale=[1, 0.5, 1], nodata=255,
+        unit=["class", "m", "class"], tags={"title": "three kinds"}, overview_resampling=["mode", "average", "mode"],
+    )  # fmt: skip
+    assert again.read_bytes() == path.read_bytes()

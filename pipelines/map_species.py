@@ -56,7 +56,11 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     tile, cube = run.tile(tile_id), open_cube(run.cube(tile_id))
     require_data(tile, {m.name: node_named(cube, m.name) for m in run.modalities})
     how = run.recipe.map
-    precision, networks = mapping_precision(how.precision, how.accelerator), any(isinstance(m, Deep) for m in trained.model.members)
+    # What no latent tile holds is made on the CPU, networks included.
+    precision, networks = (
+        mapping_precision(how.precision, how.accelerator if trained.nets else "cpu"),
+        any(isinstance(m, Deep) for m in trained.model.members),
+    )
     attributes: dict[str, object] = {
         **({"precision": precision} if networks else {}),
         "plot_area_m2": run.recipe.map.plot_area,

@@ -22,7 +22,7 @@ from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClas
 from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
-from geoplantnet.indicators import indicator
+from geoplantnet.indicators import IndicatorInfo, indicator
 from pipelines.build_cubes import cube_of
 from pipelines.change import CHANGE, CHANGES, COUNT_SCALE, SHARE_SCALE
 from pipelines.change import NODATA as CHANGE_NODATA
@@ -74,7 +74,8 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     if applicability:
         products.append(Product.of(applicability, key=APPLICABILITY, media_type=COG, title="Where the model extrapolates"))
     for info in (one.info for one in chosen_indicators(run)):
-        products.append(Product.of(run.product(tile_id, f"{info.id}.tif"), key=info.id, media_type=COG, title=info.title))
+        file = run.product(tile_id, f"{info.id}.tif")
+        products.append(Product.of(file, key=info.id, media_type=COG, title=info.title, classes=_classes(info)))
     if run.scenario:
         products.append(Product.of(run.product(tile_id, f"{CHANGE}.tif"), key=CHANGE, media_type=COG, title="Change of the flora"))
     start, end = (datetime.fromisoformat(moment) for moment in run.recipe.interval)
@@ -179,15 +180,19 @@ def _relief_modality(run: Run) -> Modality | None:
     return next(fits, None)
 
 
+def _classes(info: IndicatorInfo) -> tuple[LegendClass, ...]:
+    return tuple(
+        LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color, fr=f"{c.letters} {c.label_fr}") for c in info.classes
+    )
+
+
 def layers_of(run: Run) -> list[Layer]:
     """Everything a map of this run can show, indicators first."""
     credit = "; ".join(run.recipe.attribution)
     area = f"{run.recipe.map.plot_area:g} m²"
     layers, ledger = [], Ledger(run.store)
     for info in (one.info for one in chosen_indicators(run)):
-        classes = tuple(
-            LegendClass(value=c.value, label=f"{c.letters} {c.label}", color=c.color, fr=f"{c.letters} {c.label_fr}") for c in info.classes
-        )
+        classes = _classes(info)
         layers.append(
             Layer(
                 id=info.id,
@@ -227,6 +232,11 @@ def layers_of(run: Run) -> list[Layer]:
                 range=(1, 255),
                 palette="grey",
                 direction="light = facing the light",
+                fr={
+                    "title": "Relief",
+                    "description": "Relief ombré, éclairé du nord-ouest : le sol sous les autres couches.",
+                    "direction": "clair = face à la lumière",
+                },
                 attribution=credit,
             )
         )
@@ -245,6 +255,11 @@ def layers_of(run: Run) -> list[Layer]:
                 range=(0.0, _nice(float(highest[k]) if highest.size else 1.0, least=0.02)),
                 palette="viridis",
                 direction="yellow = most likely, violet = unlikely",
+                fr={
+                    "title": taxon.scientific_name,
+                    "description": f"Probabilité prédite de trouver {taxon.scientific_name} sur une placette de {area}.",
+                    "direction": "jaune = le plus probable, violet = improbable",
+                },
                 attribution=credit,
             )
         )
@@ -268,10 +283,18 @@ def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: L
                 unit="class",
                 nodata=INDEX_NODATA,
                 classes=(
-                    LegendClass(value=1, label="inside: like the plots learnt from", color="#1b7837"),
-                    LegendClass(value=0, label="outside: extrapolation", color="#d73027"),
+                    LegendClass(
+                        value=1, label="inside: like the plots learnt from", color="#1b7837", fr="dedans : comme les placettes apprises"
+                    ),
+                    LegendClass(value=0, label="outside: extrapolation", color="#d73027", fr="dehors : extrapolation"),
                 ),
                 direction="green = inside, red = extrapolation",
+                fr={
+                    "title": "Domaine d'applicabilité",
+                    "description": "Là où l'environnement ressemble à celui des placettes dont le modèle a appris. Au-dehors, personne n'a vérifié "
+                    "ses prédictions : ce sont des extrapolations, quelle que soit la probabilité annoncée.",
+                    "direction": "vert = dedans, rouge = extrapolation",
+                },
                 attribution=credit,
             ),
             Layer(
@@ -286,6 +309,12 @@ def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: L
                 range=(0.0, _nice(2 * threshold, least=0.02)),
                 palette="viridis",
                 direction=f"violet = like a plot, yellow = unlike any; the edge of the area of applicability is {threshold:.2g}",
+                fr={
+                    "title": "Dissemblance d'avec les placettes apprises",
+                    "description": "Distance entre l'environnement de la cellule et celui de la placette la plus semblable, les prédicteurs étant "
+                    f"pondérés par leur apport au modèle ; 1 est la distance moyenne de deux placettes. Au-delà de {threshold:.2g}, le modèle extrapole.",
+                    "direction": f"violet = comme une placette, jaune = comme aucune ; le bord du domaine d'applicabilité est à {threshold:.2g}",
+                },
                 attribution=credit,
             ),
         ]
@@ -306,6 +335,12 @@ def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: L
                 range=_range((0.0, 1.0), ledger, run, spread_band(info.id)),
                 palette="viridis",
                 direction="yellow = models disagree, violet = they agree",
+                fr={
+                    "title": f"{info.fr.title} : désaccord des modèles",
+                    "description": f"Écart-type entre les {members} modèles dont la moyenne est cartographiée. Il montre ce que le hasard de "
+                    "l'apprentissage laisse ouvert, et non ce qu'aucun ne sait.",
+                    "direction": "jaune = les modèles divergent, violet = ils s'accordent",
+                },
                 attribution=credit,
             )
         )
@@ -316,11 +351,14 @@ def _change_layers(run: Run, ledger: Ledger, credit: str) -> list[Layer]:
     """What a scenario gains and loses against the recipe's own map; none for a run that is no scenario."""
     if not run.scenario:
         return []
-    against = f"Against today's map, under {run.recipe.title}."
+    against, compared = (
+        f"Against today's map, under {run.recipe.title}.",
+        f"Par rapport à la carte d'aujourd'hui, selon {run.recipe.title}.",
+    )
     told = (
-        ("gain", "Species gained", f"How many species the place becomes fit for. That they arrive is not said. {against}", "greens", "dark green = fit for many new species", ("Espèces gagnées", "Pour combien d'espèces le lieu devient favorable. Il n'est pas dit qu'elles arrivent.", "vert foncé = favorable à beaucoup de nouvelles espèces")),
-        ("loss", "Species lost", f"How many species the place is no longer fit for. {against}", "magma", "pale yellow = many species lost", ("Espèces perdues", "Pour combien d'espèces le lieu n'est plus favorable.", "jaune pâle = beaucoup d'espèces perdues")),
-        ("turnover", "Turnover of the flora", f"How unlike the expected flora becomes: 0 is the same, 1 has nothing in common. {against}", "viridis", "yellow = another flora", ("Renouvellement de la flore", "À quel point la flore attendue devient différente : 0, la même ; 1, rien en commun.", "jaune = une autre flore")),
+        ("gain", "Species gained", f"How many species the place becomes fit for. That they arrive is not said. {against}", "greens", "dark green = fit for many new species", ("Espèces gagnées", f"Pour combien d'espèces le lieu devient favorable. Il n'est pas dit qu'elles arrivent. {compared}", "vert foncé = favorable à beaucoup de nouvelles espèces")),
+        ("loss", "Species lost", f"How many species the place is no longer fit for. {against}", "magma", "pale yellow = many species lost", ("Espèces perdues", f"Pour combien d'espèces le lieu n'est plus favorable. {compared}", "jaune pâle = beaucoup d'espèces perdues")),
+        ("turnover", "Turnover of the flora", f"How unlike the expected flora becomes: 0 is the same, 1 has nothing in common. {against}", "viridis", "yellow = another flora", ("Renouvellement de la flore", f"À quel point la flore attendue devient différente : 0, la même ; 1, rien en commun. {compared}", "jaune = une autre flore")),
     )  # fmt: skip
     records = [r.stats for tile in run.tiles if (r := ledger.record(CHANGES.name, tile))]
     layers = []

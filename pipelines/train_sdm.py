@@ -46,7 +46,7 @@ from geoplantnet.storage import write_beside, write_json
 from pipelines.build_cubes import input_files
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
-from pipelines.habitats import learnt_habitats
+from pipelines.habitats import habitat_labels, learnt_habitats
 from pipelines.ledger import Ledger, fingerprint
 from pipelines.sites import Gathered, gather, learnt_of, learnt_tiles
 from pipelines.trained import APPLICABILITY, CALIBRATION, EXPLANATION, SPECIES_TABLES
@@ -110,6 +110,8 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     data, validation = gather(run), run.recipe.validation
     block, why = _block(run, data)
     folds = occ.spatial_blocks(data.events, size=block, folds=validation.folds, seed=run.recipe.seed, plots=data.scored)
+    held_out_folds = validation.folds if validation.held_out == "all" else 1
+    labels = habitat_labels(run, data.sites, data.events, data.scored & (folds >= 0) & (folds < held_out_folds))
     scratch = _scratch(run)
     fits = _Fits(run, data.sites, scratch, inside)
     held_out, by_fold = _cross_validate(run, data, folds, block, fits)
@@ -121,7 +123,7 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     learnt = tabulate(data.sites.patches, reference)
     plots, crossed = np.flatnonzero(data.scored & np.isin(folds, list(by_fold))), _Crossed(by_fold, folds, choice)
     importance, explanation = _explained(run, data.sites, plots, learnt, crossed)
-    habitats = learnt_habitats(run, data.sites, data.events, held_out)
+    habitats = learnt_habitats(run, labels, held_out)
     applicability = _applicability(learnt, folds[reference], importance, data.sites.patches.modalities)
     stats = {
         "skill": _skill(held_out),

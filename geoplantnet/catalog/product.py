@@ -136,17 +136,35 @@ class Product:
     roles: tuple[str, ...] = ("data",)
     bands: tuple[str, ...] = field(default=())
     """Band names of a raster, in order."""
+    classes: tuple[LegendClass, ...] = ()
+    """Of a raster whose first band holds classes."""
 
     def __post_init__(self) -> None:
         check_asset_key(self.key)
 
     @classmethod
     def of(
-        cls, path: Path, *, key: str, media_type: str, title: str, roles: tuple[str, ...] = ("data",), bands: tuple[str, ...] = ()
+        cls,
+        path: Path,
+        *,
+        key: str,
+        media_type: str,
+        title: str,
+        roles: tuple[str, ...] = ("data",),
+        bands: tuple[str, ...] = (),
+        classes: tuple[LegendClass, ...] = (),
     ) -> Product:
         """Describe the file (or Zarr directory) at `path`: reads it once for its SHA-256 and size."""
         return cls(
-            key=key, path=path, media_type=media_type, title=title, sha256=sha256(path), size=size_of(path), roles=roles, bands=bands
+            key=key,
+            path=path,
+            media_type=media_type,
+            title=title,
+            sha256=sha256(path),
+            size=size_of(path),
+            roles=roles,
+            bands=bands,
+            classes=classes,
         )
 
 

@@ -25,7 +25,7 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 
 from geoplantnet.catalog.geotiff import Band, RasterHeader, read_header
-from geoplantnet.catalog.product import COG, Layer, Product, json_number
+from geoplantnet.catalog.product import COG, Layer, LegendClass, Product, json_number
 from geoplantnet.errors import InputError, IntegrityError
 from geoplantnet.grid import MetaTile
 from geoplantnet.storage import sha256, size_of, write_json
@@ -39,6 +39,7 @@ TREE_CHECKSUM = "geoplantnet:tree_sha256"
 
 # pystac's own RasterExtension still writes `raster:bands` of STAC 1.0; from 1.1 on bands are a core field.
 _RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+_CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 _HREF = re.compile(r"[A-Za-z0-9._/-]+")
 
 
@@ -172,6 +173,10 @@ def _describe(item: pystac.Item, product: Product, path: Path, folder: Path) -> 
             f"product {product.key} announces bands {product.bands[:3]}..., its file holds {[b.name for b in header.bands[:3]]}..."
         )
     asset.extra_fields |= _raster_fields(header)
+    if product.classes:
+        asset.extra_fields["bands"][0]["classification:classes"] = [_class_fields(c) for c in product.classes]
+        if _CLASSIFICATION not in item.stac_extensions:
+            item.stac_extensions.append(_CLASSIFICATION)
     here = {"proj:code": header.crs, "proj:shape": list(header.shape), "proj:transform": list(header.transform)}
     asset.extra_fields |= {name: value for name, value in here.items() if item.properties[name] != value}
     if _RASTER not in item.stac_extensions:
@@ -189,6 +194,17 @@ def _raster_fields(header: RasterHeader) -> dict[str, Any]:
     bands = [{name: value for name, value in band.items() if name not in shared} for band in each]
     step = header.transform[0]
     return {"data_type": header.dtype, "raster:spatial_resolution": step, **shared, "bands": bands}
+
+
+def _class_fields(c: LegendClass) -> dict[str, Any]:
+    """STAC classification extension; its names hold letters, digits, - and _ alone."""
+    return {
+        "value": c.value,
+        "name": re.sub(r"[^0-9A-Za-z_-]+", "-", c.label.split()[0]),
+        "title": c.label,
+        "description": c.label,
+        "color_hint": c.color.removeprefix("#").upper(),
+    }
 
 
 def _band_fields(band: Band) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class HabitatClass(Section):
 class Typology(Section):
     """Habitats a plot may be, first come first served."""
 
-    title: str
+    title: str = Field(min_length=1)
+    title_fr: str = Field(min_length=1)
     modality: str | None = None
     """Where `bands` are of: a modality that the model learns from, of shares of the cell."""
     habitats: tuple[HabitatClass, ...] = Field(min_length=2, max_length=254)

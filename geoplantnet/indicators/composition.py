@@ -187,7 +187,7 @@ ENDEMISM = Indicator(
 
 
 def _specialisation_sums(traits: pd.DataFrame) -> Mapping[str, Sum]:
-    degree = numbers(traits, "specialisation")
+    degree = numbers(traits, "specialisation", highest=1.0)
     known = ~np.isnan(degree)
     s, one = np.where(known, degree, 0).astype(np.float32), known.astype(np.float32)
     return {

@@ -37,7 +37,7 @@ def affinity_column(code: str) -> str:
     return f"habitat:{code}"
 
 
-def habitat_of(typology: str, habitats: Sequence[Habitat]) -> Indicator:
+def habitat_of(typology: str, habitats: Sequence[Habitat], *, typology_fr: str = "") -> Indicator:
     """The most likely habitats of a cell, as an indicator.
 
     A habitat's logit is the community-weighted mean of the species' affinities to it (traits ``habitat:<code>``), those that
@@ -89,7 +89,7 @@ def habitat_of(typology: str, habitats: Sequence[Habitat]) -> Indicator:
             direction="colour = the most likely habitat",
             fr=Words(
                 title="Habitat",
-                description=f"L'habitat le plus probable de {typology}, d'après les espèces de plantes prédites pour le lieu. Les bandes voisines "
+                description=f"L'habitat le plus probable de {typology_fr or typology}, d'après les espèces de plantes prédites pour le lieu. Les bandes voisines "
                 "donnent sa probabilité et les deux habitats suivants.",
                 direction="couleur = l'habitat le plus probable",
             ),

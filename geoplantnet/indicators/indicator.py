@@ -178,14 +178,15 @@ def categories(traits: pd.DataFrame, column: str, code_of: dict[str, int], unkno
         raise InputError(f"trait {column!r} holds {error.args[0]!r}; it may be {', '.join(code_of)} or empty (unknown)") from error
 
 
-def numbers(traits: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-    """A trait (species,) that is a number of zero or more; NaN where it is not known. Raises InputError for a missing column or another value."""
+def numbers(traits: pd.DataFrame, column: str, *, highest: float = np.inf) -> npt.NDArray[np.float64]:
+    """A trait (species,) that is a number from zero to `highest`; NaN where it is not known. Raises InputError for a missing column or another value."""
     try:
         value = _column(traits, column).to_numpy(dtype=float, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise InputError(f"trait {column!r} holds something that is neither a number nor empty ({error})") from error
-    if wrong := [v for v in value if not (np.isnan(v) or 0 <= v < np.inf)]:
-        raise InputError(f"trait {column!r} holds {wrong[0]:g}; it may be a number of 0 or more, or empty (unknown)")
+    if wrong := [v for v in value if not (np.isnan(v) or (0 <= v <= highest and np.isfinite(v)))]:
+        allowed = "of 0 or more" if np.isinf(highest) else f"from 0 to {highest:g}"
+        raise InputError(f"trait {column!r} holds {wrong[0]:g}; it may be a number {allowed}, or empty (unknown)")
     return value
 
 

@@ -61,26 +61,30 @@ class Affinities:
 
 
 def learn_affinities(
-    p: npt.NDArray[np.floating], labels: npt.NDArray[np.object_], folds: npt.NDArray[np.integer], *, minimum_plots: int = 10
+    p: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.object_],
+    folds: npt.NDArray[np.integer],
+    *,
+    blocks: npt.NDArray[np.integer] | None = None,
+    minimum_plots: int = 10,
 ) -> Affinities:
     """Predicted assemblages of held-out plots (plot, species), their habitat ("" = unknown) and fold -> affinities.
 
-    The penalty is the one of least log loss over folds that were not seen; with one fold only, it is chosen on the same plots in five parts,
-    in their order. Skill is told at that penalty: accuracy, whether the habitat is among the three likeliest, and the log loss, beside those of
-    always naming the commonest. Raises InputError where fewer than two habitats have `minimum_plots` plots.
+    The penalty is the one of least log loss on parts of the plots that were not seen: the folds or, with fewer than three, five parts
+    made of whole spatial `blocks` (plot,), or of single plots where these are not known. Skill is told at that penalty: accuracy, whether the
+    habitat is among the three likeliest, and the log loss, beside those of always naming the commonest. Raises InputError where fewer
+    than two habitats have `minimum_plots` plots.
     """
-    names, counts = np.unique(labels[labels != ""].astype(str), return_counts=True)
-    kept = names[counts >= minimum_plots]
-    if kept.size < 2:
-        raise InputError(
-            f"habitats: {kept.size} of {names.size} have {minimum_plots} plots or more ({dict(zip(names.tolist(), counts.tolist()))}); a map "
-            "needs two: give more plots with cover, another typology, or lower habitats.minimum_plots"
-        )
+    kept = require_habitats(labels, minimum_plots)
     rows = np.isin(labels.astype(str), kept) & (p.sum(axis=1) > 0)
     own, y = np.asarray(p[rows], np.float64), np.searchsorted(kept, labels[rows].astype(str))
     size = float(own.sum(axis=1).mean())
     x = own / own.sum(axis=1, keepdims=True) * size
-    parts = folds[rows] if np.unique(folds[rows]).size > 2 else np.arange(len(y)) * 5 // len(y)
+    if np.unique(folds[rows]).size > 2:
+        parts, seen = folds[rows], "folds"
+    else:
+        grouped = np.unique(blocks[rows], return_inverse=True)[1] if blocks is not None else np.arange(len(y))
+        parts, seen = grouped % 5, "parts of blocks" if blocks is not None else "parts of plots"
     predicted = {c: _across(x, y, parts, c, kept.size) for c in STRENGTHS}
     losses = {c: float(-np.log(np.maximum(q[np.arange(len(y)), y], _LEAST_P)).mean()) for c, q in predicted.items()}
     best = min(losses, key=lambda c: losses[c])
@@ -93,6 +97,7 @@ def learn_affinities(
     common = np.argsort(-share, kind="stable")[:3]
     facts = {
         "plots": {str(code): int(n) for code, n in zip(kept, np.bincount(y, minlength=kept.size))},
+        "scored_on": seen,
         "penalty": best,
         "accuracy": float((top[:, 0] == y).mean()),
         "top3": float((top == y[:, None]).any(axis=1).mean()),
@@ -104,6 +109,18 @@ def learn_affinities(
         },
     }
     return Affinities(codes=tuple(str(c) for c in kept), weights=weights.astype(np.float32), facts=facts)
+
+
+def require_habitats(labels: npt.NDArray[np.object_], minimum_plots: int) -> npt.NDArray[np.str_]:
+    """The habitats with so many plots or more, sorted. Raises InputError where fewer than two have."""
+    names, counts = np.unique(labels[labels != ""].astype(str), return_counts=True)
+    kept = names[counts >= minimum_plots]
+    if kept.size < 2:
+        raise InputError(
+            f"habitats: {kept.size} of {names.size} have {minimum_plots} held-out plots or more ({dict(zip(names.tolist(), counts.tolist()))}); "
+            "a map needs two: give more plots with cover, another typology, or lower habitats.minimum_plots"
+        )
+    return kept
 
 
 def _fitted(x: npt.NDArray[np.float64], y: npt.NDArray[np.integer], strength: float) -> Any:

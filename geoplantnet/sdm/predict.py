@@ -44,7 +44,7 @@ def predict_tile(
     Equal to predicting every cell from its own patch, and the same bits on every worker: a strip is one CPU thread's, `threads` are
     at work on so many strips. With `precision` bf16 the
     networks multiply in bfloat16: faster, and |dp| of a few thousandths, as much as int8 makes of z. `runtime` openvino has that run the
-    encoders. `accelerator` cuda, or auto where there is any, maps there, strip after strip. Memory is bounded by the strip and z, not by the
+    encoders, on the CPU. `accelerator` cuda, or auto where there is any, maps there, strip after strip. Memory is bounded by the strip and z, not by the
     cube. `progress` hears how many of the cells are done. Raises NoDataError when no modality the model knows holds anything over the
     tile, ModelError for models of other modalities than the first one's, ConfigurationError for a runtime or accelerator that is not here.
     """
@@ -52,10 +52,10 @@ def predict_tile(
     modalities = members[0].modalities
     if any(model.modalities != modalities for model in members):
         raise ModelError("the models learnt from different modalities; map together what learnt from the same")
-    on_cuda = kind_of(accelerator) == "cuda"
+    on_cuda = kind_of(accelerator) == "cuda" and not (runtime == "openvino" and accelerator == "auto")
     if runtime == "openvino":
         if on_cuda:
-            raise ConfigurationError("openvino maps on the CPU; say accelerator cpu, or runtime torch")
+            raise ConfigurationError("openvino maps on the CPU; say accelerator auto or cpu, or runtime torch")
         members = [model.on_openvino(precision) for model in members]
     elif precision == "bf16":
         members = [model.in_bfloat16() for model in members]

@@ -16,8 +16,8 @@ from pipelines.estimate import BYTES_A_SECOND, Estimate, StacSection, by_arithme
 
 DECODED = 90e6
 """Bytes of pixels that a core finds, decodes, harmonises and composes in a second: docs/benchmarks.md, cubes."""
-CELLS, WIDTH, LATENT = 250_000, 256, 256
-BY_PATCH, PATCH_BYTES, SEED_BYTES = 93, 129 * 129 * 4 * 2, 1_050e6
+CELLS, WIDTH, IMAGE_WIDTH, LATENT = 250_000, 256, 128, 256
+BY_PATCH, PATCH_BYTES, SEED_BYTES = 83, 129 * 129 * 4 * 2, 1_050e6
 """ResNet-18 on patches: cells a second and core; bytes of a patch; bytes of a tile in the seed system: docs/benchmarks.md, mapping."""
 ON_GPU, PATCHES_ON_GPU = 0.5, 1_000
 """Not measured. Seconds of a GPU for encoders and pass of a tile, at a fiftieth of a core's; patches a second that it is fed with."""
@@ -64,7 +64,7 @@ def cubes() -> list[tuple[Estimate, bool]]:
 
 def size_of(species: int, networks: int) -> costs.Size:
     """A tile of the plan."""
-    network = costs.Network(width=WIDTH, latent=LATENT, visits=TRAINED)
+    network = costs.Network(width=WIDTH, latent=LATENT, image_width=IMAGE_WIDTH, visits=TRAINED)
     return costs.Size(
         cells=CELLS,
         species=species,

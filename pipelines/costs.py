@@ -16,10 +16,11 @@ from pipelines.estimate import A_TASK, Estimate
 PROCESS = 1.1e9
 """Bytes of a worker process that has torch imported and works on nothing."""
 
-IMAGE_CELL, CELLWISE_CELL = 18e-6, 4e-6
-"""Seconds a cell and network of WIDTH takes to encode: a modality finer than the cells, and any other."""
-WIDTH = 256
-"""Width of the network of which that is so; the work grows with it."""
+IMAGE_CELL, CELLWISE_CELL = 7e-6, 4e-6
+"""Seconds a cell takes to encode: a modality finer than the cells by IMAGE_WIDTH channels, any other by WIDTH (bfloat16; twice that and more in
+32 bits)."""
+IMAGE_WIDTH, WIDTH, IMAGE_POWER = 128, 256, 1.7
+"""Widths of which that is so. The work of images grows with this power of theirs, that of others in proportion."""
 LATENT_VALUE = 0.08e-6
 """Seconds a latent value takes to be quantised, compressed and written; how far a cell is from the plots learnt from is in it."""
 LATENT_BYTES = 0.95
@@ -67,6 +68,8 @@ class Network:
 
     width: int
     latent: int
+    image_width: int
+    """Inside the encoder of imagery."""
     visits: float = nan
     """How often its training learns from a site, in one round; NaN = not known."""
 
@@ -97,7 +100,7 @@ class Size:
 
 def training(size: Size, *, rounds: int, threads: int) -> Estimate:
     """All trainings: `rounds` of every network. NaN seconds where nobody knows how many sites there are."""
-    of_visit = [VISIT + VISIT_SPECIES * size.species + VISIT_IMAGE * size.images * n.width for n in size.networks]
+    of_visit = [VISIT + VISIT_SPECIES * size.species + VISIT_IMAGE * size.images * n.image_width for n in size.networks]
     cpu = AROUND_TRAINING + rounds * sum(n.visits * seconds for n, seconds in zip(size.networks, of_visit))
     written = sum(4.0 * (size.species * n.latent + ENCODER * n.width**2) for n in size.networks) + SCORES * size.species + 200e3
     return Estimate(name="train", cpu_seconds=cpu, seconds=cpu / threads, memory=2 * PROCESS, written=written)
@@ -105,7 +108,8 @@ def training(size: Size, *, rounds: int, threads: int) -> Estimate:
 
 def mapping(size: Size) -> Estimate:
     """The networks over a tile, and its latent tile."""
-    encode = sum((IMAGE_CELL * size.images + CELLWISE_CELL * size.cellwise) * n.width / WIDTH for n in size.networks)
+    images = sum(IMAGE_CELL * size.images * (n.image_width / IMAGE_WIDTH) ** IMAGE_POWER for n in size.networks)
+    encode = images + sum(CELLWISE_CELL * size.cellwise * n.width / WIDTH for n in size.networks)
     cpu = A_TASK + size.cells * (encode + LATENT_VALUE * size.latent)
     values = size.cells * size.latent
     return Estimate(

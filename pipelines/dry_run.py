@@ -216,7 +216,12 @@ def _networks(run: Run) -> tuple[costs.Network, ...]:
     t, v = run.recipe.training, run.recipe.validation
     plots, records = _sites(run)
     if t.model is None:
-        described = [{"architecture": {"width": t.width, "latent": t.latent}, "plan": t.model_dump(include={"steps", "batch"})}]
+        described = [
+            {
+                "architecture": {"width": t.width, "latent": t.latent, "image_width": t.image_width},
+                "plan": t.model_dump(include={"steps", "batch"}),
+            }
+        ]
     else:
         raw = read_yaml(named_file(t.model, [folder / "sdm" for folder in recipe_folders()], what="model"))
         described = [one for one in raw.get("members", [raw]) for _ in range(one.get("seeds", 1))]
@@ -227,7 +232,11 @@ def _networks(run: Run) -> tuple[costs.Network, ...]:
         visits = costs.visits(
             plots=plots * (v.folds - 1) / v.folds, records=records, steps=list(learning.get("steps", ())), batch=learning["batch"]
         )
-        found.append(costs.Network(width=shape["width"], latent=shape["latent"], visits=visits))
+        found.append(
+            costs.Network(
+                width=shape["width"], latent=shape["latent"], image_width=shape.get("image_width") or shape["width"], visits=visits
+            )
+        )
     return tuple(found) * (v.folds if t.members == "folds" else t.members)
 
 

@@ -30,7 +30,7 @@ SIZE = costs.Size(
     species=1_000,
     images=1,
     cellwise=4,
-    networks=(costs.Network(width=64, latent=128, visits=1e5),),
+    networks=(costs.Network(width=64, latent=128, image_width=64, visits=1e5),),
     indicators=5,
     blocks=625,
     reporting=25,

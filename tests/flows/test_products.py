@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,6 +18,7 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from rio_cogeo.cogeo import cog_validate
 
+from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.catalog import check, open_catalog
 from geoplantnet.cubes import PatchReader
 from geoplantnet.indicators import SPARSE, indicator
@@ -162,3 +165,32 @@ def test_dense_map_equals_patch_prediction_at_200_cells_of_the_run(opened):
         assert valid[rows[here], columns[here]].all()
         assert np.abs(head.probabilities(z[rows[here], columns[here]]).T - from_patches[here]).max() <= 1e-4
     assert from_patches.std(axis=0).max() > 1e-3  # the model does vary over the cells
+
+
+@pytest.mark.parametrize("name", ["richness", "shannon", "iucn_worst"])
+def test_the_last_band_of_every_indicator_says_where_it_is_extrapolated(reference, opened, name):
+    """A count, a number and a class: band `applicable` is the latent tile's, at full size and, as 0 or 1, in every overview."""
+    tile = opened.tiles[0]
+    mapped = open_latent(opened.latent(tile), opened.grid)
+    path = opened.product(tile, f"{name}.tif")
+    with rasterio.open(path) as file:
+        assert file.descriptions[-1] == "applicable" and file.tags()["title_fr"] and file.tags()["valid_range"]
+        full, nodata, count = file.read(file.count), file.nodata, len(file.overviews(1))
+        classes = json.loads(file.tags().get("classes", "[]"))
+    np.testing.assert_array_equal(full, np.where(mapped.valid, mapped.inside, nodata))
+    for level in range(count):
+        with rasterio.open(path, overview_level=level) as smaller:
+            assert set(np.unique(smaller.read(smaller.count))) <= {0, 1, nodata}
+            if name == "iucn_worst":
+                assert set(np.unique(smaller.read(1))) <= {c["value"] for c in classes} | {nodata}
+
+
+def test_classes_are_told_in_the_catalog(reference, opened):
+    """STAC's classification extension: every stored class with its name and colour, on the first band alone."""
+    tile = opened.tiles[0]
+    item = json.loads((reference.store / "tiles" / tile / f"{tile}.json").read_text(encoding="utf-8"))
+    first, *others = item["assets"]["iucn_worst"]["bands"]
+    told = first["classification:classes"]
+    assert {c["name"] for c in told} >= {"LC", "CR", "none"} and all(re.fullmatch("[0-9A-F]{6}", c["color_hint"]) for c in told)
+    assert not any("classification:classes" in band for band in others)
+    assert any("classification" in extension for extension in item["stac_extensions"])

@@ -19,6 +19,7 @@ from pipelines.ledger import Ledger
 
 CHANGE = "change"
 """Key of the raster in a tile's item, and the beginning of its layers' names."""
+TITLE = "Change of the flora"
 COUNT_SCALE, SHARE_SCALE, NODATA = 0.01, 0.0001, 65_535
 BANDS = ("gain", "loss", "turnover", "applicable")
 SPARSE = 1.0
@@ -73,7 +74,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         nodata=NODATA,
         unit=units,
         overview_resampling=["mode" if name == "applicable" else "average" for name in names],
-        tags={"title": f"Change of the flora: {run.recipe.title}", "notice": run.recipe.notice, "scenario": run.scenario},
+        tags={"title": f"{TITLE}: {run.recipe.title}", "notice": run.recipe.notice, "scenario": run.scenario},
     )
     return [path], stats
 

@@ -343,7 +343,10 @@ def export(
         list[str] | None,
         typer.Option("--species", help="Only this species, by scientific name or taxon id (may be repeated; not gti)."),
     ] = None,
-    indicator: Annotated[list[str] | None, typer.Option("--indicator", help="This indicator (may be repeated; cog, gti, vrt).")] = None,
+    indicator: Annotated[
+        list[str] | None,
+        typer.Option("--indicator", help="This indicator, or change with --scenario (may be repeated; cog, gti, vrt)."),
+    ] = None,
     region: Annotated[
         Path | None,
         typer.Option(

@@ -21,7 +21,11 @@ from geoplantnet.catalog.virtual_mosaic import TileFiles, write_gti, write_vrt
 from geoplantnet.errors import RasterError, UsageError
 from geoplantnet.grid.mosaic import in_blocks, place_of, window_around
 from geoplantnet.grid.tile_grid import MetaTile
-from geoplantnet.indicators import INDICATORS, indicator
+from geoplantnet.indicators import INDICATORS
+from pipelines.change import CHANGE
+from pipelines.change import TITLE as CHANGE_TITLE
+from pipelines.context import HABITAT, Run
+from pipelines.habitats import chosen_indicators
 from pipelines.plan import Inside
 from pipelines.publish import NODATA, SCALE
 from pipelines.selection import Exported, Selection
@@ -66,7 +70,7 @@ def export_cog(
             "--max-error is of probabilities, and only indicators are asked for, which are stored in steps of their own; drop it"
         )
     blocks = in_blocks(selection.tiles)
-    stems = {taxon.taxon_id: stem_of(taxon.taxon_id, taken=INDICATORS) for taxon in selection.taxa}
+    stems = {taxon.taxon_id: stem_of(taxon.taxon_id, taken=(*INDICATORS, HABITAT, CHANGE)) for taxon in selection.taxa}
     names = [f"{stem}_{block}.tif" for block in blocks for stem in (*stems.values(), *selection.indicators)]
 
     def files() -> Iterator[Path]:
@@ -139,8 +143,10 @@ def export_gti(selection: Selection, output: str | Path, inside: Inside) -> Expo
 
 
 def _pixels(compress: Compression, max_error: float | None) -> Pixels:
-    if max_error is not None and not (0 < max_error < 1 and compress == "lerc_zstd"):
-        raise UsageError(f"--max-error {max_error} must lie between 0 and 1, and only lerc_zstd keeps to it; got --compress {compress}")
+    if max_error is not None and not 0 < max_error < 1:
+        raise UsageError(f"--max-error {max_error:g} must be more than 0 and less than 1; without it probabilities have steps of {SCALE}")
+    if max_error is not None and compress != "lerc_zstd":
+        raise UsageError(f"--max-error needs --compress lerc_zstd, which alone keeps to it; got --compress {compress}")
     return Pixels(compress=compress, max_error=max_error or 0.0)
 
 
@@ -150,7 +156,8 @@ def _probability_of(selection: Selection, subject: str) -> dict[str, str]:
 
 def _tags(selection: Selection, title: str) -> dict[str, str]:
     recipe = selection.run.recipe
-    return {"title": title, "notice": recipe.notice, "licence": recipe.licence, "attribution": "; ".join(recipe.attribution)}
+    scenario = {"scenario": selection.run.scenario} if selection.run.scenario else {}
+    return {"title": title, "notice": recipe.notice, "licence": recipe.licence, "attribution": "; ".join(recipe.attribution)} | scenario
 
 
 def _vouched(folder: Path, names: Sequence[str], files: Iterator[Path], inside: Inside) -> tuple[Path, ...]:
@@ -202,13 +209,14 @@ def _maps(selection: Selection, species: Sequence[int], tiles: Sequence[MetaTile
 
 
 def _indicator(selection: Selection, name: str, tiles: Sequence[MetaTile], window: GeoBox, path: Path, compress: Compression) -> Path:
-    """All bands of an indicator, as the published tiles hold them."""
+    """All bands of an indicator or of a scenario's change, as the published tiles hold them."""
     files = {tile: selection.run.product(tile.id, f"{name}.tif") for tile in tiles}
-    header, info = read_header(files[tiles[0]]), indicator(name).info
-    whole = np.full((len(header.bands), *window.shape), info.storage.nodata, info.storage.dtype)
+    header, (title, is_class) = read_header(files[tiles[0]]), _said_of(selection.run, name)
+    nodata = header.bands[0].nodata
+    whole = np.full((len(header.bands), *window.shape), nodata, header.dtype)
     for tile, file in files.items():
         if [band.name for band in read_header(file).bands] != [band.name for band in header.bands]:
-            raise RasterError(f"{file} has other bands than {files[tiles[0]]}; make both again with `geoplantnet indicators`")
+            raise RasterError(f"{file} has other bands than {files[tiles[0]]}; make both again with `geoplantnet run`")
         outside, place = _outside(selection, tile), place_of(tile, window)
         try:
             with rasterio.open(file, driver="GTiff") as raster:
@@ -218,7 +226,7 @@ def _indicator(selection: Selection, name: str, tiles: Sequence[MetaTile], windo
                 f"cannot read {file} ({error}); make it again with `geoplantnet verify --drop` and `geoplantnet run`"
             ) from error
         if outside is not None:
-            stored[:, outside] = info.storage.nodata
+            stored[:, outside] = nodata
         whole[(slice(None), *place)] = stored
     return write_cog(
         path,
@@ -227,12 +235,20 @@ def _indicator(selection: Selection, name: str, tiles: Sequence[MetaTile], windo
         band_names=[band.name for band in header.bands],
         band_descriptions=[band.description for band in header.bands],
         scale=[band.scale for band in header.bands],
-        nodata=info.storage.nodata,
+        nodata=nodata,
         unit=[band.unit for band in header.bands],
-        overview_resampling="mode" if info.classes else "average",
-        tags=_tags(selection, info.title),
+        overview_resampling="mode" if is_class else "average",
+        tags=_tags(selection, title),
         compress=compress,
     )
+
+
+def _said_of(run: Run, name: str) -> tuple[str, bool]:
+    """Title of an indicator, habitats among them, or of a scenario's change; and whether its values are classes."""
+    if name == CHANGE:
+        return CHANGE_TITLE, False
+    info = next(one.info for one in chosen_indicators(run) if one.info.id == name)
+    return info.title, bool(info.classes)
 
 
 def _published(selection: Selection, name: str) -> dict[MetaTile, Path]:

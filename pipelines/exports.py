@@ -11,6 +11,7 @@ import geopandas as gpd
 
 from geoplantnet.errors import UsageError, did_you_mean
 from geoplantnet.storage import files_of
+from pipelines.change import CHANGE, CHANGES
 from pipelines.compute_indicators import INDICATORS
 from pipelines.context import Run
 from pipelines.export_ebvcube import export_ebvcube
@@ -94,7 +95,8 @@ def export(run: Run, output: str, *, name: str | None, options: Mapping[str, Any
         if option not in FORMATS[chosen].options:
             able = ", ".join(other for other, form in FORMATS.items() if option in form.options)
             raise UsageError(f"--{option.replace('_', '-')} means nothing to --format {chosen}; formats that can use it: {able}")
-    stages = FORMATS[chosen].stages + ((INDICATORS,) if "indicator" in given and INDICATORS not in FORMATS[chosen].stages else ())
+    makers = [CHANGES if indicator == CHANGE else INDICATORS for indicator in given.get("indicator", ())]
+    stages = tuple({stage.name: stage for stage in (*FORMATS[chosen].stages, *makers)}.values())
     selection = select(
         run, stages=stages, species=given.get("species", ()), indicators=given.get("indicator", ()), region=given.get("region")
     )

@@ -12,6 +12,7 @@ from geoplantnet.grid.region import Region
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.taxonomy import SpeciesList
 from geoplantnet.taxonomy.species_list import Taxon
+from pipelines.change import CHANGE
 from pipelines.context import Run
 from pipelines.maps import current
 from pipelines.plan import Stage
@@ -30,6 +31,7 @@ class Selection:
     species: tuple[int, ...]
     """Positions on the axis, in the order asked for."""
     indicators: tuple[str, ...] = ()
+    """Names of their rasters; of a scenario also `change`."""
     region: Region | None = None
     """None = everywhere."""
 
@@ -69,8 +71,10 @@ def select(
     Tiles are those that all `stages` have made of what is there today. Raises UnknownSpecies and UsageError with the nearest spelling,
     StorageError when no tile is up to date, InputError, CrsError or UnknownTile for a region that cannot be read or lies elsewhere.
     """
-    axis, known = stored_species(run), run.recipe.indicators
+    axis, known = stored_species(run), (*run.recipe.indicators, *((CHANGE,) if run.scenario else ()))
     for name in indicators:
+        if name == CHANGE and not run.scenario:
+            raise UsageError(f"{CHANGE!r} is of a scenario against the recipe's own map; say which by --scenario")
         if name not in known:
             raise UsageError(
                 f"{name!r} is none of the recipe's indicators: {', '.join(known) or 'there are none'}.{did_you_mean(name, known)}"

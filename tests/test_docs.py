@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from geoplantnet.config.load import load_cube_recipe, load_modality, modality_folders
 from geoplantnet.errors import GeoPlantNetError
@@ -24,6 +25,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _DOTTED = re.compile(r"`((?:geoplantnet|pipelines)(?:\.\w+)+)`")
+_SCENARIO = re.compile(r"geoplantnet \w+ ([a-z]+) [^\n`]*--scenario ([\w-]+)")
 _RECIPE = re.compile(r"configs/[\w/]+\.yaml")
 
 
@@ -124,6 +126,15 @@ def test_named_commands_are_verbs():
     for page in PAGES:
         for verb in re.findall(r"(?:^    |`)geoplantnet ([a-z]+)\b", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert verb in verbs, f"{page.name} names `geoplantnet {verb}`"
+
+
+def test_named_scenarios_are_of_the_recipe_beside_them():
+    """`geoplantnet VERB RECIPE ... --scenario NAME` names a scenario of that shipped recipe."""
+    lines = [found for page in PAGES for found in _SCENARIO.findall(page.read_text(encoding="utf-8"))]
+    assert lines
+    for recipe, name in lines:
+        known = yaml.safe_load((ROOT / "configs" / f"{recipe}.yaml").read_text(encoding="utf-8")).get("scenarios", {})
+        assert name in known, f"{recipe} has no scenario {name!r}, it has {sorted(known)}"
 
 
 def test_named_recipes_exist_and_are_sound(tmp_path):

@@ -17,8 +17,10 @@ import geoplantnet.grid.mosaic
 import pipelines.export_rasters as rasters
 from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.files import SUMS, read_sums
-from geoplantnet.catalog.geotiff import encode
+from geoplantnet.catalog.geotiff import encode, write_cog
+from geoplantnet.config.typology import load_typology
 from geoplantnet.errors import StorageError, UsageError
+from geoplantnet.sdm.habitats import FOLDER, Affinities
 from geoplantnet.storage import files_of, sha256
 from pipelines.context import Run
 from pipelines.exports import FORMATS, export
@@ -137,6 +139,30 @@ def test_classes_stay_classes_in_overviews(opened, tmp_path):
         assert set(np.unique(coarse.read(1))) <= set(np.unique(raster.read(1)))
 
 
+def test_habitats_are_classes_of_the_runs_own_typology(reference, write_recipe, tmp_path):
+    """The habitat's raster, whose classes no registry knows but the model's own folder: all bands, and no class between two others."""
+    run = Run.open(
+        write_recipe({"indicators": ["habitat"], "habitats": {"typology": "eunis_forests"}}),
+        store=shutil.copytree(reference.store, tmp_path / "s"),
+    )
+    codes = tuple(h.code for h in load_typology("eunis_forests").habitats[:9:4])
+    Affinities(codes=codes, weights=np.zeros((len(stored_species(run)), 3), np.float32), facts={}).save(run.model / FOLDER)
+    random, tiles = np.random.default_rng(0), tuple(run.tile(tile) for tile in run.tiles)
+    names, units, scales = ["habitat", "habitat_p"], ["class", "1"], [1.0, 0.004]
+    stored = {tile.id: random.choice(np.array([1, 5, 9], np.uint8), (2, *tile.geobox().shape)) for tile in tiles}
+    for tile in tiles:
+        write_cog(
+            run.product(tile.id, "habitat.tif"), stored[tile.id], tile.geobox(), band_names=names, scale=scales, nodata=255, unit=units
+        )
+    chosen = rasters.Selection(run=run, tiles=tiles, axis=stored_species(run), species=(), indicators=("habitat",))
+    path = rasters.export_cog(chosen, tmp_path / "out", lambda *step: None).files[0]
+    with rasterio.open(path) as raster, rasterio.open(path, overview_level=0) as coarse:
+        for tile in run.tiles:
+            np.testing.assert_array_equal([on_tile(raster, run, tile, band) for band in (1, 2)], stored[tile])
+        assert (list(raster.descriptions), list(raster.units), list(raster.scales)) == (names, units, scales)
+        assert raster.tags()["title"] == "Habitat" and set(np.unique(coarse.read(1))) <= {1, 5, 9, 255}
+
+
 def test_a_geotiff_a_tile_holds_the_chosen_species_in_the_order_asked_for(opened, maps, tmp_path):
     """A band a species, named; all of them without a choice."""
     axis = stored_species(opened)
@@ -236,7 +262,9 @@ def test_a_failure_on_the_way_vouches_for_what_was_finished_only(opened, tmp_pat
         (("--output", "x", "--format", "cog", "--creator", "me"), "formats that can use it: ebvcube"),
         (("--output", "x", "--format", "cog", "--species", "Planta nulla"), "Planta nulla"),
         (("--output", "x", "--format", "cog", "--indicator", "richnes"), "Did you mean 'richness'"),
-        (("--output", "x", "--format", "cog", "--max-error", "0.1", "--compress", "zstd"), "only lerc_zstd"),
+        (("--output", "x", "--format", "cog", "--max-error", "0.1", "--compress", "zstd"), "needs --compress lerc_zstd"),
+        (("--output", "x", "--format", "cog", "--max-error", "0"), "--max-error 0 must be more than 0"),
+        (("--output", "x", "--format", "cog", "--indicator", "change"), "say which by --scenario"),
         (("--output", "x", "--format", "cog", "--max-error", "0.1", "--indicator", "richness"), "is of probabilities"),
         (("--output", "x", "--format", "cog", "--region", "nowhere.gpkg"), "not a local file"),
     ],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import geopandas as gpd
 import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 import yaml
 
 from geoplantnet.assemblages import open_latent
@@ -80,6 +82,29 @@ def test_changes_are_those_of_the_two_maps(base, warmer):
     np.testing.assert_allclose(found[2][told], (np.abs(a - b).sum(axis=0) / both)[told], atol=1e-3)
     inside = maps[0].inside & maps[1].inside
     np.testing.assert_array_equal(found[3].astype(bool), inside)
+
+
+def test_changes_are_exported_as_they_were_published(base, warmer, write_recipe, cli, tmp_path):
+    """A mosaic cut at a region's edge, a VRT and a GTI of gain, loss, turnover and applicable: each tile's own pixels, scales, units."""
+    west, south, east, north = warmer.tile(TILE).bounds
+    area = shapely.box(west + 1_000, south - 1_000, east, north)
+    gpd.GeoSeries([area], crs=3035).to_file(tmp_path / "area.gpkg")
+    recipe = write_recipe({"scenarios": {"warmer": WARMER}})
+    asked = ("export", recipe, "--store", base.store, "--scenario", "warmer", "--indicator", "change")
+    cut = ("--format", "cog", "--output", tmp_path, "--region", tmp_path / "area.gpkg")
+    for options in (cut, ("--output", tmp_path / "c.vrt"), ("--output", tmp_path / "c.gti.gpkg")):
+        ended = cli(*asked, *options)
+        assert ended.code == 0, ended.text
+    (mosaic,) = tmp_path.glob("change_*.tif")
+    for path in (mosaic, tmp_path / "c.vrt", tmp_path / "c.gti.gpkg"):
+        with rasterio.open(path) as whole, rasterio.open(warmer.product(TILE, "change.tif")) as tile:
+            for said in ("descriptions", "scales", "units", "nodatavals", "dtypes"):
+                assert getattr(whole, said) == getattr(tile, said), (path, said)
+            expected = tile.read()
+            if path == mosaic:
+                expected[..., :20] = tile.nodata
+                assert whole.tags()["scenario"] == "warmer" and whole.tags()["title"].startswith("Change of the flora")
+            np.testing.assert_array_equal(whole.read(window=whole.window(west, south, east, north)), expected)
 
 
 def test_a_second_run_does_nothing_and_a_new_base_is_noticed(base, warmer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,17 +27,18 @@ SPARSE = 1.0
 def settings(run: Run) -> Callable[[str], object]:
     """The base's map of the tile, and the words in the file."""
     assert run.base is not None
-    ledger = Ledger(run.base)
+    ledger = Ledger(run.base.store)
     return lambda tile_id: [(record := ledger.record("map", tile_id)) and record.content, run.recipe.notice]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compare one tile with the base's and commit the raster of changes. Raises InputError where the base has not mapped the tile."""
     assert run.base is not None
-    base = replace(run, store=run.base, scenario="", base=None)
-    if Ledger(run.base).record("map", tile_id) is None:
-        raise InputError(f"tile {tile_id} is not mapped in {run.base}, so nothing can be said of its change; run the recipe itself first")
-    before, after = (open_species_tile(one.predictions(tile_id), run.grid) for one in (base, run))
+    if Ledger(run.base.store).record("map", tile_id) is None:
+        raise InputError(
+            f"tile {tile_id} is not mapped in {run.base.store}, so nothing can be said of its change; run the recipe itself first"
+        )
+    before, after = (open_species_tile(one.predictions(tile_id), run.grid) for one in (run.base, run))
     change = change_between(before, after, multiply=int8_product)
     turnover = np.where(2 * change.before + change.gain - change.loss >= SPARSE, change.turnover, np.nan)
     bands = [

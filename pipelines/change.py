@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,17 +28,18 @@ SPARSE = 1.0
 def settings(run: Run) -> Callable[[str], object]:
     """The base's map of the tile, and the words in the file."""
     assert run.base is not None
-    ledger = Ledger(run.base)
+    ledger = Ledger(run.base.store)
     return lambda tile_id: [(record := ledger.record("map", tile_id)) and record.content, run.recipe.notice]
 
 
 def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Compare one tile with the base's and commit the raster of changes. Raises InputError where the base has not mapped the tile."""
     assert run.base is not None
-    base = replace(run, store=run.base, scenario="", base=None)
-    if Ledger(run.base).record("map", tile_id) is None:
-        raise InputError(f"tile {tile_id} is not mapped in {run.base}, so nothing can be said of its change; run the recipe itself first")
-    before, after = (open_species_tile(one.predictions(tile_id), run.grid) for one in (base, run))
+    if Ledger(run.base.store).record("map", tile_id) is None:
+        raise InputError(
+            f"tile {tile_id} is not mapped in {run.base.store}, so nothing can be said of its change; run the recipe itself first"
+        )
+    before, after = (open_species_tile(one.predictions(tile_id), run.grid) for one in (run.base, run))
     change = change_between(before, after, multiply=int8_product)
     turnover = np.where(2 * change.before + change.gain - change.loss >= SPARSE, change.turnover, np.nan)
     bands = [
@@ -51,7 +51,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     for name, values in zip(BANDS, (change.gain, change.loss, turnover)):
         some = values[np.isfinite(values)]
         stats[name] = [round(float(q), 4) for q in np.quantile(some, (0.02, 0.5, 0.98))] if some.size else None
-    names, scales, units = list(BANDS), [COUNT_SCALE, COUNT_SCALE, SHARE_SCALE, 1.0], ["species", "species", "1", "1"]
+    names, scales, units = list(BANDS), [COUNT_SCALE, COUNT_SCALE, SHARE_SCALE, 1.0], ["species", "species", "1", "class"]
     words = [
         "Expected number of species that the place becomes fit for: sum over species of what p rises",
         "Expected number of species that lose the place: sum over species of what p falls",

@@ -33,7 +33,7 @@ from pipelines.dry_run import estimate, forecast, table_of, table_of_stages
 from pipelines.export_patches import export as export_patches
 from pipelines.flow import Interrupted
 from pipelines.ledger import Ledger, tile_of
-from pipelines.outlook import UPSTREAM
+from pipelines.outlook import upstream_of
 from pipelines.plan import Stage
 from pipelines.progress import Reporter
 from pipelines.stages import Done, SomeTilesFailed, carry_out
@@ -411,11 +411,9 @@ def run_all(
 ) -> None:
     """Carry out every stage that is not up to date, and say what came of it; then those of the recipe's scenarios."""
     run = _open(recipe, data, store, tile, cluster, scenario)
-    if _told(run, list(UPSTREAM), dry_run=dry_run, species=species, retry=retry):
-        return
-    _run_and_summarise(run, retry=retry)
-    for name in run.recipe.scenarios:
-        _run_and_summarise(run.under(name), retry=retry)
+    for one in (run, *(run.under(name) for name in run.recipe.scenarios)):
+        if not _told(one, list(upstream_of(one)), dry_run=dry_run, species=species, retry=retry):
+            _run_and_summarise(one, retry=retry)
 
 
 @app.command()

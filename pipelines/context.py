@@ -19,7 +19,7 @@ from geoplantnet.config.load import (
     load_tile_ids,
     modality_folders,
 )
-from geoplantnet.config.recipe import SCENARIOS, CubeRecipe, Recipe, StacSection
+from geoplantnet.config.recipe import SCENARIOS, ChangeSection, CubeRecipe, Recipe, StacSection
 from geoplantnet.config.rooms import bounds_of, grid_of, sources_of
 from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
@@ -144,8 +144,8 @@ class Run(CubeRun):
     recipe: Recipe
     scenario: str = ""
     """Name of the scenario; empty for the recipe's own climate and years."""
-    base: Path | None = None
-    """A scenario's: the store whose model and records it takes over."""
+    base: Run | None = None
+    """A scenario's: the run of the recipe itself, whose model and records it takes over."""
     other: tuple[str, ...] = ()
     """A scenario's: names of the modalities that are others than its base's."""
 
@@ -171,7 +171,10 @@ class Run(CubeRun):
         _check_habitats(run, file)
         _check_model(run, file)
         for name in run.recipe.scenarios:
-            run.under(name)
+            scenario = run.under(name)
+            for other in scenario.other:
+                section = scenario.recipe.modalities[other]
+                _check_change(section.change, scenario.modality(other), f"{file}: scenarios.{name}.modalities.{other}.change")
         return run
 
     def under(self, name: str) -> Run:
@@ -194,7 +197,7 @@ class Run(CubeRun):
             modalities=modalities,
             store=self.store / SCENARIOS / name,
             scenario=name,
-            base=self.store,
+            base=self,
             other=tuple(self.recipe.scenarios[name].modalities),
         )
 
@@ -274,7 +277,16 @@ def _modality(name: str, recipe: CubeRecipe, file: Path, grid: TileGrid) -> Moda
         modality.check_against(grid)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: modalities.{name}.definition: {error}") from error
+    _check_change(section.change, modality, f"{file}: modalities.{name}.change")
     return modality
+
+
+def _check_change(change: ChangeSection | None, modality: Modality, where: str) -> None:
+    """The bands that a change names are there."""
+    for band in (*change.add, *change.multiply) if change else ():
+        if band not in modality.bands:
+            near = did_you_mean(band, modality.bands)
+            raise ConfigurationError(f"{where}: {band!r} is none of its bands {', '.join(modality.bands)}.{near}")
 
 
 def _check_unavailable(run: Run, file: Path) -> None:

@@ -37,6 +37,9 @@ MEAN_BYTES = 1.6
 RASTER_BYTES = 0.9
 """Bytes of a cell of an indicator, with the bands that say how sure it is."""
 
+COMPARE, COMPARE_BYTES = 5e-9, 5
+"""Seconds a cell and species takes to be compared between two maps: twice half a pass, which makes sums of p and no sets; bytes of a cell."""
+
 EXPORT = 80e-9
 """Seconds a cell and species takes to be exported as a band of a GeoTIFF, with overviews, statistics and what reads it back."""
 EXPORT_BYTES, EXPORT_MEMORY = 0.2, 400e6
@@ -132,6 +135,18 @@ def indicators(size: Size) -> Estimate:
         seconds=cpu,
         memory=PROCESS + size.cells * (4.0 * size.latent + 16 * IN_A_SET + 100 * size.indicators),
         written=sets + MEAN_BYTES * size.blocks * size.species + RASTER_BYTES * size.cells * size.indicators,
+    )
+
+
+def changes(size: Size) -> Estimate:
+    """One pass over the species of two latent tiles: gain, loss, turnover."""
+    cpu = A_TASK + size.cells * COMPARE * size.species
+    return Estimate(
+        name="changes",
+        cpu_seconds=cpu,
+        seconds=cpu,
+        memory=PROCESS + size.cells * (8.0 * size.latent + 100),
+        written=float(COMPARE_BYTES * size.cells),
     )
 
 

@@ -34,7 +34,7 @@ from pipelines.estimate import (
     wall_seconds,
 )
 from pipelines.ledger import Ledger, Record, paths_in
-from pipelines.outlook import UPSTREAM, WHOLE, Outlook, outlook, tiles_without_cube
+from pipelines.outlook import BASE, TAKEN_OVER, WHOLE, Outlook, outlook, outlook_after, tiles_without_cube, upstream_of
 from pipelines.plan import plan
 from pipelines.workers import memory_of
 
@@ -125,6 +125,8 @@ class StageCost:
     """Its name is the stage's; NaN = nobody knows."""
     wall: float
     """Seconds with the recipe's workers."""
+    linked: bool = False
+    """A scenario's stage that links what its base has made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,8 @@ class Forecast:
 
 def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retry: bool = False) -> Forecast:
     """The cost of what is due of some stages of a run, in order. `species`: as if the model had so many; None = as many as is known."""
-    ahead = outlook(run, retry=retry)
+    base = outlook(run.base, retry=retry) if run.base else {}
+    ahead = outlook_after(run, base, retry=retry)
     count, words = _species(run, species)
     size = size_of(run, count)
     one: dict[str, Callable[[], Estimate]] = {
@@ -148,6 +151,7 @@ def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retr
         "train": lambda: costs.training(size, rounds=_rounds(run), threads=run.recipe.training.threads),
         "map": lambda: costs.mapping(size),
         "indicators": lambda: costs.indicators(size),
+        "changes": lambda: costs.changes(size),
         "publish": lambda: costs.publishing(size, rasters=run.recipe.publish.species),
         "catalog": lambda: costs.cataloguing(size, len(run.tiles), rasters=run.recipe.publish.species),
     }
@@ -155,7 +159,10 @@ def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retr
     stages = []
     for name in names:
         if name == CUBES.name:
-            stages.append(_cubes(run, retry=retry))
+            stages.append(_cubes(run, ahead[name], retry=retry))
+            continue
+        if run.scenario and name in TAKEN_OVER:
+            stages.append(StageCost(total=Estimate(name=name, due=len(ahead[name].due), done=ahead[name].done), wall=0.0, linked=True))
             continue
         records = _records(run, name) if as_recorded or name == "occurrences" else []
         estimate_of_one = costs.measured(one[name](), records)
@@ -163,13 +170,15 @@ def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retr
         total = times(estimate_of_one, due=len(own.due), done=own.done, quarantined=len(own.left_out))
         turns = ceil(len(own.due) / run.recipe.cluster.workers)
         stages.append(StageCost(total=total, wall=estimate_of_one.seconds * turns if turns else 0.0))
-    return Forecast(stages=tuple(stages), species=words, notes=tuple(_notes(run, names, ahead, stages)))
+    return Forecast(stages=tuple(stages), species=words, notes=tuple(_notes(run, names, ahead, base, stages)))
 
 
-def _cubes(run: CubeRun, *, retry: bool) -> StageCost:
-    """All modalities as one."""
-    section, parts = run.recipe.cluster, estimate(run, retry=retry)
+def _cubes(run: Run, ahead: Outlook, *, retry: bool) -> StageCost:
+    """All modalities as one; of a scenario those that differ cost, the others are links."""
+    section, parts = run.recipe.cluster, estimate(replace(run, wanted=run.other) if run.scenario else run, retry=retry)
     summed = {name: sum(getattr(e, name) for e in parts) for name in ("due", "done", "quarantined", "written", "cpu_seconds", "seconds")}
+    if run.scenario:
+        summed |= {"due": len(ahead.due), "done": ahead.done, "quarantined": len(ahead.left_out)}
     total = Estimate(name=CUBES.name, memory=max(e.memory for e in parts), measured=sum(e.measured for e in parts), **summed)
     return StageCost(total=total, wall=wall_seconds(parts, workers=section.workers, reads_at_once=section.reads_at_once))
 
@@ -187,7 +196,7 @@ def _species(run: Run, asked: int | None) -> tuple[int, str]:
 
 
 def _occurrences(run: Run) -> Record | None:
-    return Ledger(run.store).record("occurrences", WHOLE["occurrences"])
+    return Ledger((run.base or run).store).record("occurrences", WHOLE["occurrences"])
 
 
 def _recorded_species(run: Run) -> int | None:
@@ -260,25 +269,34 @@ def _sites(run: Run) -> tuple[float, float]:
 
 
 def _records(run: Run, name: str) -> list[Record]:
-    """Some tasks of a stage that were done in this store. A catalog of another number of tiles says nothing of this one."""
+    """Some tasks of a stage that were done in this store, or else in that of a scenario's base.
+
+    A catalog of another number of tiles says nothing of this one.
+    """
     ledger = Ledger(run.store)
     recorded = ledger.keys(name)
     done = [key for key in ((WHOLE[name],) if name in WHOLE else run.tiles) if key in recorded]
     records = (ledger.record(name, key) for key in done[:: max(len(done) // SAMPLE, 1)])
-    return [r for r in records if r is not None and r.stats.get("tiles", len(run.tiles)) == len(run.tiles)]
+    found = [r for r in records if r is not None and r.stats.get("tiles", len(run.tiles)) == len(run.tiles)]
+    return found if found or run.base is None else _records(run.base, name)
 
 
-def _notes(run: Run, names: Sequence[str], ahead: dict[str, Outlook], stages: Iterable[StageCost]) -> list[str]:
+def _notes(run: Run, names: Sequence[str], ahead: dict[str, Outlook], base: dict[str, Outlook], stages: Iterable[StageCost]) -> list[str]:
     """What a reader must know beside the table."""
     notes = []
-    if first := [name for name in UPSTREAM if name not in names and ahead[name].due and _is_upstream(name, names)]:
+    reads = upstream_of(run)
+    if first := [name for name in reads if name not in names and ahead[name].due and _is_upstream(name, names, reads)]:
         notes.append(f"{', '.join(first)} must be carried out first: `geoplantnet run --dry-run` tells what that costs")
-    if "train" in names and ahead["train"].due and (without := tiles_without_cube(run)):
+    if of_base := [name for name in BASE if base and base[name].due]:
+        notes.append(
+            f"scenario {run.scenario} builds on {', '.join(of_base)} of the recipe itself: `geoplantnet run` carries these out first"
+        )
+    if not run.scenario and "train" in names and ahead["train"].due and (without := tiles_without_cube(run)):
         notes.append(f"training needs the cubes of all tiles of the recipe, and {len(without):,} that are not chosen have none")
     if blind := [name for name in names if not ahead[name].compared]:
         notes.append(f"torch is not installed: what is recorded of {', '.join(blind)} counts as done, whatever the recipe says now")
     if CUBES.name in names and ahead[CUBES.name].due:
-        notes += [missing for name in run.wanted if (missing := _missing(run, name))]
+        notes += [missing for name in run.other or run.wanted if (missing := _missing(run, name))]
     left = sum(len(ahead[name].left_out) for name in names)
     if left:
         notes.append(f"{left:,} tasks are in quarantine, or of tiles of which something is (--retry)")
@@ -294,8 +312,8 @@ def _notes(run: Run, names: Sequence[str], ahead: dict[str, Outlook], stages: It
     return notes
 
 
-def _is_upstream(name: str, names: Sequence[str]) -> bool:
-    return any(name in UPSTREAM[of] or _is_upstream(name, UPSTREAM[of]) for of in names)
+def _is_upstream(name: str, names: Sequence[str], reads: dict[str, tuple[str, ...]]) -> bool:
+    return any(name in reads[of] or _is_upstream(name, reads[of], reads) for of in names)
 
 
 def _free(store: Path) -> int:
@@ -310,6 +328,8 @@ def table_of_stages(run: Run, told: Forecast) -> Table:
         e = one.total
         known = f"{e.measured:,} done" if e.measured else "sums"
         figures = _figures(e.cpu_seconds, one.wall, e.memory, e.written)
+        if one.linked:
+            figures, known = [""] * len(figures), "links"
         table.add_row(e.name, f"{e.due:,}", f"{e.done:,}", *(figures if e.due else [""] * len(figures)), known if e.due else "")
     if len(told.stages) > 1:
         parts = [one.total for one in told.stages]

@@ -211,7 +211,7 @@ def _maps(selection: Selection, species: Sequence[int], tiles: Sequence[MetaTile
 def _indicator(selection: Selection, name: str, tiles: Sequence[MetaTile], window: GeoBox, path: Path, compress: Compression) -> Path:
     """All bands of an indicator or of a scenario's change, as the published tiles hold them."""
     files = {tile: selection.run.product(tile.id, f"{name}.tif") for tile in tiles}
-    header, (title, is_class) = read_header(files[tiles[0]]), _said_of(selection.run, name)
+    header, title = read_header(files[tiles[0]]), _title_of(selection.run, name)
     nodata = header.bands[0].nodata
     whole = np.full((len(header.bands), *window.shape), nodata, header.dtype)
     for tile, file in files.items():
@@ -237,18 +237,15 @@ def _indicator(selection: Selection, name: str, tiles: Sequence[MetaTile], windo
         scale=[band.scale for band in header.bands],
         nodata=nodata,
         unit=[band.unit for band in header.bands],
-        overview_resampling="mode" if is_class else "average",
+        overview_resampling=["mode" if band.unit == "class" else "average" for band in header.bands],
         tags=_tags(selection, title),
         compress=compress,
     )
 
 
-def _said_of(run: Run, name: str) -> tuple[str, bool]:
-    """Title of an indicator, habitats among them, or of a scenario's change; and whether its values are classes."""
-    if name == CHANGE:
-        return CHANGE_TITLE, False
-    info = next(one.info for one in chosen_indicators(run) if one.info.id == name)
-    return info.title, bool(info.classes)
+def _title_of(run: Run, name: str) -> str:
+    """Title of an indicator, habitats among them, or of a scenario's change."""
+    return CHANGE_TITLE if name == CHANGE else next(one.info.title for one in chosen_indicators(run) if one.info.id == name)
 
 
 def _published(selection: Selection, name: str) -> dict[MetaTile, Path]:

@@ -23,20 +23,42 @@ from pipelines.flow import Inside, Made, Stage
 from pipelines.ingest_occurrences import OCCURRENCES
 from pipelines.ledger import Ledger, Record
 from pipelines.map_species import MAP
+from pipelines.outlook import BASE
+from pipelines.plan import plan
 from pipelines.progress import Reporter
 from pipelines.publish import CATALOG, PUBLISH
+from pipelines.run import STAGES
 from pipelines.stages import Done, carry_out
 from pipelines.train_sdm import TRAIN
 
 
 def run_scenario(run: Run, names: Sequence[str], reporter: Reporter, *, retry: bool = False) -> Done:
-    """Carry out stages of a scenario (`Run.under`) in order; see `carry_out`. Raises InputError where its base has no model yet."""
+    """Carry out stages of a scenario (`Run.under`) in order; see `carry_out`.
+
+    Raises InputError, before anything is written, where its base was not made by the recipe as it is now.
+    """
+    assert run.base is not None
+    _require_base(run.base, run.scenario)
     return carry_out(run, [SCENARIO_STAGES[name] for name in names], reporter, retry=retry, before={PUBLISH.name: drop_strangers})
+
+
+def _require_base(base: Run, scenario: str) -> None:
+    """All of the base that a scenario is made of or compared with is up to date; what failed as it is asked for now fails here, too."""
+    ledger = Ledger(base.store)
+    for stage in (STAGES[name] for name in BASE):
+        failures = ledger.failures(stage.name) if stage.of_tiles else []
+        failed = {f.key: f.fingerprint for f in failures if ledger.record(stage.name, f.key) is None}
+        if due := [task.key for task in plan(base, stage).due if failed.get(task.key) != task.mark]:
+            more = f" and {len(due) - 1:,} more" if len(due) > 1 else ""
+            raise InputError(
+                f"scenario {scenario!r} builds on {stage.name} {due[0]}{more} of {base.store}, which is not up to date with the recipe; "
+                "run the recipe itself first"
+            )
 
 
 def _of_base(run: Run, stage: str, key: str) -> Record | None:
     assert run.base is not None
-    return Ledger(run.base).record(stage, key)
+    return Ledger(run.base.store).record(stage, key)
 
 
 def _content(run: Run, stage: str, key: str) -> object:
@@ -47,11 +69,13 @@ def _content(run: Run, stage: str, key: str) -> object:
 
 def _take_over(run: Run, stage: str, key: str) -> Made:
     """Link what a task of the base made into this store, with its facts. Raises InputError where the base has not made it."""
+    assert run.base is not None
     record = _of_base(run, stage, key)
     if record is None:
-        raise InputError(f"scenario {run.scenario!r} builds on {stage} {key} of {run.base}, which is not made; run the recipe itself first")
-    assert run.base is not None
-    return [_linked(run.base / o.path, run.store / o.path) for o in record.outputs], record.stats
+        raise InputError(
+            f"scenario {run.scenario!r} builds on {stage} {key} of {run.base.store}, which is not made; run the recipe itself first"
+        )
+    return [_linked(run.base.store / o.path, run.store / o.path) for o in record.outputs], record.stats
 
 
 def _linked(source: Path, target: Path) -> Path:

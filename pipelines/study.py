@@ -13,11 +13,11 @@ from pyproj import Transformer
 from safetensors import SafetensorError, safe_open
 
 from geoplantnet import __version__
-from geoplantnet.config.recipe import OF_MODEL, TrainingSection
+from geoplantnet.config.recipe import OF_MODEL, ScenarioModality, TrainingSection
 from geoplantnet.config.rooms import bounds_of
 from geoplantnet.errors import ModelError
 from geoplantnet.sdm.model import CLIP, Architecture
-from geoplantnet.sdm.study import NETWORK, Predictor, RecordSource, Study, Weights
+from geoplantnet.sdm.study import NETWORK, Predictor, RecordSource, Scenario, Study, Weights
 from geoplantnet.storage import sha256, size_of
 from pipelines.context import Run
 from pipelines.ledger import Ledger
@@ -110,6 +110,10 @@ def study_of(run: Run) -> Study:
             **_versions([_OF_KIND[k] for m in made if (k := _kind(m)) in _OF_KIND]),
         },
         weights=tuple(_weights(net, _kind(m), share) for net, m, share in zip(nets, made, shares)),
+        scenarios=tuple(
+            Scenario(name=name, title=s.title, interval=s.interval, differs=tuple(_differs(*one) for one in s.modalities.items()))
+            for name, s in r.scenarios.items()
+        ),
     )
 
 
@@ -209,6 +213,17 @@ def _post_processing(run: Run, calibration: str) -> tuple[str, ...]:
     if asked.require_any:
         said.append(f"Cells without any of {', '.join(asked.require_any)} stay empty.")
     return tuple(said)
+
+
+def _differs(modality: str, other: ScenarioModality) -> str:
+    """What of a modality is another in a scenario, such as "climate: tas + 3, pr x 0.9"."""
+    said = [f"source {other.source.kind}"] if other.source else []
+    if other.time:
+        said.append(f"{other.time.count} {other.time.step}s from {other.time.first}")
+    if other.change:
+        said += [f"{band} x {factor:g}" for band, factor in other.change.multiply.items()]
+        said += [f"{band} {'-' if shift < 0 else '+'} {abs(shift):g}" for band, shift in other.change.add.items()]
+    return f"{modality}: {', '.join(said)}"
 
 
 def _weights(member: Path, kind: str, share: float) -> Weights:

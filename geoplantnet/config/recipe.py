@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from geoplantnet.errors import did_you_mean
 from geoplantnet.grid.time_axis import TimeAxis
@@ -366,10 +366,10 @@ def _ordered_moments(interval: tuple[str, str]) -> tuple[str, str]:
 class ChangeSection(Section):
     """Another climate by the delta-change method: value x multiply + add, in the modality's units."""
 
-    add: dict[str, float] = {}
+    add: dict[str, FiniteFloat] = {}
     """Band -> what is added, such as {tas: 3.0}."""
-    multiply: dict[str, float] = {}
-    """Band -> factor, such as {pr: 0.9}."""
+    multiply: dict[str, Annotated[FiniteFloat, Field(ge=0)]] = {}
+    """Band -> factor, such as {pr: 0.9}; never below 0."""
 
     @model_validator(mode="after")
     def _changes(self) -> ChangeSection:

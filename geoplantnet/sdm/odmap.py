@@ -302,7 +302,6 @@ def _data(study: Study) -> dict[str, str]:
         else ""
     )
     measured = ", ".join(study.settings.get("measured", ()))
-    here = f"{NOT_APPLICABLE}: the maps use the predictors, sources and period the model was trained with"
     return {
         "d_bio_1": f"{len(study.species):,} species, listed in the model's species axis",
         "d_bio_2": study.species.checklist,
@@ -335,9 +334,31 @@ def _data(study: Study) -> dict[str, str]:
         "d_pred_8": f"each modality is resampled onto a lattice of {study.crs} that nests with cells of {study.cell_size} m{scaled}"
         + (f". At plots, {measured} are as they were measured there, where they were" if measured else ""),
         "d_pred_10": "; ".join(reduced),
-        **{f"d_proj_{i}": here for i in range(1, 8)},
+        **_transfer(study),
         "d_proj_8": _novelty(study),
     }
+
+
+def _transfer(study: Study) -> dict[str, str]:
+    """The predictors of maps that are not of the time and sources learnt from."""
+    if not study.scenarios:
+        here = f"{NOT_APPLICABLE}: the maps use the predictors, sources and period the model was trained with"
+        return {f"d_proj_{i}": here for i in range(1, 8)}
+    return {
+        "d_proj_1": "; ".join(f"{s.name}: {', '.join(s.differs)}" for s in study.scenarios)
+        + ". What is not named is as the model was trained with",
+        "d_proj_2": "that of the maps",
+        "d_proj_3": "that of the predictors learnt from",
+        "d_proj_4": "; ".join(f"{s.name}: {s.interval[0]} to {s.interval[1]}" for s in study.scenarios),
+        "d_proj_5": "one map for the whole period of each scenario",
+        "d_proj_6": _scenarios(study),
+        "d_proj_7": "that of the predictors learnt from, with the changes that are named applied to every value (delta-change)",
+    }
+
+
+def _scenarios(study: Study) -> str:
+    """Names, titles, intervals, and which predictors differ and how."""
+    return "; ".join(f"{s.name} ({s.title}, {s.interval[0]} to {s.interval[1]}): {', '.join(s.differs)}" for s in study.scenarios)
 
 
 def _model(study: Study, evaluation: Evaluation | None, importance: str | None) -> dict[str, str]:
@@ -406,7 +427,9 @@ def _prediction(study: Study) -> dict[str, str]:
         if len(study.kinds) == 1
         else f"not quantified: of {' and '.join(study.kinds)} the mean alone is mapped",
         "p_uncertainty_3": _spread(study),
-        "p_uncertainty_4": f"{NOT_APPLICABLE}: no scenarios",
+        "p_uncertainty_4": f"not quantified beyond the scenarios themselves, each mapped by the same model: {_scenarios(study)}"
+        if study.scenarios
+        else f"{NOT_APPLICABLE}: no scenarios",
         "p_uncertainty_5": _novelty(study)
         + (". Both are layers beside the maps, whose probabilities are not masked there" if study.dissimilarity is not None else ""),
     }

@@ -62,6 +62,18 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Another climate or another year that the model is mapped under."""
+
+    name: str
+    title: str
+    interval: tuple[str, str]
+    """First and last moment it stands for, ISO 8601."""
+    differs: tuple[str, ...]
+    """What of its predictors is another than where the model learnt, a modality each, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """One trained model with the data it was trained on and the maps it was trained for."""
 
@@ -144,6 +156,8 @@ class Study:
     """Package -> version."""
     weights: tuple[Weights, ...]
     """One a member, whose mean logit the model is; () = none are known."""
+    scenarios: tuple[Scenario, ...] = ()
+    """Those of the recipe."""
 
     @property
     def learnt(self) -> tuple[Predictor, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -16,9 +18,11 @@ from geoplantnet.assemblages import open_latent
 from geoplantnet.errors import ConfigurationError, InputError, UsageError
 from geoplantnet.storage import files_of
 from pipelines.context import Run
+from pipelines.dry_run import estimate, forecast
+from pipelines.outlook import UPSTREAM_OF_SCENARIO, outlook, upstream_of
 from pipelines.progress import Reporter
+from pipelines.run import run_stages
 from pipelines.scenarios import SCENARIO_STAGES, run_scenario
-from pipelines.stages import TaskFailed
 
 TILE = "5kmE4100N2605"
 WARMER = {
@@ -29,11 +33,17 @@ WARMER = {
 
 
 @pytest.fixture(scope="module")
-def base(reference, write_recipe, tmp_path_factory):
+def recipe(write_recipe):
+    """The tiny recipe with a scenario."""
+    return write_recipe({"scenarios": {"warmer": WARMER}})
+
+
+@pytest.fixture(scope="module")
+def base(reference, recipe, tmp_path_factory):
     """The tiny run, in a store of its own, by a recipe with a scenario."""
     store = tmp_path_factory.mktemp("scenario") / "store"
     shutil.copytree(reference.store, store)
-    return Run.open(write_recipe({"scenarios": {"warmer": WARMER}}), store=store)
+    return Run.open(recipe, store=store)
 
 
 @pytest.fixture(scope="module")
@@ -107,32 +117,79 @@ def test_changes_are_exported_as_they_were_published(base, warmer, write_recipe,
             np.testing.assert_array_equal(whole.read(window=whole.window(west, south, east, north)), expected)
 
 
+def dry(run):
+    """Tasks due by stage, without those of none."""
+    return {name: len(one.due) for name, one in outlook(run).items() if one.due}
+
+
+def test_a_scenario_owes_links_its_own_cubes_and_changes(base, tmp_path):
+    """Of an empty scenario all is due; only the cubes of what differs cost, links nothing; nothing is written."""
+    run = replace(base.under("warmer"), store=tmp_path / "none")
+    told = {one.total.name: one for one in forecast(run, list(upstream_of(run))).stages}
+    assert list(told) == list(SCENARIO_STAGES) and not run.store.exists()
+    assert {name: one.total.due for name, one in told.items()} == {name: len(s.keys(run)) for name, s in SCENARIO_STAGES.items()}
+    for name in ("occurrences", "train"):
+        assert told[name].linked and told[name].total.cpu_seconds == told[name].total.written == 0
+    (climate,) = estimate(replace(run, wanted=("climate",)))
+    assert told["cubes"].total.cpu_seconds == climate.cpu_seconds and told["cubes"].total.written == climate.written > 0
+    assert told["changes"].total.cpu_seconds > 0 and told["map"].total.measured == len(run.tiles)
+
+
+def test_what_each_stage_of_a_scenario_reads_is_what_its_tasks_need(warmer):
+    """The table of who reads whom is that of the stages themselves, in their order."""
+    assert list(UPSTREAM_OF_SCENARIO) == list(SCENARIO_STAGES)
+    for name, stage in SCENARIO_STAGES.items():
+        assert {needed for key in stage.keys(warmer) for needed, _ in stage.needs(warmer, key)} == set(UPSTREAM_OF_SCENARIO[name]), name
+
+
+def test_the_dry_run_tells_scenarios_by_themselves(recipe, base, warmer, cli):
+    """Nothing is due of a made one, alone or after its recipe; a stale base makes what builds on it due, and it is said."""
+    assert dry(warmer) == {}
+    alone = cli("run", recipe, "--store", base.store, "--scenario", "warmer", "--dry-run")
+    both = cli("run", recipe, "--store", base.store, "--dry-run")
+    assert alone.code == both.code == 0 and " changes " in alone.out
+    assert [line.split()[3] for out in (alone.out, both.out) for line in out.splitlines() if " all " in line] == ["0", "0", "0"]
+    stale = stale_base(base).under("warmer")
+    assert dry(stale)["changes"] == len(base.tiles) and "train" not in dry(stale)
+    assert any("builds on map" in note for note in forecast(stale, list(upstream_of(stale))).notes)
+
+
+def stale_base(run):
+    """The same run, whose maps were made for another plot area."""
+    asked = run.recipe.map.model_copy(update={"plot_area": 400.0})
+    return replace(run, recipe=run.recipe.model_copy(update={"map": asked}))
+
+
+def test_a_stale_base_is_refused_before_anything_is_written(base, warmer, products):
+    """The stage is named, and the scenario's store is as it was; a worker gets base and scenario in a few kilobytes."""
+    before = products(warmer.store)
+    with pytest.raises(InputError, match=r"builds on map .* and 2 more .* run the recipe itself first"):
+        run_scenario(stale_base(base).under("warmer"), list(SCENARIO_STAGES), Reporter())
+    assert products(warmer.store) == before
+    sent = pickle.dumps(warmer)
+    assert pickle.loads(sent) == warmer and len(sent) < 50_000
+
+
 def test_a_second_run_does_nothing_and_a_new_base_is_noticed(base, warmer):
     """Up to date until the base's map changes; then changes are told anew. Of the same probabilities they are the same, and published already."""
     assert run_scenario(warmer, list(SCENARIO_STAGES), Reporter()).tasks == 0
     other = replace_interval(base)
-    from pipelines.run import run_stages
-
     run_stages(other, ["map"], Reporter())
-    again = run_scenario(warmer, list(SCENARIO_STAGES), Reporter())
+    again = run_scenario(other.under("warmer"), list(SCENARIO_STAGES), Reporter())
     assert {outcome.stage for outcome in again.outcomes if outcome.done} == {"changes"}
 
 
 def replace_interval(run):
     """The same run, its map standing for other years."""
-    from dataclasses import replace
-
     return replace(run, recipe=run.recipe.model_copy(update={"interval": ("2001-01-01T00:00:00Z", "2025-12-31T23:59:59Z")}))
 
 
 def test_without_a_model_there_is_no_scenario(base, tmp_path):
     """A base that was not made: an error of the input's kind that names it."""
-    from dataclasses import replace
-
     run = replace(base, store=tmp_path / "nothing").under("warmer")
-    with pytest.raises(TaskFailed, match="run the recipe itself first") as found:
+    with pytest.raises(InputError, match=r"occurrences all .* run the recipe itself first"):
         run_scenario(run, ["occurrences"], Reporter())
-    assert found.value.kind == InputError.__name__
+    assert not (tmp_path / "nothing").exists()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +202,9 @@ def test_without_a_model_there_is_no_scenario(base, tmp_path):
         ),
         ({"modalities": {"climate": {}}}, ConfigurationError, "one of `source`, `time` and `change`"),
         ({"modalities": {"climate": {"change": {}}}}, ConfigurationError, "say what changes"),
+        ({"modalities": {"climate": {"change": {"add": {"tas": float("nan")}}}}}, ConfigurationError, "tas.*finite"),
+        ({"modalities": {"climate": {"change": {"add": {"tas": float("inf")}}}}}, ConfigurationError, "tas.*finite"),
+        ({"modalities": {"climate": {"change": {"multiply": {"pr": -1.0}}}}}, ConfigurationError, "pr.*greater than or equal to 0"),
         ({"interval": ["2099-01-01T00:00:00Z", "2070-01-01T00:00:00Z"]}, ConfigurationError, "first moment comes after the last"),
         (
             {"modalities": {"climate": {"time": {"step": "month", "first": "2050-01", "count": 3}}}},
@@ -164,9 +224,12 @@ def test_unknown_scenarios_and_bands_are_named(base, write_recipe, tmp_path):
     with pytest.raises(UsageError, match="Did you mean 'warmer'"):
         base.under("warmr")
     wrong = WARMER | {"modalities": {"climate": {"change": {"add": {"taz": 1.0}}}}}
-    run = Run.open(write_recipe({"scenarios": {"warmer": wrong}}), store=tmp_path).under("warmer")
-    with pytest.raises(ConfigurationError, match="'taz' is none of the bands"):
-        run.source("climate")
+    with pytest.raises(
+        ConfigurationError, match=r"scenarios.warmer.modalities.climate.change: 'taz' is none of its bands .* Did you mean 'tas'"
+    ):
+        Run.open(write_recipe({"scenarios": {"warmer": wrong}}), store=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"modalities.climate.change: 'prr' is none of its bands .* Did you mean 'pr'"):
+        Run.open(write_recipe({"modalities.climate.change": {"multiply": {"prr": 0.9}}}), store=tmp_path)
 
 
 def test_a_name_is_a_folder_and_no_more(write_recipe, tmp_path):

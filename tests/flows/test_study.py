@@ -105,3 +105,12 @@ def test_a_store_without_a_network_has_no_study(reference, store):
         shutil.rmtree(member)
     with pytest.raises(ModelError, match="geoplantnet train"):
         study_of(Run.open(reference.recipe, store=store))
+
+
+def test_scenarios_of_the_recipe_are_told(store, write_recipe):
+    """What differs, in words, in the ODMAP protocol; without scenarios there are none."""
+    climate = {"change": {"add": {"tas": 3.0, "tasmin": -1.5}, "multiply": {"pr": 0.9}}}
+    warmer = {"title": "warmer", "interval": ["2070-01-01T00:00:00Z", "2099-12-31T23:59:59Z"], "modalities": {"climate": climate}}
+    (told,) = study_of(Run.open(write_recipe({"scenarios": {"hot": warmer}}), store=store)).scenarios
+    assert (told.name, told.title) == ("hot", "warmer") and told.differs == ("climate: pr x 0.9, tas + 3, tasmin - 1.5",)
+    assert study_of(Run.open(write_recipe(), store=store)).scenarios == ()

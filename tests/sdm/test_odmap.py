@@ -11,7 +11,7 @@ import pytest
 
 from geoplantnet.sdm.evaluate import METRICS, evaluate
 from geoplantnet.sdm.odmap import ELEMENTS, NOT_APPLICABLE, protocol
-from geoplantnet.sdm.study import TO_FILL
+from geoplantnet.sdm.study import TO_FILL, Scenario
 
 
 def test_the_protocol_is_that_of_zurell_et_al():
@@ -175,3 +175,15 @@ def test_the_buffer_and_the_range_are_told(study):
     assert " m from its plots" not in str(protocol(study).values["d_part_1"]) and "autocorrelation" not in str(
         protocol(study).values["m_depend_1"]
     )
+
+
+def test_scenarios_are_told_where_there_are_any(study, evaluation):
+    """Name, title, years and what differs stand under transfer data and scenario uncertainty; without any, both are not applicable."""
+    moments = ("2070-01-01T00:00:00Z", "2099-12-31T23:59:59Z")
+    warmer = Scenario(name="warmer", title="three degrees warmer", interval=moments, differs=("climate: tas + 3, pr x 0.9",))
+    with_it, without = (protocol(one, evaluation).values for one in (replace(study, scenarios=(warmer,)), study))
+    for element in ("d_proj_6", "p_uncertainty_4"):
+        for words in ("warmer", "three degrees warmer", *moments, "tas + 3, pr x 0.9"):
+            assert words in with_it[element]
+    assert not any(with_it[f"d_proj_{i}"].startswith(NOT_APPLICABLE) for i in range(1, 8))
+    assert all(without[e].startswith(NOT_APPLICABLE) for e in ("p_uncertainty_4", *(f"d_proj_{i}" for i in range(1, 8))))

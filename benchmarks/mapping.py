@@ -490,6 +490,10 @@ def _draw_growth(rows: list[Row], file: Path) -> None:
         axes.loglog(counts, seconds, "o-", color="#21918c", label="measured")
         axes.loglog(counts, [seconds[0] * n / counts[0] for n in counts], "--", color="#777777", label="linear in the first")
         axes.set(xlabel=x, ylabel=y)
+        axes.minorticks_off()
+        axes.set_xticks(counts, [f"{n:,}" for n in counts])
+        ends = [10.0**n for n in range(-1, 3) if min(seconds) / 3 < 10.0**n < max(seconds) * 3]
+        axes.set_yticks(ends, [f"{end:g}" for end in ends])
         axes.legend(frameon=False)
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -80,7 +80,7 @@ def settings(run: Run) -> Callable[[str], object]:
         r.training.model and read_yaml(_model_file(r.training.model)),
         r.training.plot_area_offset and r.map.plot_area,
         r.validation.model_dump(mode="json"),
-        r.habitats and [r.habitats.model_dump(mode="json"), load_typology(r.habitats.typology).model_dump(mode="json")],
+        r.habitats and [r.habitats.model_dump(mode="json"), load_typology(r.habitats.typology).told_by],
         r.seed,
         [run.asked[name] for name in learnt],
         run.tiles,

@@ -58,6 +58,11 @@ class Typology(Section):
         return self
 
     @property
+    def told_by(self) -> list[object]:
+        """What decides which habitat a plot is: all but titles and colours, which no model learns from."""
+        return [self.modality, [[h.code, h.dominant, h.more_of, h.than, h.bands] for h in self.habitats]]
+
+    @property
     def rules(self) -> tuple[DominanceRule, ...]:
         """The rules by dominant species, in order."""
         return tuple(DominanceRule(code=h.code, dominant=h.dominant, more_of=h.more_of, than=h.than) for h in self.habitats)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -132,19 +132,20 @@ def write_dense(
             done = part.stop
             if done > count:
                 break
-            spare.write(_encoded(on_host(values), steps, nodata).tobytes())  # never through a map: on a full disk that kills the process
+            spare.write(_encoded(on_host(values), steps, nodata).tobytes())  # never by a memory map: on a full disk that kills the process
         if done != count:
             raise UsageError(f"the blocks hold {done} species or more, the list {count}; give both of one list")
-        spare.flush()
-        copy = np.memmap(spare, dtype, "r", shape=(count, side, side))
         for start in range(0, count, shard):
-            p[start : start + shard] = copy[start : start + shard]
+            stop = min(start + shard, count)
+            p[start:stop] = _from_file(spare, dtype, start * side, (stop - start) * side, side).reshape(-1, side, side)
         cell, band = min(_CELL_CHUNK, side), min(_BAND, side)
         across = -(-band // cell) * cell
         by_cell = root.create_array("by_cell", shape=(count, side, side), dtype=dtype, chunks=(count, cell, cell), shards=(count, across, across), fill_value=nodata, compressors=codec)  # fmt: skip
         valid = np.zeros((side, side), bool)
         for start in range(0, side, across):
-            rows = np.array(copy[:, start : start + across])
+            rows = np.empty((count, min(across, side - start), side), dtype)
+            for k in range(count):
+                rows[k] = _from_file(spare, dtype, k * side + start, rows.shape[1], side)
             by_cell[:, start : start + across] = rows
             valid[start : start + across] = (rows != nodata).any(axis=0)
     root.create_array("valid", data=valid, chunks=valid.shape, compressors=codec)
@@ -206,6 +207,13 @@ def assembled(tile: DenseTile) -> Assemblage:
         p=np.concatenate(p)[order],
     )
     return Assemblage(tile=tile.tile, species=len(tile.species), list_hash=tile.species.hash, threshold=threshold, sets=sets, means=means)
+
+
+def _from_file(file: IO[bytes], dtype: str, first: int, rows: int, side: int) -> npt.NDArray[np.unsignedinteger]:
+    """Some rows of all species' rows that a file holds one after the other: (rows, side)."""
+    step = side * np.dtype(dtype).itemsize
+    file.seek(first * step)
+    return np.frombuffer(file.read(rows * step), dtype).reshape(rows, side)
 
 
 def _encoded(p: npt.NDArray[np.floating], steps: int, nodata: int) -> npt.NDArray[np.unsignedinteger]:

@@ -61,10 +61,10 @@ def _flips(rounds: int) -> list[Row]:
             reference=f"{ends.get('error of the house', 0)} typed errors, {ends.get('the same', 0)} without effect; in {', '.join(silent) or 'none'}",
         ),
         Row(
-            name="flipped bit: read with an error that is not of the house",
+            name="flipped bit: read with the codec's own error",
             value=ends.get("untyped error", 0),
             unit="flips",
-            reference="the task that reads it says which asset is damaged",
+            reference="in cubes; the task that reads one says which asset is damaged",
         ),
     ]
 

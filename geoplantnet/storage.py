@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from typing import Any
 from geoplantnet.errors import StorageError
 
 _PREFIX = ".tmp-"
+_GRACE = 0.02
+"""Seconds in which the threads of a library end what they have begun to write."""
 
 
 @contextmanager
@@ -37,12 +40,12 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(temporary)
         _commit(temporary, final)
     except OSError as error:
-        _remove(temporary)
+        _discard(temporary)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
             raise StorageError(f"cannot write {final}: {error.strerror}; free space or choose another store, then run again") from error
         raise
     except BaseException:
-        _remove(temporary)
+        _discard(temporary)
         raise
 
 
@@ -133,6 +136,16 @@ def _commit(temporary: Path, final: Path) -> None:
             raise
         _remove(aside)
     _sync_folder(final.parent)
+
+
+def _discard(temporary: Path) -> None:
+    """Remove what was written until the error. Zarr writes with threads, which may not have heard of it: a folder has to stay away a while."""
+    again = temporary.is_dir()
+    _remove(temporary)
+    while again:
+        time.sleep(_GRACE)
+        again = temporary.exists()
+        _remove(temporary)
 
 
 def _remove(path: Path) -> None:

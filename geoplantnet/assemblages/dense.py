@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -230,14 +230,19 @@ def _write(
             copy[where] = _encoded(values, steps, nodata)
 
         fill(put)
+        copy.flush()
+        del copy
         for start in range(0, count, shard):
-            p[start : start + shard] = copy[start : start + shard]
+            stop = min(start + shard, count)
+            p[start:stop] = _from_file(spare, dtype, start * side, (stop - start) * side, side).reshape(-1, side, side)
         cell, band = min(_CELL_CHUNK, side), min(_BAND, side)
         across = -(-band // cell) * cell
         by_cell = root.create_array("by_cell", shape=(count, side, side), dtype=dtype, chunks=(count, cell, cell), shards=(count, across, across), fill_value=nodata, compressors=codec)  # fmt: skip
         valid = np.zeros((side, side), bool)
         for start in range(0, side, across):
-            rows = np.array(copy[:, start : start + across])
+            rows = np.empty((count, min(across, side - start), side), dtype)
+            for k in range(count):
+                rows[k] = _from_file(spare, dtype, k * side + start, rows.shape[1], side)
             by_cell[:, start : start + across] = rows
             valid[start : start + across] = (rows != nodata).any(axis=0)
     root.create_array("valid", data=valid, chunks=valid.shape, compressors=codec)
@@ -311,6 +316,13 @@ def assembled(tile: DenseTile) -> Assemblage:
         p=np.concatenate(p)[order],
     )
     return Assemblage(tile=tile.tile, species=len(tile.species), list_hash=tile.species.hash, threshold=threshold, sets=sets, means=means)
+
+
+def _from_file(file: IO[bytes], dtype: str, first: int, rows: int, side: int) -> npt.NDArray[np.unsignedinteger]:
+    """Some rows of all species' rows that a file holds one after the other: (rows, side)."""
+    step = side * np.dtype(dtype).itemsize
+    file.seek(first * step)
+    return np.frombuffer(file.read(rows * step), dtype).reshape(rows, side)
 
 
 def _encoded(p: npt.NDArray[np.floating], steps: int, nodata: int) -> npt.NDArray[np.unsignedinteger]:

@@ -59,6 +59,7 @@ class Found:
     """What came of all rounds."""
 
     rounds: int = 0
+    """Kills: a run that was faster than its moment is not counted, and another is begun."""
     identical: int = 0
     """Rounds whose second run ended with the bytes of the unkilled one and left nothing over."""
     cut: int = 0
@@ -156,7 +157,7 @@ def reached(store: Path, unkilled: Unkilled) -> tuple[str, int, int]:
     for stage in STAGES:
         due = sum(name.startswith(f"ledger/{stage}/") for name in unkilled.content)
         counts[stage] = len(list((store / "ledger" / stage).glob("*.json"))), due
-    return next(((stage, done, due) for stage, (done, due) in counts.items() if done < due), ("none", 0, 0))
+    return next(((stage, done, due) for stage, (done, due) in counts.items() if done < due), ("closing", 0, 0))
 
 
 def differences(unkilled: Unkilled, store: Path) -> list[str]:
@@ -217,15 +218,18 @@ def _is_of(process: psutil.Process, group: int) -> bool:
         return False
 
 
-def round_of(recipe: str, folder: Path, moment: float, whole: bool, unkilled: Unkilled, found: Found) -> tuple[str, list[str]]:
-    """One kill in `folder/store` and the run after it: the stage reached, and what is wrong."""
+def round_of(recipe: str, folder: Path, moment: float, whole: bool, unkilled: Unkilled, found: Found) -> tuple[str, list[str]] | None:
+    """One kill in `folder/store` and the run after it: the stage reached, and what is wrong. None for a run that ended before its moment."""
     store, left, logs = folder / "store", folder / "left", (folder / "victim.log", folder / "heir.log")
     victim = start(recipe, store, logs[0])
     victim.join(moment)
-    ended = victim.exitcode is not None
-    if not ended and whole:
+    if victim.exitcode == 0:
+        return None
+    if victim.exitcode is not None:
+        return "not killed", [f"the run ended by itself, with {victim.exitcode}: {logs[0].read_text()[-500:]}"]
+    if whole:
         os.killpg(victim.pid, signal.SIGKILL)
-    elif not ended:
+    else:
         victim.kill()
     victim.join()
     found.cut += frozen(store, left) if store.exists() else False
@@ -313,16 +317,19 @@ def main() -> int:
         if unkilled is None:
             return 1
         print(f"unkilled: {unkilled.duration:.1f} s, {len(unkilled.content)} files", flush=True)
-        for n in range(asked.runs):
-            whole, moment = n % 2 == 0, chance.uniform(0, unkilled.duration)
+        while found.rounds < asked.runs:
+            whole, moment = found.rounds % 2 == 0, chance.uniform(0, unkilled.duration)
             folder = scratch / "round"
             shutil.copytree(scratch / "before", folder / "store")
-            stage, faults = round_of(asked.recipe, folder, moment, whole, unkilled, found)
+            ended = round_of(asked.recipe, folder, moment, whole, unkilled, found)
+            shutil.rmtree(folder)
+            if ended is None:
+                continue
+            stage, faults = ended
             found.rounds += 1
             found.identical += not faults
             verdict = "identical" if not faults else f"NOT IDENTICAL: {'; '.join(faults[:5])}"
-            print(f"{n + 1:3d}  {'group ' if whole else 'parent'} killed at {moment:6.2f} s  {stage:<24}  {verdict}", flush=True)
-            shutil.rmtree(folder)
+            print(f"{found.rounds:3d}  {'group ' if whole else 'parent'} killed at {moment:6.2f} s  {stage:<24}  {verdict}", flush=True)
     if asked.json:
         asked.json.write_text(json.dumps({**vars(found), "stages": dict(found.stages)}, indent=1) + "\n", encoding="utf-8")
     print(f"{found.cut} kills fell into a write; {found.whole} assets stood at their final paths, {len(found.partial)} of them not whole")

@@ -12,10 +12,8 @@ from pipelines.context import Run
 from pipelines.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-from flip import KINDS, OTHER, TYPED, UNTYPED, as_read, drawn, flip, flipped, reading, task
+from flip import KINDS, LAZY, OTHER, TYPED, UNTYPED, as_read, drawn, flip, flipped, reading, task
 
-LAZY = ("image chunk", "series chunk", "terrain chunk", "cube validity")
-"""Kinds that are decoded where they are used: the task that uses one says which asset is damaged."""
 CHECKED = ("latent z", "latent head", "latent, other arrays", "species sets", "sets' threshold", "means of 1 km")
 """Kinds that carry a checksum of their own."""
 COSTLY = ("occurrences", "train")

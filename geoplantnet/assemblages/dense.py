@@ -231,7 +231,6 @@ def _write(
 
         fill(put)
         copy.flush()
-        del copy
         for start in range(0, count, shard):
             stop = min(start + shard, count)
             p[start:stop] = _from_file(spare, dtype, start * side, (stop - start) * side, side).reshape(-1, side, side)

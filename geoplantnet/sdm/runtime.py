@@ -1,7 +1,7 @@
 """Another engine for the encoders of a network that maps: OpenVINO, where it is installed.
 
-It fuses layers that torch carries out one by one. On a processor without bfloat16 it maps about half as fast again as torch; with it hardly
-faster (docs/decisions/021). Only encoders go through it, nearly all of the work. Results differ from torch's by rounding, and from one run to
+It fuses layers that torch carries out one by one: a quarter faster or more on a processor without bfloat16, and no faster with it
+(docs/decisions/021). Only encoders go through it, nearly all of the work. Results differ from torch's by rounding, and from one run to
 the next: the promise that the same inputs give the same bytes holds for torch alone.
 """
 

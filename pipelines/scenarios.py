@@ -125,8 +125,7 @@ def _cube_settings(run: Run) -> Callable[[str], object]:
 def _cube_work(run: Run, key: str, inside: Inside) -> Made:
     if _differs(run, key):
         return build_cubes.work(run, key, inside)
-    made, stats = _take_over(run, CUBES.name, key)
-    return made, stats
+    return _take_over(run, CUBES.name, key)
 
 
 CUBES_OF_SCENARIO: Stage[Run] = Stage(

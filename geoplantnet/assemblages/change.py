@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from geoplantnet.assemblages import kernels
 from geoplantnet.assemblages.assemblage import block_side
 from geoplantnet.assemblages.latent import LatentTile
 from geoplantnet.assemblages.species_tile import SpeciesTile
-from geoplantnet.assemblages.stream import Multiply, head_of
+from geoplantnet.assemblages.stream import Head, Multiply, head_of
 from geoplantnet.errors import UsageError
 
 Double = npt.NDArray[np.float64]
@@ -55,12 +54,13 @@ def change_between(before: SpeciesTile, after: SpeciesTile, *, multiply: Multipl
         raise UsageError(f"tile {before.tile.id}: the two maps are of other species lists; map both with one model")
     shape = before.valid.shape
     sums = np.full((3, *shape), np.nan)
-    sums[:, before.valid & after.valid] = 0.0
+    known = before.valid & after.valid
+    sums[:, known] = 0.0
     if isinstance(before, LatentTile) and isinstance(after, LatentTile):
-        for rows, columns, valid in _blocks(before, before.valid & after.valid):
-            sums[:, rows, columns][:, valid] = _of_block(before, after, rows, columns, valid, multiply)
+        tiles = [(tile, head_of(tile, multiply)) for tile in (before, after)]
+        for rows, columns, valid in _blocks(before, known):
+            sums[:, rows, columns][:, valid] = _of_block(tiles, rows, columns, valid)
     else:
-        known = before.valid & after.valid
         for (_, a), (_, b) in zip(before.blocks(), after.blocks(), strict=True):
             part = np.zeros((3, int(known.sum())))
             kernels.add_change(*(np.ascontiguousarray(p[:, known].T, np.float32) for p in (a, b)), *part)
@@ -79,16 +79,13 @@ def _blocks(tile: LatentTile, valid: npt.NDArray[np.bool_]) -> Iterator[tuple[sl
                 yield rows, columns, valid[rows, columns]
 
 
-def _of_block(
-    before: LatentTile, after: LatentTile, rows: slice, columns: slice, valid: npt.NDArray[np.bool_], multiply: Multiply | None
-) -> npt.NDArray[np.float64]:
-    """Gain, loss and richness before of the valid cells of a block, (3, cell)."""
-    taken: list[tuple[Any, Any, npt.NDArray[np.float32]]] = []
-    for tile in (before, after):
-        head = head_of(tile, multiply)
-        availability = np.ascontiguousarray(tile.availability[rows, columns][valid], np.float32)
-        taken.append((head, head.latent(tile, rows, columns, valid), availability))
-    found, count = np.zeros((3, int(valid.sum()))), len(before.species)
+def _of_block(tiles: list[tuple[LatentTile, Head]], rows: slice, columns: slice, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Gain, loss and richness before of the valid cells of a block, (3, cell); the tiles before and after come with their heads."""
+    taken = [
+        (head, head.latent(tile, rows, columns, valid), np.ascontiguousarray(tile.availability[rows, columns][valid], np.float32))
+        for tile, head in tiles
+    ]
+    found, count = np.zeros((3, int(valid.sum()))), len(tiles[0][0].species)
     for start in range(0, count, _SPECIES):
         species = slice(start, min(start + _SPECIES, count))
         p = np.empty((2, found.shape[1], species.stop - start), np.float32)

@@ -184,7 +184,10 @@ class SixteenBits:
         kernels.from_integers(high, low, self._step[species], self._bias[species], availability, out)
 
 
-def head_of(tile: LatentTile, multiply: Multiply | None) -> PlainHead | SixteenBits:
+Head: TypeAlias = PlainHead | SixteenBits
+
+
+def head_of(tile: LatentTile, multiply: Multiply | None) -> Head:
     return SixteenBits(tile, multiply) if multiply is not None and tile.z.dtype == np.int8 else PlainHead(tile)
 
 
@@ -213,7 +216,7 @@ class _Block:
     def __init__(
         self,
         tile: LatentTile,
-        head: PlainHead | SixteenBits,
+        head: Head,
         plan: _Plan,
         space: _Space,
         rows: slice,

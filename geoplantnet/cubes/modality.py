@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from geoplantnet.errors import ConfigurationError, did_you_mean
@@ -99,6 +99,10 @@ class Modality:
     def times(self) -> int:
         """Length of the time axis; 0 = no time axis."""
         return self.time.count if self.time else 0
+
+    def learns_as(self, other: Modality) -> bool:
+        """Whether a model sees no difference: all but the periods is equal, of which there are as many. It may map another year so."""
+        return self.times == other.times and replace(self, time=other.time) == other
 
     @property
     def axes(self) -> tuple[int, ...]:

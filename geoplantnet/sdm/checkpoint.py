@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def require_modalities(model: DeepSDM, modalities: Sequence[Modality]) -> None:
     for m in model.modalities:
         if m.name not in given:
             raise ModelError(f"the model was trained with modality {m.name!r}, the recipe has {sorted(given)}; add it or train again")
-        if given[m.name].times != m.times or replace(given[m.name], time=m.time) != m:
+        if not given[m.name].learns_as(m):
             raise ModelError(f"modality {m.name!r} changed since the model was trained; train again with `geoplantnet train`")
 
 

@@ -67,7 +67,7 @@ def others(placement: Placement, work: Callable[..., object], *arguments: object
         )
     port = _free_port() if placement.devices > 1 else 0
     context = torch.multiprocessing.get_context("spawn")
-    started = [context.Process(target=work, args=(rank, port, *arguments), daemon=True) for rank in range(1, placement.devices)]
+    started = [context.Process(target=_further, args=(work, rank, port, *arguments), daemon=True) for rank in range(1, placement.devices)]
     for process in started:
         process.start()
     try:
@@ -80,8 +80,21 @@ def others(placement: Placement, work: Callable[..., object], *arguments: object
         for process in started:
             process.kill()
             process.join()
-        if started and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        if started:
+            _part_from_the_others()
+
+
+def _further(work: Callable[..., object], rank: int, port: int, *arguments: object) -> None:
+    try:
+        work(rank, port, *arguments)
+    finally:
+        _part_from_the_others()
+
+
+def _part_from_the_others() -> None:
+    """Ends the threads that talk to them: a process that exits while one still runs may abort (gloo: "terminate called")."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def fabric_of(placement: Placement, rank: int, port: int) -> Any:

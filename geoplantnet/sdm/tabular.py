@@ -139,12 +139,12 @@ class Classical(Estimator):
         self.require_modalities(sites.patches.modalities)
 
     def require_modalities(self, modalities: Sequence[Modality]) -> None:
-        """Raises ModelError unless they hold all that the model was trained with, unchanged."""
+        """Raises ModelError unless they hold all that the model was trained with, unchanged but for periods, of which there are as many."""
         given = {m.name: m for m in modalities}
         for m in self.modalities_:
             if m.name not in given:
                 raise ModelError(f"the model was trained with modality {m.name!r}, the sites have {sorted(given)}; add it or fit again")
-            if given[m.name] != m:
+            if not given[m.name].learns_as(m):
                 raise ModelError(f"modality {m.name!r} changed since the model was trained; fit again")
 
 

@@ -12,6 +12,7 @@ import pystac
 import pytest
 import rasterio
 import shapely
+import xarray as xr
 import yaml
 
 from geoplantnet.assemblages import open_latent
@@ -245,3 +246,23 @@ def test_the_shipped_recipe_has_a_scenario_that_opens():
 
     recipe = yaml.safe_load(find_recipe("demo").read_text(encoding="utf-8"))
     assert Run.open("demo").under(next(iter(recipe["scenarios"]))).scenario
+
+
+def test_another_year_from_files_of_its_own_is_mapped(reference, write_recipe, tmp_path):
+    """Other periods, as many as were learnt from, out of a NetCDF: the model takes them, and its area of applicability, too."""
+    x, y = np.arange(4_095_500, 4_116_000, 1_000.0), np.arange(2_616_500, 2_594_000, -1_000.0)
+    months = np.arange("2022-01", "2024-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    values = {"tas": 8.0, "tasmin": 4.0, "tasmax": 13.0, "pr": 90.0}
+    bands = {name: (("time", "y", "x"), np.full((24, y.size, x.size), value, np.float32)) for name, value in values.items()}
+    xr.Dataset(bands, coords={"time": months, "y": y, "x": x}).to_netcdf(tmp_path / "later.nc")
+    source = {"kind": "netcdf", "path": str(tmp_path / "later.nc"), "crs": "EPSG:3035", "units": {"tas": "degC", "tasmin": "degC", "tasmax": "degC", "pr": "mm"}}  # fmt: skip
+    time = {"step": "month", "first": "2022-01", "count": 24}
+    later = {"title": "two years later", "interval": ["2022-01-01T00:00:00Z", "2023-12-31T23:59:59Z"]}
+    later["modalities"] = {"climate": {"source": source, "time": time}}
+    store = shutil.copytree(reference.store, tmp_path / "store")
+    run = Run.open(write_recipe({"scenarios": {"later": later}}), store=store, tiles=(TILE,)).under("later")
+    run_scenario(run, ["occurrences", "cubes", "train", "map", "indicators", "changes"], Reporter())
+    mapped = open_latent(run.latent(TILE), run.grid)
+    assert mapped.valid.all() and mapped.inside is not None and mapped.attributes["interval"][0].startswith("2022")
+    with rasterio.open(run.product(TILE, "change.tif")) as file:
+        assert (file.read(1) + file.read(2)).max() > 0  # another climate is another map

@@ -16,6 +16,7 @@ from scipy.special import expit
 from geoplantnet.cubes import Modality, PatchReader, TablePatches
 from geoplantnet.errors import ConfigurationError, InputError, ModelError, UsageError
 from geoplantnet.grid import TileGrid
+from geoplantnet.grid.time_axis import TimeAxis
 from geoplantnet.sdm import checkpoint
 from geoplantnet.sdm.baselines import LocationOnly, Prevalence
 from geoplantnet.sdm.batches import GroupPasses
@@ -470,3 +471,11 @@ def test_the_time_left_goes_by_the_pace_so_far(passed, done, said):
     """Of 100 batches 20 in 10 s: 40 s left; nothing is said at the end, nor before the first."""
     now = iter([0.0, float(passed)])
     assert Clock(0, 100, lambda: next(now)).left(done) == said
+
+
+def test_a_model_maps_other_periods_than_it_learnt_from():
+    """As many periods, or none, of bands and pixels that are the same; more of them, or other bands, are another modality."""
+    learnt = Modality(name="climate", bands=("tas",), resolution=1000, halo=1, time=TimeAxis(step="month", first="2020-01", count=24))
+    assert replace(learnt, time=TimeAxis(step="month", first="2050-01", count=24)).learns_as(learnt)
+    assert not replace(learnt, time=TimeAxis(step="month", first="2050-01", count=12)).learns_as(learnt)
+    assert not replace(learnt, time=None).learns_as(learnt) and not replace(learnt, bands=("pr",)).learns_as(learnt)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -74,6 +74,10 @@ class Catalog:
         if layer is None:
             raise LayerNotFound(f"{id!r} is not among the {len(self.layers)} layers of {self.title}.{did_you_mean(id, self.layers)}")
         return layer
+
+    def showing(self, may: Callable[[str], bool]) -> Catalog:
+        """The catalog as if only the layers whose ids may be seen were published."""
+        return replace(self, layers=MappingProxyType({id: layer for id, layer in self.layers.items() if may(id)}))
 
     def tiles_meeting(self, bounds: Bounds) -> tuple[PublishedTile, ...]:
         """Tiles whose interior meets a box (west, south, east, north in the catalog's CRS)."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +82,12 @@ class Mosaic:
     def __deepcopy__(self, memo: dict[int, object]) -> Mosaic:
         """Itself: pygeoapi deep-copies its configuration, open files are shared."""
         return self
+
+    def showing(self, may: Callable[[str], bool]) -> Mosaic:
+        """The same with the layers whose ids may be seen, and the same open files."""
+        seen = copy(self)
+        seen.catalog = self.catalog.showing(may)
+        return seen
 
     @property
     def crs(self) -> str:

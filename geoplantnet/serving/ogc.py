@@ -37,6 +37,7 @@ from geoplantnet.catalog.stac import COLLECTION
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84, CRSS, bounds_of, crs_of, reproject_bounds, transformer
 from geoplantnet.serving.exceptions import InvalidParameter, fault_of, shown
+from geoplantnet.serving.guard.refusal import PROBLEM, problem
 from geoplantnet.serving.mosaic import Mosaic
 from geoplantnet.serving.providers import GEOTIFF, FeatureTable
 
@@ -80,11 +81,11 @@ ApiFunction = Callable[..., tuple[dict[str, str], int, Any]]
 class OgcApi:
     """The OGC API over one catalog."""
 
-    def __init__(self, mosaic: Mosaic, public_url: Callable[[Request], str]) -> None:
-        """`public_url` tells, from a request, the URL the whole server is reached by (without a slash at the end)."""
-        self._mosaic = mosaic
+    def __init__(self, mosaic_of: Callable[[Request], Mosaic], public_url: Callable[[Request], str]) -> None:
+        """`mosaic_of` gives what a request may see, `public_url` the URL it reaches the whole server by (without a slash at the end)."""
+        self._mosaic_of = mosaic_of
         self._public_url = public_url
-        self._api = lru_cache(maxsize=8)(self._make_api)
+        self._api = lru_cache(maxsize=16)(self._make_api)
         self._conforms: Any = None
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
 
@@ -111,7 +112,7 @@ class OgcApi:
             try:
                 query = _checked(request, kind)
                 as_html = _wants_html(request, query) and kind != "coverage"
-                api = self._api(self._public_url(request))
+                api = self._api(self._public_url(request), self._mosaic_of(request))
                 clean = await core.APIRequest.from_starlette(_clean_request(request, query), api.locales)
                 headers, status, content = await run_in_threadpool(function, api, clean, *request.path_params.values())
             except Exception as error:
@@ -120,8 +121,8 @@ class OgcApi:
 
         return Route(path, endpoint, methods=["GET"])
 
-    def _make_api(self, url: str) -> core.API:
-        config = configuration(self._mosaic, url)
+    def _make_api(self, url: str, mosaic: Mosaic) -> core.API:
+        config = configuration(mosaic, url)
         description = get_oas(config)
         description["info"]["version"] = __version__
         description["paths"] = {
@@ -347,15 +348,16 @@ def _only_served(value: Any) -> Any:
 def _problem(error: Exception) -> Response:
     fault, message = fault_of(error)
     code = "NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code
-    body = {
-        "code": code,
-        "type": code,
-        "title": fault.status.phrase,
-        "status": int(fault.status),
-        "description": message,
-        "detail": message,
-    }
-    return Response(json.dumps(body, ensure_ascii=False), fault.status, media_type="application/problem+json")
+    return Response(_exception(fault.status, message, code), fault.status, media_type=PROBLEM)
+
+
+def ogc_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:
+    """How a client of the OGC APIs is told that the guard refuses its request: both as OGC API and as RFC 9457 name it."""
+    return _exception(status, message, "NoApplicableCode"), PROBLEM
+
+
+def _exception(status: HTTPStatus, message: str, code: str) -> bytes:
+    return problem(status, message, {"type": code, "code": code, "description": message})
 
 
 def _page(document: dict[str, Any]) -> str:

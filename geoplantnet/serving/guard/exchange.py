@@ -29,7 +29,7 @@ _MAX_LAYERS = 16
 class Exchange:
     """What is known of a request, from its first byte to its answer's last."""
 
-    __slots__ = ("began", "bytes", "expired", "headers", "id", "key", "kind", "layers", "leaving", "over", "reason", "status")
+    __slots__ = ("began", "bytes", "headers", "id", "key", "kind", "late", "layers", "leaving", "over", "reason", "status")
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.id = _request_id(scope)
@@ -44,8 +44,8 @@ class Exchange:
         self.bytes = 0
         self.reason = ""
         """Why the guard refused it; empty: it did not."""
-        self.expired = False
-        """The guard has answered that it takes too long; what the application still says goes nowhere."""
+        self.late: asyncio.Future[None] | None = None
+        """The guard's own answer, that it takes too long; what the application still says goes nowhere."""
         self.leaving: asyncio.Future[None] | None = None
         """Watches, during a long answer, whether the client leaves."""
         self.over = False

@@ -25,7 +25,7 @@ from geoplantnet.serving.guard.access import Access
 from geoplantnet.serving.guard.door import ClientGone, Door, hung_up, replay
 from geoplantnet.serving.guard.exchange import EXCHANGE, REQUEST_ID, Exchange
 from geoplantnet.serving.guard.gate import Capacity, Gate, busy
-from geoplantnet.serving.guard.keys import KeyRing, token_of
+from geoplantnet.serving.guard.keys import KeyRing, quota_spent, rate_limit, token_of
 from geoplantnet.serving.guard.log import AccessLog
 from geoplantnet.serving.guard.metrics import SAMPLE_S, Metrics
 from geoplantnet.serving.guard.refusal import PROBLEM, Refused, Shape, problem
@@ -68,11 +68,14 @@ class Guard:
         self._shapes = dict(shapes or {})
         self._log = log
         self._door = Door(settings)
-        self._refusals: set[asyncio.Task[None]] = set()
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application with the guard before it."""
-        return partial(self._guarded, app)
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._guarded(app, scope, receive, send)
+
+        return guarded
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -143,24 +146,28 @@ class Guard:
                 finally:
                     clock.cancel()
         except Exception as error:
-            if not exchange.expired:
+            if exchange.late is None:
                 raise
             LOGGER.warning("a request that was answered already, since it took too long, failed: %s", error)
         finally:
             gate.leave()
+        if exchange.late is not None:
+            await exchange.late
 
     async def _identify(self, ring: KeyRing, exchange: Exchange, scope: Scope) -> None:
         """Count the key's request. In a thread: another process may be writing the file."""
         token = token_of(scope["headers"])
         if token is not None:
-            exchange.key, headers = await anyio.to_thread.run_sync(ring.use, token)
-            exchange.headers += _encoded(headers)
+            exchange.key, within_quota = await anyio.to_thread.run_sync(ring.use, token)
+            exchange.headers += _encoded(rate_limit(exchange.key))
+            if not within_quota:
+                raise quota_spent(exchange.key)
 
     async def _answer(
         self, exchange: Exchange, scope: Scope, receive: Receive, work: anyio.CancelScope | None, send: Send, message: Message
     ) -> None:
         """Pass on what the application says, with the guard's headers; nothing once the guard has answered itself."""
-        if exchange.expired:
+        if exchange.late is not None:
             return
         if message["type"] == "http.response.start":
             exchange.status = message["status"]
@@ -184,11 +191,8 @@ class Guard:
         """The time of a request is over: if its answer has not begun, answer in its place."""
         if exchange.status:
             return
-        exchange.expired = True
         work.cancel()
-        refusal = asyncio.ensure_future(self._refuse(exchange, scope, send, busy("timeout")))
-        self._refusals.add(refusal)
-        refusal.add_done_callback(self._refusals.discard)
+        exchange.late = asyncio.ensure_future(self._refuse(exchange, scope, send, busy("timeout")))
 
     async def _refuse(self, exchange: Exchange, scope: Scope, send: Send, refused: Refused) -> None:
         """Say no, in the shape of the route."""
@@ -209,7 +213,7 @@ class Guard:
         """Log and count, once; a request that took too long when it is answered, not when its work ends."""
         if exchange.leaving is not None:
             exchange.leaving.cancel()
-        if exchange.over or (exchange.expired and not exchange.status):
+        if exchange.over or (exchange.late is not None and not exchange.status):
             return
         exchange.over = True
         seconds = time.perf_counter() - exchange.began

@@ -9,21 +9,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from geoplantnet.errors import ConfigurationError, StorageError, UsageError, did_you_mean
+from geoplantnet.errors import ConfigurationError, StorageError, TryAgain, UsageError, did_you_mean
 from geoplantnet.serving.guard.refusal import Refused
 from geoplantnet.serving.settings import check_pattern
+
+LOGGER = logging.getLogger(__name__)
 
 PREFIX = "gpn_"
 """What every key starts with: scanners for leaked secrets find it."""
@@ -31,6 +35,7 @@ TOKEN = re.compile(rb"gpn_[A-Za-z0-9_-]{43}")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,63}")
 _DAY = 86_400
+_ENDLESS = 2**62
 _BUSY_S = 5.0
 """Seconds to wait for another process that writes."""
 _SCHEMA = """
@@ -120,7 +125,7 @@ class KeyRing:
             check_pattern(pattern, "layers")
         token = PREFIX + secrets.token_urlsafe(32)
         row = (name, _hash(token.encode()), json.dumps(layers), quota, _text(now), _text(expires))
-        with self._lock:
+        with self._file_alone():
             try:
                 self._db.execute("INSERT INTO keys (name, hash, layers, quota, created, expires) VALUES (?, ?, ?, ?, ?, ?)", row)
             except sqlite3.IntegrityError as error:
@@ -129,7 +134,7 @@ class KeyRing:
 
     def revoke(self, name: str, *, now: datetime | None = None) -> None:
         """Make a key worthless, from the next request on. Raises UsageError for an unknown name."""
-        with self._lock:
+        with self._file_alone():
             done = self._db.execute(
                 "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE name = ?", (_text(now or datetime.now(UTC)), name)
             ).rowcount
@@ -140,17 +145,28 @@ class KeyRing:
     def keys(self, *, now: datetime | None = None) -> list[Key]:
         """All keys there are or were, by name, with what was used of them today."""
         day = _day(now or datetime.now(UTC))
-        with self._lock:
-            rows = self._db.execute(f"{_SELECT} ORDER BY name", (day,)).fetchall()
+        with self._file_alone():
+            rows = self._db.execute(f"{_SELECT} ORDER BY keys.name", (day,)).fetchall()
         return [_key(row) for row in rows]
+
+    @contextmanager
+    def _file_alone(self) -> Iterator[None]:
+        """The file for one thread; its faults as errors of ours."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.OperationalError as error:
+            raise TryAgain(f"{self.file} cannot be used now ({error}); try again") from error
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.file} is no sound file of keys ({error}); restore it, or name another") from error
 
     # ---- the server's side
 
-    def use(self, token: bytes, *, now: datetime | None = None) -> tuple[Key, tuple[tuple[str, str], ...]]:
-        """Count one request of a key -> the key, with today's use, and the RateLimit headers.
+    def use(self, token: bytes, *, now: datetime | None = None) -> tuple[Key, bool]:
+        """Count one request of a key -> the key with today's use, and whether its quota allows the request.
 
         Counting is one statement of the database: however many threads and processes ask at once, a quota of n lets n through.
-        Raises Refused: 401 for a key that is not valid, 429 once the quota is spent, 503 when the file is at work too long.
+        Raises Refused: 401 for a key that is not valid, 503 when the file is at work too long.
         """
         now = now or datetime.now(UTC)
         try:
@@ -158,27 +174,37 @@ class KeyRing:
                 key = self._find(token, _day(now))
                 if key is None or key.state(now) != "valid":
                     raise unauthorised("the API key is unknown, expired or revoked; ask the operator for another")
-                used = self._db.execute(_SPEND, (key.name, _day(now), 2**62 if key.quota is None else key.quota)).fetchone()
+                used = self._db.execute(_SPEND, (key.name, _day(now), _ENDLESS if key.quota is None else key.quota)).fetchone()
         except sqlite3.Error as error:
+            LOGGER.error("%s cannot be used: %s", self.file, error)
             message = "keys cannot be checked at the moment; try again in a few seconds"
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message, reason="keys", headers=(("Retry-After", "5"),)) from error
-        headers = _rate_limit(key, key.quota if used is None else used[0], now)
-        if used is None:
-            left = _seconds_left(now)
-            raise Refused(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"the {key.quota} requests that the key of {key.name} has a day are spent; it has new ones at midnight UTC",
-                reason="quota",
-                headers=(("Retry-After", str(left)), *headers),
-                more={"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "violated-policies": ["day"]},
-            )
-        return key, headers
+        return (key, False) if used is None else (replace(key, used=used[0]), True)
 
     def _find(self, token: bytes, day: str) -> Key | None:
         """A key by its hash. Found through an index, whose timing tells of hashes only; what decides is compared in constant time."""
         digest = _hash(token)
         row = self._db.execute(f"{_SELECT} WHERE keys.hash = ?", (day, digest)).fetchone()
         return _key(row) if row is not None and hmac.compare_digest(row[1], digest) else None
+
+
+def rate_limit(key: Key, *, now: datetime | None = None) -> tuple[tuple[str, str], ...]:
+    """The headers of draft-ietf-httpapi-ratelimit-headers-10: how much of a key's quota is left, and for how long."""
+    if key.quota is None:
+        return ()
+    left = _seconds_left(now or datetime.now(UTC))
+    return ("RateLimit-Policy", f'"day";q={key.quota};w={_DAY}'), ("RateLimit", f'"day";r={max(0, key.quota - key.used)};t={left}')
+
+
+def quota_spent(key: Key, *, now: datetime | None = None) -> Refused:
+    """The refusal of a request beyond a key's quota."""
+    return Refused(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        f"the {key.quota} requests that the key of {key.name} has a day are spent; it has new ones at midnight UTC",
+        reason="quota",
+        headers=(("Retry-After", str(_seconds_left(now or datetime.now(UTC)))),),
+        more={"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "violated-policies": ["day"]},
+    )
 
 
 _SELECT = """
@@ -246,13 +272,3 @@ def _seconds_left(now: datetime) -> int:
     today = now.astimezone(UTC)
     midnight = datetime.combine(today.date() + timedelta(days=1), time(tzinfo=UTC))
     return max(1, round((midnight - today).total_seconds()))
-
-
-def _rate_limit(key: Key, used: int, now: datetime) -> tuple[tuple[str, str], ...]:
-    """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
-    if key.quota is None:
-        return ()
-    return (
-        ("RateLimit-Policy", f'"day";q={key.quota};w={_DAY}'),
-        ("RateLimit", f'"day";r={max(0, key.quota - used)};t={_seconds_left(now)}'),
-    )

@@ -58,9 +58,9 @@ class Door:
         if hosts > 1:
             raise Refused(HTTPStatus.BAD_REQUEST, "the Host header is given more than once", reason="host")
         if len(path) > limits.max_path:
-            self._too_long("path", len(path), limits.max_path)
+            raise self._too_long("path", len(path), limits.max_path)
         if len(query) > limits.max_query:
-            self._too_long("query string", len(query), limits.max_query)
+            raise self._too_long("query string", len(query), limits.max_query)
         if total > limits.max_header_bytes:
             message = f"the headers have {total} bytes, at most {limits.max_header_bytes} are read{_PHRASE}"
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message, reason="headers", headers=_CLOSE)
@@ -108,16 +108,16 @@ class Door:
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            message = f"the body did not arrive within {self._limits.body_s:g} seconds; send it faster"
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, message, reason="slow", headers=_CLOSE) from None
+            why = f"the body did not arrive within {self._limits.body_s:g} seconds; send it faster"
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, why, reason="slow", headers=_CLOSE) from None
 
     def _too_large(self) -> Refused:
         message = f"the body has more than {self._limits.max_body} bytes{_PHRASE}"
         return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, reason="body", headers=_CLOSE)
 
-    def _too_long(self, what: str, length: int, limit: int) -> None:
+    def _too_long(self, what: str, length: int, limit: int) -> Refused:
         message = f"the {what} has {length} bytes, at most {limit} are read{_PHRASE}"
-        raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, message, reason="url")
+        return Refused(HTTPStatus.REQUEST_URI_TOO_LONG, message, reason="url")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,9 +61,8 @@ class Guard:
         self.access = Access(private=settings.private_layers)
         self.metrics = Metrics()
         self.ring = KeyRing(settings.keys) if settings.keys is not None else None
-        room = {"waiting": settings.max_waiting, "wait_s": settings.max_wait_s}
-        self.work = Gate(Capacity(concurrent=settings.max_concurrent, **room))
-        self.files = Gate(Capacity(concurrent=settings.max_downloads, **room))
+        self.work = Gate(Capacity(concurrent=settings.max_concurrent, waiting=settings.max_waiting, wait_s=settings.max_wait_s))
+        self.files = Gate(replace(self.work.capacity, concurrent=settings.max_downloads))
         self.metrics.watch("http_in_flight", "Requests being answered.", lambda: self.work.inside + self.files.inside)
         self.metrics.watch("http_waiting", "Requests that wait for their turn.", lambda: self.work.waiting + self.files.waiting)
         self._shapes = dict(shapes or {})
@@ -158,10 +158,11 @@ class Guard:
         """Count the key's request. In a thread: another process may be writing the file."""
         token = token_of(scope["headers"])
         if token is not None:
-            exchange.key, within_quota = await anyio.to_thread.run_sync(ring.use, token)
-            exchange.headers += _encoded(rate_limit(exchange.key))
+            key, within_quota = await anyio.to_thread.run_sync(ring.use, token)
+            exchange.key = key
+            exchange.headers += _encoded(rate_limit(key))
             if not within_quota:
-                raise quota_spent(exchange.key)
+                raise quota_spent(key)
 
     async def _answer(
         self, exchange: Exchange, scope: Scope, receive: Receive, work: anyio.CancelScope | None, send: Send, message: Message

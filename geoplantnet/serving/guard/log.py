@@ -67,10 +67,12 @@ def _json(scope: Any, exchange: Exchange, seconds: float) -> str:
 
 def _human(scope: Any, exchange: Exchange, seconds: float) -> str:
     query = scope["query_string"].decode("latin-1")
-    asked = _kept(scope["path"] + ("?" + query if query else "")).encode("unicode_escape").decode("ascii")
+    asked = _kept(scope["path"] + ("?" + query if query else ""))
+    request = f"{scope['method'][:20]} {asked}".encode("unicode_escape").decode("ascii")
     whose = f"  {exchange.key.name}" if exchange.key is not None else ""
     why = f"  refused: {exchange.reason}" if exchange.reason else ""
-    return f"{datetime.now():%H:%M:%S}  {exchange.status}  {1000 * seconds:7.1f} ms  {exchange.bytes / 1000:8.1f} kB  {scope['method'][:20]} {asked}{whose}{why}\n"
+    size = f"{exchange.bytes / 1000:8.1f} kB"
+    return f"{datetime.now():%H:%M:%S}  {exchange.status}  {1000 * seconds:7.1f} ms  {size}  {request}{whose}{why}\n"
 
 
 def _kept(text: str) -> str:

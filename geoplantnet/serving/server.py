@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -23,10 +24,49 @@ from geoplantnet.serving.guard.log import logging_of
 from geoplantnet.serving.guard.metrics import FOLDER
 from geoplantnet.serving.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
+else:  # whichever of its parsers is installed
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol as Protocol
+
 _STALLED_MS = 30_000
 """A client that takes nothing of its answer for so long is cut off by the kernel: whoever never reads holds no memory for ever."""
+_HEAD_S = 10.0
+"""Seconds in which the headers of a request must have arrived."""
 _HUNG_S = 30
 """A worker process that does not stir for so long is replaced."""
+
+
+class ImpatientProtocol(Protocol):
+    """The server's protocol, which hangs up on connections whose next request does not come to the end of its headers in time."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock of the first request."""
+        super().connection_made(transport)
+        self._clock: asyncio.TimerHandle | None = self.loop.call_later(_HEAD_S, self._hang_up)
+
+    def data_received(self, data: bytes) -> None:
+        """Start the clock with the first byte of a further request; stop it with the last of its headers."""
+        super().data_received(data)
+        if self._at_work() and self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        elif not self._at_work() and self._clock is None:
+            self._clock = self.loop.call_later(_HEAD_S, self._hang_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        if self._clock is not None:
+            self._clock.cancel()
+        super().connection_lost(exc)
+
+    def _at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _hang_up(self) -> None:
+        self._clock = None
+        if not self._at_work():
+            self.transport.close()
 
 
 def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None], settings: ServerSettings | None = None) -> None:
@@ -41,6 +81,7 @@ def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None],
     make = partial(create_app, store, settings=settings, log=AccessLog.of(settings.access_log, sys.stderr))
     options: dict[str, Any] = {
         "log_config": logging_of(human=sys.stderr.isatty()),
+        "http": ImpatientProtocol,
         "access_log": False,
         "server_header": False,
         "limit_concurrency": settings.max_connections,

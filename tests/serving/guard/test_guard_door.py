@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from geoplantnet.errors import ConfigurationError
+from geoplantnet.serving import server as port
 from geoplantnet.serving.guard import Guard
 from geoplantnet.serving.settings import ServerSettings
 from tests.serving.guard.asgi import Client, hello, run, until
@@ -156,6 +157,45 @@ def test_bodies_on_a_real_socket(address, head, body, status):
         else:
             answer = connection.recv(65536)
     assert answer.split(b" ", 2)[1] == status
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET / HTTP/1.1\r\nHost: loc", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /again HT"],
+    ids=["nothing", "half a request", "one and a half"],
+)
+def test_headers_that_never_end_are_hung_up_on(monkeypatch, begun):
+    """A connection on which no request comes to the end of its headers is closed; one that asks in time is answered, more than once."""
+    monkeypatch.setattr(port, "_HEAD_S", 0.3)
+    app = Guard(ServerSettings()).around(hello)
+    server = uvicorn.Server(uvicorn.Config(app, http=port.ImpatientProtocol, lifespan="off", log_level="critical"))
+    listener = port._listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        with socket.create_connection(listener.getsockname(), timeout=10) as slow, socket.create_connection(listener.getsockname()) as good:
+            slow.sendall(begun)
+            for _ in range(3):
+                good.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"0\r\n\r\n"):
+                    answer += good.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 200")
+                time.sleep(0.15)
+            answer = b"".join(iter(lambda: slow.recv(65536), b""))
+            assert answer.count(b"HTTP/1.1 200") == begun.count(b"\r\n\r\n")
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux cuts off who reads nothing")
+def test_connections_inherit_the_time_after_which_a_reader_is_given_up():
+    """What is set on the listening socket holds for each connection."""
+    with port._listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == port._STALLED_MS
 
 
 @pytest.mark.parametrize(

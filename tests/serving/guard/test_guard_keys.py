@@ -17,7 +17,7 @@ import pytest
 
 from geoplantnet.errors import ConfigurationError, StorageError, UsageError
 from geoplantnet.serving import create_app
-from geoplantnet.serving.guard import AccessLog, Guard, KeyRing, Refused
+from geoplantnet.serving.guard import AccessLog, Guard, KeyRing, Refused, exchange_of
 from geoplantnet.serving.guard.keys import TOKEN, matches, token_of
 from geoplantnet.serving.settings import ServerSettings
 from pipelines.cli import main
@@ -220,6 +220,23 @@ def test_the_command_line_adds_lists_and_revokes(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2 and "serving: {keys: keys.sqlite}" in capsys.readouterr().err
+
+
+def test_access_is_asked_by_scope_and_layer(ring):
+    """Public to all; private to who holds a key that grants it; what was asked for is noted for the log. Without a guard nobody holds one."""
+    token = ring.add("anna", layers=("species.v00?",)).encode()
+    guard, found = Guard(ServerSettings(keys=ring.file, private_layers=("species.*",))), []
+
+    async def app(scope, receive, send):
+        names = ("richness", "species.v001", "species.v0012")
+        found.append(([guard.access.allowed(scope, name) for name in names], exchange_of(scope).layers))
+        await hello(scope, receive, send)
+
+    for headers in ([], [(b"x-api-key", token)]):
+        run(Client(guard.around(app), headers=headers).send())
+    noted = ["richness", "species.v001", "species.v0012"]
+    assert found == [([True, False, False], noted), ([True, True, False], noted)]
+    assert guard.access.allowed({}, "richness") and not guard.access.allowed({}, "species.v001")
 
 
 # ---- private layers, over all facades

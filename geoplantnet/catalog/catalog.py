@@ -56,6 +56,8 @@ class Catalog:
     """In the order of their ids; all in one CRS."""
     version: str
     """SHA-256 of ``catalog.json``, which vouches for all below it: changes when any published byte does (for ETags)."""
+    withheld: frozenset[str] = frozenset()
+    """Keys of the assets that are not handed out as files, since hidden layers may lie in them (`showing`)."""
 
     @property
     def crs(self) -> str:
@@ -76,8 +78,17 @@ class Catalog:
         return layer
 
     def showing(self, may: Callable[[str], bool]) -> Catalog:
-        """The catalog as if only the layers whose ids may be seen were published."""
-        return replace(self, layers=MappingProxyType({id: layer for id, layer in self.layers.items() if may(id)}))
+        """The catalog as if only the layers whose ids may be seen were published; their rasters stay readable.
+
+        Where layers are hidden, files are withheld unless layers lie in them and all of these may be seen: a file without a
+        layer of its own (species sets, coverage, cubes) may hold anything.
+        """
+        seen = {id: layer for id, layer in self.layers.items() if may(id)}
+        if len(seen) == len(self.layers):
+            return self
+        open_to_all = {layer.asset for layer in seen.values()} - {layer.asset for id, layer in self.layers.items() if id not in seen}
+        withheld = frozenset(key for tile in self.tiles for key in tile.assets if key not in open_to_all)
+        return replace(self, layers=MappingProxyType(seen), withheld=withheld)
 
     def tiles_meeting(self, bounds: Bounds) -> tuple[PublishedTile, ...]:
         """Tiles whose interior meets a box (west, south, east, north in the catalog's CRS)."""

@@ -139,7 +139,7 @@ class _View:
         self.mosaic = mosaic.showing(may)
         self.catalog = self.mosaic.catalog
         self.wms = WebMapService(self.mosaic)
-        self.files = files.showing(may)
+        self.files = files.showing(self.catalog)
 
 
 def _note_layers(request: Request, ids: list[str]) -> None:

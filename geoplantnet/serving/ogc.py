@@ -233,7 +233,7 @@ def _tile_table(catalog: Catalog, url: str) -> FeatureTable:
             "south": south,
             "east": east,
             "north": north,
-            "assets": ", ".join(tile.assets),
+            "assets": ", ".join(key for key in tile.assets if key not in catalog.withheld),
             "item": f"{url}/stac/{COLLECTION}/{tile.id}/{tile.id}.json",
         }
         geometry = {"type": "Polygon", "coordinates": [[[round(x, 7), round(y, 7)] for x, y in zip(lon, lat, strict=True)]]}

@@ -355,7 +355,7 @@ def contest_rows(
     for name in looks:
         bad = sum(one.errors for (other, _), found in loads.items() if other == name for one in found)
         wrong, difference = looks[name]
-        said = f"answers that are no PNG, {wrong} maps unlike the raster; mean difference of a colour {difference:.1f} of 255"
+        said = f"{bad} bad answers under load; of those compared {wrong} unlike the raster, mean difference of a colour {difference:.1f} of 255"
         mine = name.startswith("ours")
         rows.append(Row(name=f"errors, {name}", value=bad + wrong, unit="", reference=said, target="0" if mine else "", ok=not mine or bad + wrong == 0))  # fmt: skip
     return rows
@@ -366,7 +366,7 @@ def _by(connections: int) -> str:
 
 
 def _beside(label: str, figures: Mapping[str, float], name: str, unit: str) -> Row:
-    others = ", ".join(f"{other} {value:.2f}" for other, value in figures.items() if not other.startswith(("ours", "MapServer,")))
+    others = ", ".join(f"{other} {value:.3g}" for other, value in figures.items() if not other.startswith(("ours", "MapServer,")))
     return Row(name=label, value=figures[name], unit=unit, reference=others)
 
 

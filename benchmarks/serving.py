@@ -36,9 +36,13 @@ from benchmarks.mapping import SPECIES, random_tile
 from benchmarks.rows import Row, main
 from benchmarks.servers import Load, NotInstalled, Server, load, mapserver, mapserver_version, ours, titiler, titiler_version
 from geoplantnet.assemblages import write_latent
-from geoplantnet.catalog import COG, Layer, Product, write_catalog, write_cog, write_item
+from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
+from geoplantnet.assemblages.stores import survey
+from geoplantnet.catalog import COG, ZARR, Layer, Product, write_catalog, write_cog, write_item
+from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.grid import MetaTile, TileGrid
 from geoplantnet.serving import styles
+from geoplantnet.serving.crs import Bounds
 
 WEST, SOUTH, SIDE, CELL = 4_000_000, 2_500_000, 5_000, 50
 """The raster: lower-left corner (EPSG:3035), cells along a side, metres of a cell."""
@@ -63,6 +67,7 @@ LAYER = Layer(
     nodata=NODATA,
     range=(0.0, 1.0),
 )
+_WORDS = {"title": "Benchmark", "description": "Made up.", "notice": "Made up.", "license": "CC0-1.0"}
 _HALF = 20_037_508.342789244
 """Half the side of the world in EPSG:3857."""
 _TO_GRID = pyproj.Transformer.from_crs(3857, 3035, always_xy=True)
@@ -131,15 +136,17 @@ def publish(root: Path, stored: npt.NDArray[np.uint8], grid: TileGrid | None = N
     for tile in grid.tiles_in(WEST, NORTH - stored.shape[0] * CELL, WEST + stored.shape[1] * CELL, NORTH):
         row, column = round((NORTH - tile.bounds[3]) / CELL), round((tile.bounds[0] - WEST) / CELL)
         items.append(_published(root, tile, stored[row : row + n, column : column + n]))
-    others = [dataclasses.replace(LAYER, id=f"field{k}", title=f"Field {k}") for k in range(2, LAYERS + 1)]
-    write_catalog(root, title="Benchmark", description="Made up.", notice="Made up.", layers=[LAYER, *others], items=items, license="CC0-1.0")  # fmt: skip
+    layers = [LAYER, *(dataclasses.replace(LAYER, id=f"field{k}", title=f"Field {k}") for k in range(2, LAYERS + 1))]
+    overviews = write_overviews(root, items, layers)
+    write_catalog(root, **_WORDS, layers=layers, items=items, overviews=overviews)
     return root
 
 
-def _published(root: Path, tile: MetaTile, stored: npt.NDArray[np.uint8]) -> Path:
+def _published(root: Path, tile: MetaTile, stored: npt.NDArray[np.uint8], *others: Product) -> Path:
     path = root / "tiles" / tile.id / "field.tif"
     write_cog(path, stored[None], tile.geobox(), band_names=["field"], nodata=NODATA, scale=SCALE, unit="1")
-    return write_item(root, tile, [Product.of(path, key="field", media_type=COG, title="Field", bands=("field",))], interval=INTERVAL)
+    field = Product.of(path, key="field", media_type=COG, title="Field", bands=("field",))
+    return write_item(root, tile, [field, *others], interval=INTERVAL)
 
 
 def one_cog(path: Path, stored: npt.NDArray[np.uint8]) -> Path:
@@ -308,7 +315,7 @@ def side_by_side(folder: Path, store: Path, stored: npt.NDArray[np.uint8], quick
             server = stack.enter_context(mapserver(raster, folder / "mapserver", maps[0]))
             contestants += [
                 Contestant(name="MapServer", server=server, paths=maps),
-                Contestant(name="MapServer, PNG of level 1", server=server, paths=fast),
+                *([] if quick else [Contestant(name="MapServer, PNG of level 1", server=server, paths=fast)]),
             ]
         except NotInstalled as error:
             lacking["MapServer"] = str(error)
@@ -318,8 +325,8 @@ def side_by_side(folder: Path, store: Path, stored: npt.NDArray[np.uint8], quick
         except NotInstalled as error:
             lacking["titiler"] = str(error)
         looks = compared(contestants, wanted[:24] if quick else wanted, Reference(stored))
-        for one in contestants[: 2 if quick else None]:  # both processes read every file
-            load(one.server, one.paths, connections=8, seconds=1 if quick else 4, folder=folder)
+        for one in [] if quick else contestants:  # both processes read every file
+            load(one.server, one.paths, connections=8, seconds=4, folder=folder)
         loads = contest(contestants, *((1, 1.0) if quick else (5, 3.0)), folder)
         memory = {one.name: one.server.memory() for one in contestants}
     started = {one.name: one.server.started for one in contestants}
@@ -401,7 +408,7 @@ def other_questions(folder: Path, store: Path, quick: bool) -> list[Row]:
                 size = "" if begins == _PNG else f"; {len(body) / 1e3:.1f} kB"
                 rows.append(Row(name=f"{name}, {_by(connections)}", value=found.cpu, unit="CPU-ms", reference=told([found]) + size, target="0 errors", ok=not found.errors))  # fmt: skip
         clients, past = 32, 64 if quick else 512
-        at_work, beyond = overload(server, [wms(tile) for tile in wanted], seconds=2 if quick else 60, clients=clients, past=past, folder=folder)  # fmt: skip
+        at_work, beyond = overload(server, [wms(tile) for tile in wanted], seconds=1 if quick else 60, clients=clients, past=past, folder=folder)  # fmt: skip
     statuses = ", ".join(f"{count:,} of {status}" for status, count in sorted(beyond.statuses.items()))
     strange = beyond.broken + sum(count for status, count in beyond.statuses.items() if status not in (200, 503))
     return [
@@ -414,13 +421,8 @@ def other_questions(folder: Path, store: Path, quick: bool) -> list[Row]:
 def species_maps(folder: Path, quick: bool) -> list[Row]:
     """Maps of species drawn from the latent tile, each species asked once: nothing of it is kept from before."""
     grid = TileGrid(tile_size=5_000 if quick else 25_000)
-    latent = random_tile(SPECIES, 256, grid.tile_size // 1_000)
-    store, (west, south, east, north) = folder / "species", latent.tile.bounds
-    item = _published(store, latent.tile, relief(grid.cells_per_side))
-    write_catalog(store, title="Species", description="Made up.", notice="Made up.", layers=[LAYER], items=[item], license="CC0-1.0")
-    (store / "latent").mkdir()
-    write_latent(latent, store / "latent" / f"{latent.tile.id}.zarr")
-    del latent
+    store = folder / "species"
+    west, south, east, north = publish_species(store, grid)
     rng, paths = np.random.default_rng(4), list[str]()
     for k in rng.permutation(SPECIES):
         x, y = _TO_WEB.transform(rng.uniform(west, east), rng.uniform(south, north))
@@ -434,11 +436,27 @@ def species_maps(folder: Path, quick: bool) -> list[Row]:
             return [_skipped(label, f"skipped: layer species.<taxonID> answers {status}")]
         rows, first = [], 0
         for connections in CONNECTIONS:
-            found = load(server, paths, connections=connections, seconds=2 if quick else 5, folder=folder, begins=_PNG, first=first)
+            found = load(server, paths, connections=connections, seconds=1 if quick else 5, folder=folder, begins=_PNG, first=first)
             first += found.sent
             again = f"; {first - SPECIES:,} asked twice" if first > SPECIES else ""
             rows.append(Row(name=f"{label}, {_by(connections)}", value=found.cpu, unit="CPU-ms", reference=told([found]) + again, target="0 errors", ok=not found.errors))  # fmt: skip
         return [*rows, Row(name="resident memory after them", value=server.memory(), unit="MB", reference=f"latent tile of {grid.tile_size // 1_000} km, 10,000 x 256")]  # fmt: skip
+
+
+def publish_species(store: Path, grid: TileGrid) -> Bounds:
+    """A catalog of one tile of predictions, 10,000 species x 256, with its species sets and the overview; its box in EPSG:3035."""
+    made = random_tile(SPECIES, 256, grid.tile_size // 1_000)
+    predictions, sets = (store / kind / f"{made.tile.id}.zarr" for kind in ("latent", "assemblage"))
+    for file in (predictions, sets):
+        file.parent.mkdir(parents=True)
+    write_latent(made, predictions)
+    found = survey(made, {})
+    kept = Assemblage(tile=made.tile, species=SPECIES, list_hash=made.species.hash, threshold=found.threshold, sets=found.sets, means=found.means)  # fmt: skip
+    write_assemblage(kept, sets)
+    products = [Product.of(predictions, key="latent", media_type=ZARR, title="p"), Product.of(sets, key="assemblage", media_type=ZARR, title="sets")]  # fmt: skip
+    items = [_published(store, made.tile, relief(grid.cells_per_side), *products)]
+    write_catalog(store, **_WORDS, layers=[LAYER], items=items, overviews=write_overviews(store, items, [LAYER], species=made.species))
+    return made.tile.bounds
 
 
 def measure(quick: bool) -> list[Row]:

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from geoplantnet.catalog import Catalog, open_catalog
 from geoplantnet.catalog.stac import CATALOG, COLLECTION
 from geoplantnet.errors import GeoPlantNetError
-from geoplantnet.serving import legend, styles
+from geoplantnet.serving import legend, qgis, styles
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
 from geoplantnet.serving.mosaic import Mosaic
@@ -54,7 +54,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     ConfigurationError for a layer that cannot be drawn.
 
     Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``.
+    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``.
     """
     catalog = open_catalog(catalog_path)
     for layer in catalog.layers.values():
@@ -101,6 +101,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
         *OgcApi(mosaic, public_url).routes("/ogc"),
+        *qgis.routes("/qgis", catalog, lambda name: layer_of(catalog, name), public_url),
         Route("/healthz", health, methods=["GET"]),
         _page_route(),
     ]
@@ -162,6 +163,8 @@ class _Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
+                # QGIS finds the JSON of GetFeatureInfo by this spelling alone
+                message["headers"] = [(b"Content-Type" if name == b"content-type" else name, value) for name, value in message["headers"]]
             await send(message)
 
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]

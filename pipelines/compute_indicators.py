@@ -64,9 +64,8 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         _add_spreads(found, chosen, replace(tile, stored_threshold=surveyed.threshold), traits)
     _add_applicability(found, tile)
     written = [_write(run, tile_id, one.info, found) for one in chosen]
-    stats: dict[str, Any] = {
-        name: _percentiles(found[name]) for name in map(str, found) if name in run.recipe.indicators or is_spread(name)
-    }
+    told = {*run.recipe.indicators, *(one.info.uncertainty for one in chosen)}
+    stats: dict[str, Any] = {name: _percentiles(found[name]) for name in map(str, found) if name in told or is_spread(name)}
     made = [run.assemblage(tile_id), *(path for path, _ in written)]
     return made, stats | {"clipped": sum(clipped for _, clipped in written)}
 

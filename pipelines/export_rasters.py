@@ -28,7 +28,7 @@ from pipelines.change import TITLE as CHANGE_TITLE
 from pipelines.context import HABITAT, Run
 from pipelines.habitats import chosen_indicators
 from pipelines.plan import Inside
-from pipelines.publish import NODATA, SCALE, layers_of
+from pipelines.publish import NODATA, SCALE
 from pipelines.selection import Exported, Selection
 
 MAPS_AT_ONCE = 2**29
@@ -126,21 +126,17 @@ def export_geotiff(
 def export_qml(selection: Selection, output: str | Path, inside: Inside) -> Exported:
     """The published colours of what `export_cog` writes of the same choice: a ``.qml`` a file, which QGIS takes up with the file beside it.
 
-    Raises UsageError where the serving extra is missing, and for species that are not published, whose colours nobody chose.
+    Raises UsageError where the serving extra is missing, what `open_catalog` raises, LayerNotFound for what the catalog does not show.
     """
     try:
+        from geoplantnet.serving.atlas import open_atlas
         from geoplantnet.serving.qgis import style
     except ImportError as error:
         raise UsageError(f"--format qml needs the serving extra ({error.name} is missing): pip install 'geoplantnet[serving]'") from error
-    if selection.species and not selection.run.recipe.publish.species:
-        raise UsageError(
-            "the recipe publishes no rasters of species (publish.species: false), and so no legends of them; name an --indicator"
-        )
-    folder, layers = Path(output), layers_of(selection.run)
-    of_species = {layer.id.removeprefix("species."): layer for layer in layers if layer.asset == "species"}
-    of_indicators = {layer.asset: layer for layer in layers if layer.band == 1}
-    chosen = {stem: of_species[taxon_id] for taxon_id, stem in _stems(selection).items()}
-    chosen |= {name: of_indicators[name] for name in selection.indicators}
+    folder, atlas = Path(output), open_atlas(selection.run.store)
+    chosen = {stem: atlas.species_layer(taxon_id) for taxon_id, stem in _stems(selection).items()}
+    chosen |= {name: atlas.layer("change.gain" if name == CHANGE else name) for name in selection.indicators}
+    atlas.close()
     styles = {f"{stem}_{block}.qml": style(layer, band=1) for block in in_blocks(selection.tiles) for stem, layer in chosen.items()}
 
     def files() -> Iterator[Path]:

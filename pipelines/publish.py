@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from geoplantnet.assemblages import LatentTile
 from geoplantnet.assemblages.assemblage import Assemblage
@@ -17,8 +16,9 @@ from geoplantnet.assemblages.reporting import reporting_tables
 from geoplantnet.assemblages.species_tile import SpeciesTile
 from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog.geopackage import write_coverage
-from geoplantnet.catalog.geotiff import encode, write_cog
-from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
+from geoplantnet.catalog.geotiff import encode, read_header, write_cog
+from geoplantnet.catalog.overview import write_overviews
+from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product, Uncertainty, readable_end
 from geoplantnet.catalog.relief import MARGIN, hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
 from geoplantnet.cubes import Modality, node_named, open_cube
@@ -26,12 +26,12 @@ from geoplantnet.indicators import IndicatorInfo, indicator
 from pipelines.build_cubes import cube_of
 from pipelines.change import CHANGE, CHANGES, COUNT_SCALE, SHARE_SCALE
 from pipelines.change import NODATA as CHANGE_NODATA
-from pipelines.compute_indicators import SET_RULE, spread_band, spread_scale
+from pipelines.compute_indicators import APPLICABLE, SET_RULE, spread_band, spread_scale
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
-from pipelines.tables import stored_species
+from pipelines.tables import known_traits, stored_species
 
 SCALE, NODATA = 0.004, 255
 APPLICABILITY = "applicability"
@@ -56,7 +56,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     """Export one tile and commit its STAC item."""
     mapped = open_species_tile(run.predictions(tile_id), run.grid, assemblage=run.assemblage(tile_id))
     assert mapped.assemblage is not None
-    species, highest = _species(run, mapped) if run.recipe.publish.species else (None, [])
+    species = _species(run, mapped) if run.recipe.publish.species else None
     coverage, relief, applicability = _coverage(run, mapped, mapped.assemblage), _relief(run, tile_id), _applicability(run, mapped)
     tile, (key, title) = run.tile(tile_id), LATENT if isinstance(mapped, LatentTile) else DENSE
     products = [
@@ -85,7 +85,6 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     item = write_item(run.store, tile, products, interval=(start, end), properties=properties)
     stats: dict[str, Any] = {
         "bytes": sum(p.size for p in products),
-        "highest": highest,
         "species": mapped.species.hash,
         "members": mapped.members,
     }
@@ -94,19 +93,11 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     return [path for path in (species, coverage, relief, applicability, item) if path], stats
 
 
-def _species(run: Run, mapped: SpeciesTile) -> tuple[Path, list[float]]:
-    """All species as one multi-band COG, one byte a probability; and how high each gets on the tile (99.8th percentile)."""
-    highest: list[float] = []
-
-    def stored() -> Iterator[npt.NDArray[np.uint8]]:
-        for _, p in mapped.blocks():
-            for band in encode(p, scale=SCALE, nodata=NODATA).values:
-                highest.append(round(float(np.quantile(band[band != NODATA], 0.998)) * SCALE, 3))
-                yield band
-
-    path = write_cog(
+def _species(run: Run, mapped: SpeciesTile) -> Path:
+    """All species as one multi-band COG, one byte a probability."""
+    return write_cog(
         run.product(mapped.tile.id, "species.tif"),
-        stored(),
+        (band for _, p in mapped.blocks() for band in encode(p, scale=SCALE, nodata=NODATA).values),
         mapped.geobox,
         dtype="uint8",
         band_names=[t.taxon_id for t in mapped.species],
@@ -116,7 +107,6 @@ def _species(run: Run, mapped: SpeciesTile) -> tuple[Path, list[float]]:
         unit="1",
         tags={"title": f"Probability of presence on {run.recipe.map.plot_area:g} m2", "notice": run.recipe.notice},
     )
-    return path, highest
 
 
 def _coverage(run: Run, mapped: SpeciesTile, assemblage: Assemblage) -> Path:
@@ -189,7 +179,6 @@ def _classes(info: IndicatorInfo) -> tuple[LegendClass, ...]:
 def layers_of(run: Run) -> list[Layer]:
     """Everything a map of this run can show, indicators first."""
     credit = "; ".join(run.recipe.attribution)
-    area = f"{run.recipe.map.plot_area:g} m²"
     layers, ledger = [], Ledger(run.store)
     for info in (one.info for one in chosen_indicators(run)):
         classes = _classes(info)
@@ -209,14 +198,11 @@ def layers_of(run: Run) -> list[Layer]:
                 direction=info.direction,
                 fr={"title": info.fr.title, "description": info.fr.description, "direction": info.fr.direction},
                 attribution=credit,
+                uncertainty=_uncertainty(info, ledger, run),
+                applicable=_applicable(run, info),
             )
         )
-    published, highest = [], np.zeros(0)
-    for _, tile in catalog_needs(run, "catalog"):
-        if r := ledger.record("publish", tile):
-            own = np.asarray(r.stats.pop("highest"))
-            highest = np.maximum(highest, own) if highest.size else own  # kept of all tiles together: a continent's do not fit
-            published.append(r.stats)
+    published = [r.stats for _, tile in catalog_needs(run, "catalog") if (r := ledger.record("publish", tile))]
     layers += _uncertainty_layers(run, published, ledger, credit)
     layers += _change_layers(run, ledger, credit)
     if _relief_modality(run):
@@ -240,30 +226,36 @@ def layers_of(run: Run) -> list[Layer]:
                 attribution=credit,
             )
         )
-    for k, taxon in enumerate(stored_species(run)) if run.recipe.publish.species else ():
-        common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
-        layers.append(
-            Layer(
-                id=f"species.{taxon.taxon_id}",
-                title=taxon.scientific_name + common,
-                description=f"Predicted probability of finding {taxon.scientific_name} on a plot of {area}. {run.recipe.notice}",
-                family="Species",
-                asset="species",
-                band=k + 1,
-                scale=SCALE,
-                nodata=NODATA,
-                range=(0.0, _nice(float(highest[k]) if highest.size else 1.0, least=0.02)),
-                palette="viridis",
-                direction="yellow = most likely, violet = unlikely",
-                fr={
-                    "title": taxon.scientific_name,
-                    "description": f"Probabilité prédite de trouver {taxon.scientific_name} sur une placette de {area}.",
-                    "direction": "jaune = le plus probable, violet = improbable",
-                },
-                attribution=credit,
-            )
-        )
     return layers
+
+
+def _uncertainty(info: IndicatorInfo, ledger: Ledger, run: Run) -> Uncertainty | None:
+    """The band that says how far to trust an indicator: its standard deviation, or the probability of the class mapped."""
+    if info.uncertainty:
+        return Uncertainty(
+            band=info.bands.index(info.uncertainty) + 1,
+            title=f"{info.title}: standard deviation",
+            unit=info.unit,
+            scale=info.storage.scale,
+            range=_range((0.0, readable_end((info.range[1] - info.range[0]) / 4, least=0.02)), ledger, run, info.uncertainty),
+            direction="yellow = uncertain, blue = certain",
+            fr=f"{info.fr.title} : écart-type",
+        )
+    if f"{info.id}_p" in info.bands:
+        return Uncertainty(
+            band=info.bands.index(f"{info.id}_p") + 1,
+            title=f"{info.title}: probability of the class shown",
+            scale=next(band.storage.scale for band in info.further if band.name == f"{info.id}_p"),
+            direction="yellow = certain, blue = one of several",
+            fr=f"{info.fr.title} : probabilité de la classe montrée",
+        )
+    return None
+
+
+def _applicable(run: Run, info: IndicatorInfo) -> int | None:
+    """The last band of an indicator's raster, where the model knows its area of applicability."""
+    names = read_header(run.product(run.chosen[0], f"{info.id}.tif")).bands
+    return len(names) if names[-1].name == APPLICABLE else None
 
 
 def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: Ledger, credit: str) -> list[Layer]:
@@ -306,7 +298,7 @@ def _uncertainty_layers(run: Run, published: Sequence[dict[str, Any]], ledger: L
                 asset=APPLICABILITY,
                 scale=INDEX_SCALE,
                 nodata=INDEX_NODATA,
-                range=(0.0, _nice(2 * threshold, least=0.02)),
+                range=(0.0, readable_end(2 * threshold, least=0.02)),
                 palette="viridis",
                 direction=f"violet = like a plot, yellow = unlike any; the edge of the area of applicability is {threshold:.2g}",
                 fr={
@@ -375,7 +367,7 @@ def _change_layers(run: Run, ledger: Ledger, credit: str) -> list[Layer]:
                 unit="1" if name == "turnover" else "species",
                 scale=SHARE_SCALE if name == "turnover" else COUNT_SCALE,
                 nodata=CHANGE_NODATA,
-                range=(0.0, _nice(max(highest, default=1.0), least=0.02)),
+                range=(0.0, readable_end(max(highest, default=1.0), least=0.02)),
                 palette=palette,
                 direction=direction,
                 fr={"title": title_fr, "description": description_fr, "direction": direction_fr},
@@ -392,20 +384,23 @@ def _range(declared: tuple[float, float], ledger: Ledger, run: Run, name: str) -
         return declared
     low, high = min(s[0] for s in spreads), max(s[2] for s in spreads)
     low = 0.0 if low < high / 2 else math.floor(low * 10) / 10
-    return low, max(_nice(high, least=0.02), low + 0.1)
-
-
-def _nice(value: float, *, least: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten: an end for a colour ramp that a person can read."""
-    value = max(value, least)
-    power = 10.0 ** math.floor(math.log10(value))
-    return round(next(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999) * power, 6)
+    return low, max(readable_end(high, least=0.02), low + 0.1)
 
 
 def catalog_settings(run: Run) -> Callable[[str], object]:
-    """The words of the catalog and of every layer."""
+    """The words of the catalog and of every layer, and that it has overviews."""
     r = run.recipe
-    return lambda key: [r.title, r.description, r.notice, r.licence, r.attribution, r.indicators, r.map.plot_area, r.publish.model_dump()]
+    return lambda key: [
+        "overviews",
+        r.title,
+        r.description,
+        r.notice,
+        r.licence,
+        r.attribution,
+        r.indicators,
+        r.map.plot_area,
+        r.publish.model_dump(),
+    ]
 
 
 def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
@@ -419,16 +414,19 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
     """Commit the collection and the catalog, the last files of a run."""
     items = [run.store / "tiles" / tile / f"{tile}.json" for _, tile in catalog_needs(run, key)]
     r = run.recipe
+    layers, species = layers_of(run), stored_species(run)
+    overviews = write_overviews(run.store, items, layers, species=species, traits=known_traits(run))
     path = write_catalog(
         run.store,
         title=r.title,
         description=r.description or r.title,
         notice=r.notice,
-        layers=layers_of(run),
+        layers=layers,
         items=items,
         license=r.licence,
+        overviews=overviews,
     )
-    return [path, run.store / "tiles" / "collection.json"], {"tiles": len(items)}
+    return [path, run.store / "tiles" / "collection.json", *overviews.values()], {"tiles": len(items)}
 
 
 def describe(stats: dict[str, Any]) -> str:

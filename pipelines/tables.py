@@ -49,5 +49,11 @@ def stored_traits(run: Run) -> pd.DataFrame:
         raise _damaged(path, error) from error
 
 
+def known_traits(run: Run) -> dict[str, dict[str, str | float | bool]]:
+    """What is known of every taxon id; a trait that is not known is not there."""
+    table = stored_traits(run)
+    return {str(taxon): {str(k): v for k, v in row.items() if not pd.isna(v)} for taxon, row in table.to_dict("index").items()}
+
+
 def _damaged(path: Path, error: Exception) -> IntegrityError:
     return IntegrityError(f"{path} is damaged ({error!r}); make it again with `geoplantnet verify --drop` and `geoplantnet run`")

@@ -171,6 +171,67 @@ def open_assemblage(path: str | os.PathLike[str], grid: TileGrid) -> Assemblage:
     return found
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockMeans:
+    """What small scales draw of a tile, read as it is asked for: sets of thousands of species need not be opened for it."""
+
+    crs: str
+    list_hash: str
+    """Of the species list."""
+    plot_area: float | None
+    """m2 of the plots that probabilities are of, where it is known."""
+    threshold: Float
+    """(y, x) of cells, as `Assemblage.threshold`."""
+    _means: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Blocks (y, x)."""
+        return self._means.shape[1], self._means.shape[2]
+
+    def cells(self) -> npt.NDArray[np.int64]:
+        """(block_y, block_x): how many cells of each block are valid."""
+        return _grouped(~np.isnan(self.threshold), self.shape).sum(axis=(1, 3))
+
+    def thresholds(self) -> Float:
+        """(block_y, block_x): mean threshold of the valid cells of each block, NaN where none is."""
+        grouped, count = _grouped(self.threshold, self.shape), self.cells()
+        return np.divide(np.nansum(grouped, axis=(1, 3)), count, out=np.full(self.shape, np.nan, np.float32), where=count > 0)
+
+    def of(self, species: slice) -> Float:
+        """(species, block_y, block_x): mean p of some species."""
+        return _means_of_steps(np.asarray(self._means[species]))
+
+
+def open_means(path: str | os.PathLike[str]) -> BlockMeans:
+    """The means beside the species sets at `path`. Raises StorageError when absent, IntegrityError when they cannot be read."""
+    if not Path(path).exists():
+        raise StorageError(f"no species sets at {path}; make them with `geoplantnet indicators`")
+    try:
+        root = zarr.open_group(str(path), mode="r")
+        threshold = np.asarray(root["threshold"][...])  # type: ignore[index]
+        area = root.attrs.get("plot_area_m2")
+        return BlockMeans(
+            plot_area=float(str(area)) if area else None,
+            crs=str(root.attrs["crs"]),
+            list_hash=str(root.attrs["species_list"]),
+            threshold=threshold,
+            _means=root["means"],
+        )
+    except Exception as error:
+        raise IntegrityError(f"{path} cannot be read as species sets ({error}); delete it and run again") from error
+
+
+def _grouped(cells: npt.NDArray[Any], blocks: tuple[int, int]) -> npt.NDArray[Any]:
+    """(block_y, y, block_x, x)"""
+    y, x = blocks
+    return cells.reshape(y, cells.shape[0] // y, x, cells.shape[1] // x)
+
+
+def _means_of_steps(stored: npt.NDArray[Any]) -> Float:
+    return np.where(stored == _MEAN_STEPS + 1, np.float32(np.nan), stored / np.float32(_MEAN_STEPS)).astype(np.float32)
+
+
 def _assemblage_of(held: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, object], grid: TileGrid) -> Assemblage:
     """What a store holds, as an assemblage. Raises whatever does not fit."""
     side, blocks, species = grid.cells_per_side, grid.cells_per_side // block_side(grid), int(str(attributes["species"]))
@@ -181,14 +242,13 @@ def _assemblage_of(held: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str
     positions, p = _positions(held["set_species"], start), held["set_p"]
     if not len(positions) == len(p) == start[-1]:
         raise ValueError(f"{len(positions)} species and {len(p)} probabilities for {start[-1]} members")
-    means = np.where(held["means"] == _MEAN_STEPS + 1, np.float32(np.nan), held["means"] / np.float32(_MEAN_STEPS))
     return Assemblage(
         tile=grid.tile(str(attributes["tile"])),
         species=species,
         list_hash=str(attributes["species_list"]),
         threshold=held["threshold"].astype(np.float32),
         sets=SpeciesSets(start=start, species=positions, p=p),
-        means=means.astype(np.float32),
+        means=_means_of_steps(held["means"]),
         attributes=attributes,
     )
 

@@ -9,6 +9,8 @@ The first call compiles (seconds) and keeps the machine code beside this file, o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -20,14 +22,15 @@ _LANES = 16
 """Species looked at in one go for whether any of them may be in a set."""
 
 
-def _compiled(**options):
-    """Compile a function, and keep its machine code where there is a place to."""
+def compiled(*signatures, **options):
+    """Compile a function, for some types of arguments where they are given, and keep its machine code where there is a place to."""
+    types: Any = (list(signatures),) if signatures else ()
 
     def decorate(function):
         try:
-            return njit(error_model="numpy", nogil=True, cache=True, **options)(function)
+            return njit(*types, error_model="numpy", nogil=True, cache=True, **options)(function)  # type: ignore[call-overload]
         except RuntimeError:  # neither beside this file nor in a home may anything be written: compile anew in every process
-            return njit(error_model="numpy", nogil=True, **options)(function)
+            return njit(*types, error_model="numpy", nogil=True, **options)(function)
 
     return decorate
 
@@ -118,7 +121,7 @@ def _log(x):
     return (y * m * m * m - _F(0.5) * m * m) + m + _F(e) * _F(0.69314718056)
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def from_integers(high, low, step, bias, availability, p):
     """256 high + low, int32 products of `SixteenBits` -> p."""
     for c in range(p.shape[0]):
@@ -127,7 +130,7 @@ def from_integers(high, low, step, bias, availability, p):
             out[k] = a * _sigmoid((_floating(h[k]) * _F(256) + _floating(o[k])) * step[k] + bias[k])
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def from_floats(product, bias, availability, p):
     """Products z . w, float32 -> p."""
     for c in range(p.shape[0]):
@@ -136,7 +139,7 @@ def from_floats(product, bias, availability, p):
             out[k] = a * _sigmoid(z[k] + bias[k])
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def map_of_integers(z, valid, weights, bias, availability, out):
     """One species over int8 latents (y, x, d): p where valid, written to out (y, x)."""
     for y in range(z.shape[0]):
@@ -148,7 +151,7 @@ def map_of_integers(z, valid, weights, bias, availability, out):
                 out[y, x] = availability[y, x] * _sigmoid(total + bias)
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def add_totals(p, q, mass, variance, entropy, first, second):
     """Add the sums over species of p, p (1 - p), p ln p and p (1 - p) times ln p and its square to (cell,) float64; write p (1 - p) to q."""
     for c in range(p.shape[0]):
@@ -172,7 +175,7 @@ def add_totals(p, q, mass, variance, entropy, first, second):
         second[c] += s
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def add_change(before, after, gain, loss, mass):
     """Add the sums over species of what p rises, of what it falls and of p before to (cell,) float64."""
     for c in range(before.shape[0]):
@@ -188,7 +191,7 @@ def add_change(before, after, gain, loss, mass):
         mass[c] += m
 
 
-@_compiled()
+@compiled()
 def to_absence(p):
     """Turn p into ln(1 - p) in place, as exact for the smallest p as for large ones; p = 1 counts as the double below 1."""
     for c in range(p.shape[0]):
@@ -202,7 +205,7 @@ def to_absence(p):
             row[k] = _log(u) + lost / u
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def add_columns(p, out):
     """Add the sum over cells to (species,) float32."""
     for c in range(p.shape[0]):
@@ -211,7 +214,7 @@ def add_columns(p, out):
             out[k] += row[k]
 
 
-@_compiled()
+@compiled()
 def gather_candidates(p, first, cut, species, values, count):
     """Append the species of this block with p > cut[cell]: their numbers (from `first` on) and p, `count` a cell."""
     width = p.shape[1]
@@ -233,7 +236,7 @@ def gather_candidates(p, first, cut, species, values, count):
         count[c] = j
 
 
-@_compiled()
+@compiled()
 def best_thresholds(values, count, mass, cut, threshold, short):
     """MaxExp's threshold (see `sets`) from the candidates, by Newton's steps; `short` marks cells whose root may lie below their cut.
 
@@ -259,7 +262,7 @@ def best_thresholds(values, count, mass, cut, threshold, short):
         short[c] = root < cut[c] and mass[c] > 0
 
 
-@_compiled()
+@compiled()
 def take_members(species, values, count, threshold, weights, sums, size, ids, bytes_):
     """Candidates above the threshold, packed one cell after the other: ids, p in 255ths (at least 1); `size` a cell.
 
@@ -281,7 +284,7 @@ def take_members(species, values, count, threshold, weights, sums, size, ids, by
     return done
 
 
-@_compiled()
+@compiled()
 def place(cells, size, species, p, start, all_species, all_p):
     """Copy packed sets of some cells to where each cell's begin in those of all."""
     at = 0

@@ -2,6 +2,7 @@
 
     geotiff      array -> cloud-optimised GeoTIFF      geopackage   species coverage -> GeoPackage
     relief       elevation -> hillshade                stac         products -> items, collection, catalog
+    overview     a catalog seen from afar: a raster an asset, a store of all species
     catalog      open it for serving, check its bytes    geoparquet   species coverage of many tiles -> GeoParquet
     postgis      species coverage -> PostGIS; imported by its own name, since it needs psycopg
 
@@ -13,7 +14,7 @@ from geoplantnet.catalog.coverage import TileCoverage
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.geoparquet import write_geoparquet
 from geoplantnet.catalog.geotiff import Encoded, decode, encode, read_header, write_cog
-from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product
+from geoplantnet.catalog.product import COG, GEOPACKAGE, ZARR, Layer, LegendClass, Product, Uncertainty
 from geoplantnet.catalog.relief import hillshade
 from geoplantnet.catalog.stac import write_catalog, write_item
 
@@ -29,6 +30,7 @@ __all__ = [
     "Product",
     "PublishedTile",
     "TileCoverage",
+    "Uncertainty",
     "check",
     "decode",
     "encode",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from geoplantnet.catalog.product import COG, Layer
-from geoplantnet.catalog.stac import CATALOG, LAYERS, NOTICE, TREE_CHECKSUM, multihash
+from geoplantnet.catalog.stac import CATALOG, LAYERS, NOTICE, OVERVIEW, TREE_CHECKSUM, multihash
 from geoplantnet.errors import InputError, IntegrityError, LayerNotFound, StorageError, did_you_mean
 from geoplantnet.storage import sha256, size_of
 
@@ -54,6 +54,8 @@ class Catalog:
     """By id, in the publisher's order."""
     tiles: tuple[PublishedTile, ...]
     """In the order of their ids; all in one CRS."""
+    overviews: Mapping[str, Path] = field(default_factory=dict)
+    """By asset: what is drawn of all tiles together from afar (`catalog.overview`); ``all-species`` is of all species."""
     version: str
     """SHA-256 of ``catalog.json``, which vouches for all below it: changes when any published byte does (for ETags)."""
 
@@ -123,6 +125,7 @@ def open_catalog(path: str | Path) -> Catalog:
             interval=(start, end),
             layers=MappingProxyType({layer.id: layer for layer in layers}),
             tiles=tiles,
+            overviews=MappingProxyType(_overviews(root, collection_path, collection)),
             version=sha256(root / CATALOG),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -244,6 +247,11 @@ def _tile(root: Path, path: Path, item: Mapping[str, Any]) -> PublishedTile:
         assets=MappingProxyType(assets),
         properties=MappingProxyType(properties),
     )
+
+
+def _overviews(root: Path, path: Path, collection: Mapping[str, Any]) -> dict[str, Path]:
+    assets = collection.get("assets", {})
+    return {key.removeprefix(OVERVIEW): _resolve(root, path, asset["href"]) for key, asset in assets.items() if key.startswith(OVERVIEW)}
 
 
 def _check_whole(catalog: Catalog) -> None:

@@ -131,6 +131,7 @@ def write_cog(
     unit: str | Sequence[str] = "",
     tags: Mapping[str, str] | None = None,
     overview_resampling: str | Sequence[str] = "average",
+    overviews: Sequence[int] | None = None,
     compress: Compression = "deflate",
     max_error: float = 0.0,
 ) -> Path:
@@ -139,7 +140,8 @@ def write_cog(
     `bands` is an array, or bands (y, x) of `dtype` that come one after the other: of a raster larger than memory no more than one is held.
     `scale`, `offset` and `unit` are one for all bands or one a band: value = stored * scale + offset. Names become GDAL
     band descriptions (what GIS software lists), descriptions the band tag ``long_name``. Overviews halve the raster until
-    it fits half a block; use ``overview_resampling="mode"`` (or ``nearest``) for classes and masks, one for all bands or one a band. No band
+    it fits half a block, or are coarser by `overviews`, factors in rising order, each made of the raster's own cells; use
+    ``overview_resampling="mode"`` (or ``nearest``) for classes and masks, one for all bands or one a band. No band
     is taken for a colour or for transparency, however many there are. Statistics of the stored values are in the header; a band without data is allowed and says ``STATISTICS_VALID_PERCENT=0``.
 
     ``deflate`` is read everywhere; ``lerc_zstd`` keeps a checksum of every block, so that a flipped bit is an error when it is read, and may
@@ -192,11 +194,13 @@ def write_cog(
                     raster.set_band_description(i + 1, name)
                     long_name = {"long_name": band_descriptions[i]} if band_descriptions else {}
                     raster.update_tags(i + 1, **long_name, **found[i][0])
-                if len(set(resamplings)) == 1:
+                by_gdal = len(set(resamplings)) == 1 and overviews is None
+                if by_gdal:
                     raster.build_overviews(overview_factors(height, width), Resampling[resamplings[0]])
             # The COG driver of GDAL < 3.11 knows pixel interleave only, where one species costs reading all of them; the
             # GTiff driver copying overviews lays the file out cloud-optimised just as well.
-            source = spare.name if len(set(resamplings)) == 1 else _with_overviews(Path(spare.name), Path(beside), resamplings)
+            factors = overview_factors(height, width) if overviews is None else overviews
+            source = spare.name if by_gdal else _with_overviews(Path(spare.name), Path(beside), resamplings, factors)
             copy(source, temporary, **layout, COPY_SRC_OVERVIEWS="YES", BIGTIFF="IF_SAFER", **packed)
             _compare(Path(spare.name), temporary, [digest for _, digest in found], max_error, final)
         except (RasterioError, IntegrityError) as error:
@@ -207,13 +211,15 @@ def write_cog(
     return final
 
 
-def _with_overviews(raster: Path, folder: Path, resamplings: Sequence[str]) -> str:
-    """A VRT in `folder` of a raster with overviews that are resampled band by band, which GDAL itself does for all bands alike."""
+def _with_overviews(raster: Path, folder: Path, resamplings: Sequence[str], factors: Sequence[int]) -> str:
+    """A VRT in `folder` of a raster with overviews that are resampled band by band, which GDAL itself does for all bands alike, and each
+    from the raster's cells, which GDAL makes of the overview before.
+    """
     virtual = folder / "raster.vrt"
     copy(raster, virtual, driver="VRT")
     files = []
     with rasterio.open(raster) as full:
-        for factor in overview_factors(full.height, full.width):
+        for factor in factors:
             shape = -(-full.height // factor), -(-full.width // factor)
             file = folder / f"{factor}.tif"
             profile = {"driver": "GTiff", "dtype": full.dtypes[0], "count": full.count, "height": shape[0], "width": shape[1]}

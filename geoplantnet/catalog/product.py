@@ -40,6 +40,22 @@ class LegendClass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Uncertainty:
+    """The band beside a layer's own that says how far to trust it: a standard deviation, or the probability of the class shown."""
+
+    band: int
+    """1-based, of the layer's asset."""
+    title: str
+    unit: str = "1"
+    scale: float = 1.0
+    """value = stored * scale; no data is stored as in the layer's own band."""
+    range: tuple[float, float] = (0.0, 1.0)
+    direction: str = ""
+    fr: str = ""
+    """The title in French."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One thing a map can show: which asset and band hold it, and how a person reads it.
 
@@ -75,6 +91,9 @@ class Layer:
     fr: Mapping[str, str] = field(default_factory=dict, hash=False)
     """`title`, `description` and `direction` in French, as far as there are any."""
     attribution: str = ""
+    uncertainty: Uncertainty | None = None
+    applicable: int | None = None
+    """1-based band of the asset that is 1 inside the model's area of applicability, 0 outside; None = there is none."""
 
     def __post_init__(self) -> None:
         if not _LAYER_ID.fullmatch(self.id):
@@ -95,7 +114,9 @@ class Layer:
         value["nodata"] = json_number(self.nodata)
         value["range"] = list(self.range)
         value["classes"] = [dict(c) for c in value["classes"]]
-        return value
+        if self.uncertainty:
+            value["uncertainty"]["range"] = list(self.uncertainty.range)
+        return {name: one for name, one in value.items() if one is not None or name == "nodata"}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Layer:
@@ -115,8 +136,11 @@ class Layer:
                 low, high = fields["range"]
                 fields["range"] = (float(low), float(high))
             fields["classes"] = tuple(LegendClass(**c) for c in fields.get("classes", ()))
+            if spread := fields.get("uncertainty"):
+                low, high = spread["range"]
+                fields["uncertainty"] = Uncertainty(**{**spread, "range": (float(low), float(high))})
             return cls(**fields)
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"layer {value.get('id')!r} cannot be read: {error}; publish the catalog again") from error
 
 
@@ -172,6 +196,13 @@ def check_asset_key(key: str) -> None:
     """Raise InputError unless `key` is safe as a STAC asset key and in a URL."""
     if not _ASSET_KEY.fullmatch(key):
         raise InputError(f"{key!r} cannot be an asset key; use letters, digits, '.', '-' and '_'")
+
+
+def readable_end(value: float, *, least: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten: an end for a colour ramp that a person can read."""
+    value = max(value, least)
+    power = 10.0 ** math.floor(math.log10(value))
+    return round(next(step for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.999) * power, 6)
 
 
 def json_number(value: float | None) -> float | str | None:

@@ -1,7 +1,7 @@
 """The STAC catalog of a store: tiles and their products -> items, a collection, a catalog. Static, relative, self-contained.
 
     catalog.json                       written last: the commit record
-    tiles/collection.json              `geoplantnet:layers`, the one source of legends
+    tiles/collection.json              `geoplantnet:layers`, the one source of legends; overviews as its assets
     tiles/<tile id>/<tile id>.json     an item a meta-tile, beside its products
 
 Every link to a child carries `file:checksum`, so the bytes of ``catalog.json`` vouch for everything below it: items
@@ -25,7 +25,7 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 
 from geoplantnet.catalog.geotiff import Band, RasterHeader, read_header
-from geoplantnet.catalog.product import COG, Layer, LegendClass, Product, json_number
+from geoplantnet.catalog.product import COG, ZARR, Layer, LegendClass, Product, json_number
 from geoplantnet.errors import InputError, IntegrityError
 from geoplantnet.grid import MetaTile
 from geoplantnet.storage import sha256, size_of, write_json
@@ -34,6 +34,8 @@ CATALOG = "catalog.json"
 COLLECTION = "tiles"
 LAYERS = "geoplantnet:layers"
 NOTICE = "geoplantnet:notice"
+OVERVIEW = "overview-"
+"""Before the key of an asset in that of its overview, an asset of the collection."""
 TREE_CHECKSUM = "geoplantnet:tree_sha256"
 """Of an asset that is a directory (Zarr): SHA-256 of its sorted (relative path, SHA-256) lines; `file:checksum` is of files."""
 
@@ -108,11 +110,12 @@ def write_catalog(
     items: Sequence[Path],
     license: str,
     providers: Sequence[Mapping[str, Any]] = (),
+    overviews: Mapping[str, Path] | None = None,
 ) -> Path:
     """Commit the collection of `items` (paths that `write_item` gave), then the catalog. Returns the catalog's path.
 
     `notice` is what every reader must know (such as "predicted, not observed"), `license` an SPDX id or ``other``,
-    `providers` are STAC provider objects. Raises InputError when a layer's asset or band is missing from a tile, or its
+    `providers` are STAC provider objects, `overviews` what `write_overview` and `write_species_overview` gave, by asset. Raises InputError when a layer's asset or band is missing from a tile, or its
     scale, offset, nodata or unit is not the file's.
     """
     store = Path(root)
@@ -145,6 +148,8 @@ def write_catalog(
     collection.add_link(pystac.Link("parent", f"../{CATALOG}", media_type="application/json", title=title))
     FileExtension.add_to(collection)  # not to the catalog: the extension is one of items and collections, links may carry it anywhere
     folder = store / COLLECTION
+    for key, path in sorted((overviews or {}).items()):
+        collection.add_asset(f"{OVERVIEW}{key}", _overview_asset(key, path, folder))
     for path in paths:
         collection.add_link(_checked_link("item", path, folder, "application/geo+json"))
     collection_path = write_json(folder / "collection.json", collection.to_dict(include_self_link=False, transform_hrefs=False))
@@ -154,6 +159,18 @@ def write_catalog(
     catalog.add_link(pystac.Link("root", f"./{CATALOG}", media_type="application/json", title=title))
     catalog.add_link(_checked_link("child", collection_path, store, "application/json"))
     return write_json(store / CATALOG, catalog.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _overview_asset(key: str, path: Path, folder: Path) -> pystac.Asset:
+    digest, size = sha256(path), size_of(path)
+    told = {TREE_CHECKSUM: digest} if path.is_dir() else {"file:checksum": multihash(digest)}
+    return pystac.Asset(
+        href=_relative(path, folder),
+        title=f"Overview of {key} over all tiles",
+        media_type=ZARR if path.is_dir() else COG,
+        roles=["overview"],
+        extra_fields={**told, "file:size": size},
+    )
 
 
 def _describe(item: pystac.Item, product: Product, path: Path, folder: Path) -> None:
@@ -273,6 +290,9 @@ def _check_layer(layer: Layer, item: Mapping[str, Any]) -> None:
     bands = asset.get("bands", [])
     if layer.band > len(bands):
         raise InputError(f"layer {layer.id} is band {layer.band} of {layer.asset!r}, but tile {item['id']} has {len(bands)} bands there")
+    extra = [layer.uncertainty.band] if layer.uncertainty else []
+    if lacking := [band for band in [*extra, layer.applicable or 1] if band > len(bands)]:
+        raise InputError(f"layer {layer.id} names bands {lacking} of {layer.asset!r}, but tile {item['id']} has {len(bands)} bands there")
     fields = asset | bands[layer.band - 1]
     said = {"raster:scale": layer.scale, "raster:offset": layer.offset, "nodata": json_number(layer.nodata), "unit": layer.unit}
     wrong = {

@@ -19,6 +19,9 @@ from geoplantnet.sdm.devices import Precision
 
 Runtime = Literal["torch", "openvino"]
 
+_COMPILING = threading.Lock()
+"""One for all encoders: torch.export keeps what it traces in globals, which two threads would take from each other."""
+
 
 class OpenVinoEncoder:
     """An encoder compiled by OpenVINO, for every shape of inputs once; one CPU thread a call, any number of calls at a time.
@@ -40,7 +43,7 @@ class OpenVinoEncoder:
             "NUM_STREAMS": 1,
         }
         self._compiled: dict[tuple[torch.Size, ...], Any] = {}
-        self._compiling, self._own = threading.Lock(), threading.local()
+        self._own = threading.local()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What the encoder's `forward` gives, float32."""
@@ -52,7 +55,7 @@ class OpenVinoEncoder:
         shapes = tuple(x.shape for x in inputs)
         requests = self._own.__dict__.setdefault("requests", {})
         if shapes not in requests:
-            with self._compiling:
+            with _COMPILING:
                 if shapes not in self._compiled:
                     self._compiled[shapes] = self._compile(inputs)
             requests[shapes] = self._compiled[shapes].create_infer_request()

@@ -22,21 +22,23 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geoplantnet.catalog import Catalog, open_catalog
+from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.stac import CATALOG, COLLECTION
 from geoplantnet.errors import GeoPlantNetError
-from geoplantnet.serving import legend, qgis, styles
+from geoplantnet.serving import legend, qgis
+from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
-from geoplantnet.serving.mosaic import Mosaic
 from geoplantnet.serving.ogc import OgcApi
-from geoplantnet.serving.wms import WebMapService, layer_of
+from geoplantnet.serving.wms import WebMapService
 
 LOGGER = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "web" / "dist"
 """Where the built web page lies."""
 
+_LISTED = 500
+"""Species whose legends are told with those of the other layers."""
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _MEDIA_TYPES = {".json": "application/json", ".tif": "image/tiff; application=geotiff", ".gpkg": "application/geopackage+sqlite3"}
 _HEADERS = {
@@ -56,11 +58,9 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
     catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``.
     """
-    catalog = open_catalog(catalog_path)
-    for layer in catalog.layers.values():
-        styles.check_layer(layer)
-    mosaic = Mosaic(catalog)
-    service = WebMapService(mosaic)
+    atlas = open_atlas(catalog_path)
+    catalog = atlas.catalog
+    service = WebMapService(atlas)
     files = _Files(catalog)
 
     def public_url(request: Request) -> str:
@@ -72,10 +72,10 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
-        return _cached_json(request, catalog, describe_catalog(catalog))
+        return _cached_json(request, catalog, describe_atlas(atlas))
 
     def api_layer(request: Request) -> Response:
-        return _cached_json(request, catalog, legend.describe(layer_of(catalog, request.path_params["id"])))
+        return _cached_json(request, catalog, legend.describe(atlas.layer(request.path_params["id"])))
 
     def stac(request: Request) -> Response:
         path = files.find(request.path_params["path"])
@@ -84,7 +84,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         return FileResponse(path, media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
 
     def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok", "version": catalog.version, "layers": len(catalog.layers), "tiles": len(catalog.tiles)})
+        return JSONResponse({"status": "ok", "version": catalog.version, "layers": len(atlas.layers), "tiles": len(catalog.tiles)})
 
     def to_catalog(request: Request) -> Response:
         return RedirectResponse(f"{public_url(request)}/stac/{CATALOG}")
@@ -92,7 +92,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        mosaic.close()
+        atlas.close()
 
     routes: list[BaseRoute] = [
         Route("/wms", wms, methods=["GET"]),
@@ -100,8 +100,8 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        *OgcApi(mosaic, public_url).routes("/ogc"),
-        *qgis.routes("/qgis", catalog, lambda name: layer_of(catalog, name), public_url),
+        *OgcApi(atlas, public_url).routes("/ogc"),
+        *qgis.routes("/qgis", atlas, public_url),
         Route("/healthz", health, methods=["GET"]),
         _page_route(),
     ]
@@ -113,8 +113,10 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     )
 
 
-def describe_catalog(catalog: Catalog) -> dict[str, Any]:
+def describe_atlas(atlas: Atlas) -> dict[str, Any]:
     """What the page needs to know: title, notice, extents (west, south, east, north) and the legends of all layers, by family."""
+    catalog = atlas.catalog
+    species = [atlas.species_layer(taxon.taxon_id) for taxon in atlas.species.species.taxa[:_LISTED]] if atlas.species else []
     return {
         "title": catalog.title,
         "description": catalog.description,
@@ -124,7 +126,8 @@ def describe_catalog(catalog: Catalog) -> dict[str, Any]:
         "version": catalog.version,
         "bounds": {name: list(bounds) for name, bounds in extents(catalog).items()},
         "families": [
-            {"name": name, "layers": [legend.describe(layer) for layer in members]} for name, members in families(catalog).items()
+            {"name": name, "layers": [legend.describe(layer) for layer in members]}
+            for name, members in families([*atlas.layers.values(), *species]).items()
         ],
     }
 
@@ -135,7 +138,7 @@ class _Files:
     def __init__(self, catalog: Catalog) -> None:
         documents = [catalog.root / CATALOG, catalog.root / COLLECTION / "collection.json"]
         documents += [catalog.root / COLLECTION / tile.id / f"{tile.id}.json" for tile in catalog.tiles]
-        assets = [path for tile in catalog.tiles for path in tile.assets.values()]
+        assets = [path for tile in catalog.tiles for path in tile.assets.values()] + [*catalog.overviews.values()]
         self._root = catalog.root
         self._folders = {path for path in assets if path.is_dir()}
         self._files = {path.relative_to(catalog.root).as_posix(): path for path in [*documents, *assets] if path not in self._folders}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving import legend, render, styles
+from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.crs import CRS84, CRSS, Bounds, Crs, reproject_bounds
 
 INFO_FORMATS = ("application/json", "text/plain", "text/html")
@@ -26,10 +27,10 @@ _DEGREES = 6
 _METRES = 3
 
 
-def families(catalog: Catalog) -> dict[str, list[Layer]]:
-    """Layers by family, both in the catalog's order."""
+def families(layers: Iterable[Layer]) -> dict[str, list[Layer]]:
+    """Layers by family, both in the given order."""
     tree: dict[str, list[Layer]] = {}
-    for layer in catalog.layers.values():
+    for layer in layers:
         tree.setdefault(layer.family, []).append(layer)
     return tree
 
@@ -40,9 +41,9 @@ def extents(catalog: Catalog) -> dict[str, Bounds]:
     return {name: bounds for name, bounds in found.items() if bounds is not None}
 
 
-def capabilities(catalog: Catalog, url: str, version: str) -> bytes:
+def capabilities(atlas: Atlas, url: str, version: str) -> bytes:
     """The capabilities document. `url` is where the service answers, `version` is ``1.3.0`` or ``1.1.1``."""
-    writer = _Version130(catalog, url) if version == "1.3.0" else _Version111(catalog, url)
+    writer = _Version130(atlas, url) if version == "1.3.0" else _Version111(atlas, url)
     return writer.document()
 
 
@@ -56,12 +57,12 @@ class _Version130:
     info_formats = INFO_FORMATS
     exceptions = ("XML",)
 
-    def __init__(self, catalog: Catalog, url: str) -> None:
-        self.catalog = catalog
+    def __init__(self, atlas: Atlas, url: str) -> None:
+        self.atlas, self.catalog = atlas, atlas.catalog
         self.url = url
 
     def document(self) -> bytes:
-        root = ET.Element(self.root_name, {"version": self.version, "updateSequence": self.catalog.version, **self.namespaces()})
+        root = ET.Element(self.root_name, {"version": self.version, "updateSequence": self.atlas.version, **self.namespaces()})
         self._service(_add(root, "Service"))
         self._capability(_add(root, "Capability"))
         return b'<?xml version="1.0" encoding="UTF-8"?>\n' + self.doctype() + ET.tostring(root, encoding="utf-8")
@@ -124,7 +125,7 @@ class _Version130:
         for name in self.crs_names():
             if name in boxes:
                 self._bounding_box(root, CRSS[name], boxes[name])
-        for family, layers in families(self.catalog).items():
+        for family, layers in families(self.atlas.layers.values()).items():
             group = _add(root, "Layer")
             _add(group, "Title", family)
             for layer in layers:
@@ -166,7 +167,7 @@ class _Version130:
             _add(style, "Name", name)
             _add(style, "Title", "As published" if name == styles.DEFAULT else f"Palette {name}")
             if name == styles.DEFAULT:
-                width, height = legend.size(layer)
+                width, height = legend.size(styles.drawing(layer, name))
                 link = _add(style, "LegendURL", width=str(width), height=str(height))
                 _add(link, "Format", "image/png")
                 query = f"SERVICE=WMS&VERSION={self.version}&REQUEST=GetLegendGraphic&FORMAT=image/png&LAYER={quote(layer.id)}"

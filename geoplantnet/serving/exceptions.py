@@ -35,6 +35,10 @@ class StyleNotDefined(RequestError):
     """A style that is not offered for the layer."""
 
 
+class InvalidDimensionValue(RequestError):
+    """A time, a scenario or another dimension's value that a layer does not have."""
+
+
 class OperationNotSupported(RequestError):
     """A request the service does not know."""
 
@@ -59,6 +63,7 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     InvalidFormat: Fault(HTTPStatus.BAD_REQUEST, "InvalidFormat"),
     InvalidPoint: Fault(HTTPStatus.BAD_REQUEST, "InvalidPoint"),
     StyleNotDefined: Fault(HTTPStatus.BAD_REQUEST, "StyleNotDefined"),
+    InvalidDimensionValue: Fault(HTTPStatus.BAD_REQUEST, "InvalidDimensionValue"),
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),
     RequestError: Fault(HTTPStatus.BAD_REQUEST, "NoApplicableCode"),

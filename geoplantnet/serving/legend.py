@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving import styles
+from geoplantnet.serving.styles import Drawing
 
 _STOPS = 17
 """Colours of a continuous ramp told to programs."""
@@ -42,11 +43,17 @@ UNITLESS = ("", "1", "class")
 
 
 def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
-    """Everything a legend says of a layer, JSON-able.
+    """Everything a legend says of a layer in a style, JSON-able. Raises StyleNotDefined.
 
     `colors` are `#rrggbb`, evenly spaced from the low to the high end of `range`; empty for a layer of classes.
     `ticks` are the numbers to write below them. `unit` is `1` for a number without unit.
     """
+    return describe_drawing(styles.drawing(layer, style))
+
+
+def describe_drawing(drawing: Drawing) -> dict[str, Any]:
+    """The same of a layer as it is drawn."""
+    layer = drawing.layer
     low, high = layer.range
     stops = [] if layer.classes else [round(i * (styles.STEPS - 1) / (_STOPS - 1)) for i in range(_STOPS)]
     return {
@@ -57,20 +64,20 @@ def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
         "kind": "classes" if layer.classes else "continuous",
         "unit": layer.unit,
         "range": None if layer.classes else [low, high],
-        "colors": [_hex(color) for color in styles.colors(layer, style)[stops]],
+        "colors": [_hex(color) for color in styles.colors(layer)[stops]],
         "ticks": []
         if layer.classes
         else [{"value": low + (high - low) * i / (_TICKS - 1), "label": label} for i, label in enumerate(_tick_labels(low, high))],
         "classes": [{"value": c.value, "label": c.label, "color": c.color} for c in layer.classes],
-        "direction": layer.direction if style == styles.DEFAULT else "",  # it may name the colours
+        "direction": layer.direction,
         "attribution": layer.attribution,
-        "styles": list(styles.styles_of(layer)),
+        "styles": list(styles.styles_of(drawing.source)),
     }
 
 
-def draw(layer: Layer, style: str = styles.DEFAULT) -> bytes:
+def draw(drawing: Drawing) -> bytes:
     """The legend as PNG: title, unit, the ramp with its numbers or the classes with their labels, the direction in words."""
-    description = describe(layer, style)
+    description = describe_drawing(drawing)
     image = Image.new("RGB", (_WIDTH, _paint(None, description)), _PAPER)
     _paint(ImageDraw.Draw(image), description)
     out = BytesIO()
@@ -78,9 +85,9 @@ def draw(layer: Layer, style: str = styles.DEFAULT) -> bytes:
     return out.getvalue()
 
 
-def size(layer: Layer) -> tuple[int, int]:
+def size(drawing: Drawing) -> tuple[int, int]:
     """Width and height of the drawn legend, pixels."""
-    return _WIDTH, _paint(None, describe(layer))
+    return _WIDTH, _paint(None, describe_drawing(drawing))
 
 
 def _paint(canvas: ImageDraw.ImageDraw | None, legend: dict[str, Any]) -> int:

@@ -34,13 +34,11 @@ from starlette.routing import Route
 from geoplantnet import __version__
 from geoplantnet.catalog import Catalog, Layer, PublishedTile
 from geoplantnet.catalog.stac import COLLECTION
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84, CRSS, bounds_of, crs_of, reproject_bounds, transformer
 from geoplantnet.serving.exceptions import InvalidParameter, fault_of, shown
-from geoplantnet.serving.mosaic import Mosaic
 from geoplantnet.serving.providers import GEOTIFF, FeatureTable
-
-SPECIES_PREFIX = "species."
 
 _MAX_ITEMS = 1000
 _NOT_SERVED = re.compile(r"/(processes|jobs|TileMatrixSets|stac)\b|[?&]f=(jsonld|csv)")
@@ -80,9 +78,9 @@ ApiFunction = Callable[..., tuple[dict[str, str], int, Any]]
 class OgcApi:
     """The OGC API over one catalog."""
 
-    def __init__(self, mosaic: Mosaic, public_url: Callable[[Request], str]) -> None:
+    def __init__(self, atlas: Atlas, public_url: Callable[[Request], str]) -> None:
         """`public_url` tells, from a request, the URL the whole server is reached by (without a slash at the end)."""
-        self._mosaic = mosaic
+        self._atlas = atlas
         self._public_url = public_url
         self._api = lru_cache(maxsize=8)(self._make_api)
         self._conforms: Any = None
@@ -121,7 +119,7 @@ class OgcApi:
         return Route(path, endpoint, methods=["GET"])
 
     def _make_api(self, url: str) -> core.API:
-        config = configuration(self._mosaic, url)
+        config = configuration(self._atlas, url)
         description = get_oas(config)
         description["info"]["version"] = __version__
         description["paths"] = {
@@ -142,9 +140,9 @@ class OgcApi:
         return dict(headers), status, content
 
 
-def configuration(mosaic: Mosaic, url: str) -> dict[str, Any]:
-    """Pygeoapi's configuration for a catalog served at `url`. Nothing is read from or written to files."""
-    catalog = mosaic.catalog
+def configuration(atlas: Atlas, url: str) -> dict[str, Any]:
+    """Pygeoapi's configuration for a store served at `url`. Nothing is read from or written to files."""
+    catalog, mosaic = atlas.catalog, atlas.today.mosaic
     west, south, east, north = extents(catalog)[CRS84.name]
     extent = {"spatial": {"bbox": [west, south, east, north], "crs": CRS84.uri}}
 
@@ -163,7 +161,9 @@ def configuration(mosaic: Mosaic, url: str) -> dict[str, Any]:
         return {"type": "coverage", "name": f"{_PLUGINS}.Coverage", "data": mosaic, "options": {"layers": dict(layers)}, "format": GEOTIFF}
 
     uris = [crs.uri for crs in CRSS.values()]
-    species = {layer.id.removeprefix(SPECIES_PREFIX): layer for layer in catalog.layers.values() if layer.id.startswith(SPECIES_PREFIX)}
+    taxa = [taxon.taxon_id for taxon in atlas.species.species] if atlas.species else []
+    published = [layer.id.removeprefix(SPECIES_PREFIX) for layer in catalog.layers.values() if layer.id.startswith(SPECIES_PREFIX)]
+    species = {taxon_id: atlas.species_layer(taxon_id) for taxon_id in taxa or published}
     tiles = {
         "type": "feature",
         "name": f"{_PLUGINS}.Table",
@@ -186,7 +186,7 @@ def configuration(mosaic: Mosaic, url: str) -> dict[str, Any]:
             "Species maps", f"One field a species; choose by properties=. {catalog.notice}", coverage(species)
         )
     for layer in catalog.layers.values():
-        if layer not in species.values():
+        if not layer.id.startswith(SPECIES_PREFIX):
             resources[layer.id] = collection(layer.title, f"{layer.description} {layer.direction}".strip(), coverage({layer.id: layer}))
     return {
         "server": {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -147,7 +146,8 @@ class Coverage(BaseProvider):
         layers = self._chosen(properties)
         bounds = self._bounds(subsets or {}, bbox, bbox_crs)
         first, limit = next(iter(layers.values())), (MAX_JSON_CELLS if format_ == "json" else MAX_CELLS) // len(layers)
-        level = 0 if subsets or bbox else next(level for level in count() if self._size(first, bounds, level) <= limit)
+        levels = range(self.data.levels(first))
+        level = 0 if subsets or bbox else next((level for level in levels if self._size(first, bounds, level) <= limit), levels[-1])
         if self._size(first, bounds, level) > limit:
             asked = f"about {self._size(first, bounds, level):.0f} cells are asked, at most {limit} fit one answer in this format"
             raise TooLarge(f"{asked}; give a smaller bbox, or f={GEOTIFF['name']}")

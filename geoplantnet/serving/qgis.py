@@ -7,9 +7,9 @@ URL it was fetched from, by family, in the CRS of the tiles, each with the legen
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
 
@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving import legend, styles
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.crs import CRS84, Bounds, crs_of
-from geoplantnet.serving.exceptions import InvalidParameter, shown
+from geoplantnet.serving.exceptions import InvalidParameter, StyleNotDefined, shown
 
 SERVICE = "wms"
 """How a project asks for maps: ``wms``, or ``wmts``, of which QGIS fetches many tiles at a time."""
@@ -48,43 +48,50 @@ _MEDIA_TYPES = {"qml": "application/x-qgis-style", "qlr": "application/x-qgis-la
 def style(layer: Layer, *, name: str = styles.DEFAULT, band: int | None = None, language: str = "en") -> bytes:
     """The .qml that draws band `band` of a raster file (the layer's own by default) as the server draws the layer in style `name`.
 
-    A ramp is interpolated between the colours the legend tells, over the legend's range, values beyond it clipped. Raises StyleNotDefined.
+    A ramp is interpolated between the colours the legend tells, over the legend's range, values beyond it clipped. Raises
+    StyleNotDefined, also for `presence`, which no band of a file holds.
     """
-    described = legend.describe(layer, styles.check_style(layer, name))
+    drawing = styles.drawing(layer, name)
+    own = layer.uncertainty.band if layer.uncertainty and drawing.reads == "uncertainty" else layer.band
+    if drawing.style == styles.PRESENCE:
+        raise StyleNotDefined(f"style {name!r} of layer {layer.id!r} is drawn by the server alone; the layer's values are in the file")
     root = ET.Element("qgis", {"version": _VERSION, "styleCategories": "Symbology"})
     pipe = _add(root, "pipe")
-    renderer = _add(pipe, "rasterrenderer", band=str(band or layer.band), opacity="1", alphaBand="-1", nodataColor="")
-    if layer.classes:
+    renderer = _add(pipe, "rasterrenderer", band=str(band or own), opacity="1", alphaBand="-1", nodataColor="")
+    if drawing.breaks:
+        _steps(renderer, drawing)
+    elif drawing.layer.classes:
         renderer.set("type", "paletted")
         palette = _add(renderer, "colorPalette")
-        for one in layer.classes:
+        for one in drawing.layer.classes:
             label = (one.fr if language == "fr" else "") or one.label
             _add(palette, "paletteEntry", value=str(one.value), color=one.color, alpha="255", label=label)
     else:
-        _ramp(renderer, layer, described)
+        _ramp(renderer, drawing)
     _add(root, "blendMode", _NORMAL)
     return _document(_PROJECT, root)
 
 
-def layer_definition(catalog: Catalog, layers: Sequence[Layer], url: str, *, language: str = "en") -> bytes:
+def layer_definition(atlas: Atlas, layers: Sequence[Layer], url: str, *, language: str = "en") -> bytes:
     """The .qlr of served layers, grouped by family. `url` is the server's."""
     root = ET.Element("qlr")
-    _tree(root, catalog, layers, language)
-    _map_layers(_add(root, "maplayers"), catalog, layers, url, language)
+    _tree(root, atlas.catalog.title, layers, language)
+    _map_layers(_add(root, "maplayers"), atlas, layers, url, language)
     return _document(_DEFINITION, root)
 
 
-def project(catalog: Catalog, layers: Sequence[Layer], url: str, *, language: str = "en") -> bytes:
+def project(atlas: Atlas, layers: Sequence[Layer], url: str, *, language: str = "en") -> bytes:
     """The .qgs of served layers, grouped by family; it opens on an indicator over the relief, at the extent of all."""
+    catalog = atlas.catalog
     root = ET.Element("qgis", {"projectname": catalog.title, "version": _VERSION})
     _add(root, "title", catalog.title)
     _reference(_add(root, "projectCrs"), catalog.crs)
-    _tree(root, catalog, layers, language)
+    _tree(root, catalog.title, layers, language)
     canvas = _add(root, "mapcanvas", name="theMapCanvas", annotationsVisible="1")
     _add(canvas, "units", "meters")
     _extent(_add(canvas, "extent"), catalog.bounds)
     _reference(_add(canvas, "destinationsrs"), catalog.crs)
-    _map_layers(_add(root, "projectlayers"), catalog, layers, url, language)
+    _map_layers(_add(root, "projectlayers"), atlas, layers, url, language)
     properties = _add(root, "properties")  # without it QGIS reads no projectCrs
     _add(_add(properties, "SpatialRefSys"), "ProjectionsEnabled", "1", type="int")
     about = _add(root, "projectMetadata")
@@ -94,30 +101,27 @@ def project(catalog: Catalog, layers: Sequence[Layer], url: str, *, language: st
     return _document(_PROJECT, root)
 
 
-def listed(catalog: Catalog) -> list[Layer]:
-    """The layers of a project, family by family: all but families of more than `MAX_FAMILY`."""
-    return [layer for members in families(catalog).values() if len(members) <= MAX_FAMILY for layer in members]
+def listed(atlas: Atlas) -> list[Layer]:
+    """The layers of a project, family by family: those that are advertised, but for families of more than `MAX_FAMILY`."""
+    return [layer for members in families(atlas.layers.values()).values() if len(members) <= MAX_FAMILY for layer in members]
 
 
-def routes(path: str, catalog: Catalog, layer_of: Callable[[str], Layer], public_url: Callable[[Request], str]) -> list[Route]:
-    """Below `path`: ``project.qgs``, ``layers.qlr``, ``layers/{layer}.qlr``, ``styles/{layer}.qml`` (``?style=``, ``?band=``); all ``?lang=``.
-
-    `layer_of` finds a layer by its name, or raises LayerNotFound.
-    """
+def routes(path: str, atlas: Atlas, public_url: Callable[[Request], str]) -> list[Route]:
+    """Below `path`: ``project.qgs``, ``layers.qlr``, ``layers/{layer}.qlr``, ``styles/{layer}.qml`` (``?style=``, ``?band=``); all ``?lang=``."""
 
     def send_project(request: Request) -> Response:
-        return _file("qgs", "project", project(catalog, listed(catalog), public_url(request), language=_language(request)))
+        return _file("qgs", "project", project(atlas, listed(atlas), public_url(request), language=_language(request)))
 
     def send_layers(request: Request) -> Response:
-        return _file("qlr", "layers", layer_definition(catalog, listed(catalog), public_url(request), language=_language(request)))
+        return _file("qlr", "layers", layer_definition(atlas, listed(atlas), public_url(request), language=_language(request)))
 
     def send_layer(request: Request) -> Response:
-        layer = layer_of(request.path_params["layer"])
-        body = layer_definition(catalog, [layer], public_url(request), language=_language(request))
+        layer = atlas.layer(request.path_params["layer"])
+        body = layer_definition(atlas, [layer], public_url(request), language=_language(request))
         return _file("qlr", layer.id, body)
 
     def send_style(request: Request) -> Response:
-        layer, band = layer_of(request.path_params["layer"]), request.query_params.get("band")
+        layer, band = atlas.layer(request.path_params["layer"]), request.query_params.get("band")
         if band is not None and not _BAND.fullmatch(band):
             raise InvalidParameter(f"band={shown(band)} is no band of a file; they count from 1")
         name = request.query_params.get("style", styles.DEFAULT)
@@ -134,23 +138,12 @@ def routes(path: str, catalog: Catalog, layer_of: Callable[[str], Layer], public
 # ---- styles
 
 
-def _ramp(renderer: ET.Element, layer: Layer, described: Mapping[str, Any]) -> None:
-    low, high = layer.range
+def _ramp(renderer: ET.Element, drawing: styles.Drawing) -> None:
+    described = legend.describe_drawing(drawing)
+    low, high = drawing.layer.range
     colors, ticks = described["colors"], described["ticks"]
-    unit = "" if layer.unit in legend.UNITLESS else f" {layer.unit}"
-    renderer.set("type", "singlebandpseudocolor")
-    renderer.set("classificationMin", repr(low))
-    renderer.set("classificationMax", repr(high))
-    shader = _add(
-        _add(renderer, "rastershader"),
-        "colorrampshader",
-        colorRampType="INTERPOLATED",
-        classificationMode="1",
-        clip="0",
-        minimumValue=repr(low),
-        maximumValue=repr(high),
-        labelPrecision="4",
-    )
+    unit = "" if drawing.layer.unit in legend.UNITLESS else f" {drawing.layer.unit}"
+    shader = _shader(renderer, "INTERPOLATED", low, high)
     last = len(colors) - 1
     options = {
         "color1": _rgba(colors[0]),
@@ -171,6 +164,25 @@ def _ramp(renderer: ET.Element, layer: Layer, described: Mapping[str, Any]) -> N
     _add(shader, "rampLegendSettings", useContinuousLegend="1", orientation="2", direction="0", prefix="", suffix="", **ends)
 
 
+def _steps(renderer: ET.Element, drawing: styles.Drawing) -> None:
+    """Classes made of a continuous layer: each item is the upper end of its own."""
+    shader = _shader(renderer, "DISCRETE", *drawing.layer.range)
+    for one, end in zip(drawing.layer.classes, (*drawing.breaks, math.inf), strict=True):
+        _add(shader, "item", value=repr(end), color=one.color, alpha="255", label=one.label)
+
+
+def _shader(renderer: ET.Element, kind: str, low: float, high: float) -> ET.Element:
+    ends = {"classificationMin": repr(low), "classificationMax": repr(high)}
+    for name, value in {"type": "singlebandpseudocolor", **ends}.items():
+        renderer.set(name, value)
+    shader = _add(
+        _add(renderer, "rastershader"), "colorrampshader", colorRampType=kind, classificationMode="1", clip="0", labelPrecision="4"
+    )
+    shader.set("minimumValue", repr(low))
+    shader.set("maximumValue", repr(high))
+    return shader
+
+
 def _rgba(color: str) -> str:
     return ",".join(str(v) for v in (*bytes.fromhex(color.removeprefix("#")), 255))
 
@@ -178,7 +190,7 @@ def _rgba(color: str) -> str:
 # ---- projects and layer definitions
 
 
-def _tree(root: ET.Element, catalog: Catalog, layers: Sequence[Layer], language: str) -> None:
+def _tree(root: ET.Element, title: str, layers: Sequence[Layer], language: str) -> None:
     """The layers panel: one choice of a family and of a layer in it, since maps cover each other; the relief below. A layer alone has no groups."""
     tree = _group(root, "")
     maps = [layer for layer in layers if layer.id != RELIEF]
@@ -189,7 +201,7 @@ def _tree(root: ET.Element, catalog: Catalog, layers: Sequence[Layer], language:
     for layer in maps:
         members.setdefault(layer.family, []).append(layer)
     shown = FIRST if FIRST in members else next(iter(members), "")
-    everything = _group(tree, catalog.title, one=list(members).index(shown) if members else -1)
+    everything = _group(tree, title, one=list(members).index(shown) if members else -1)
     for family, layers_of_it in members.items():
         group = _group(everything, family, checked=family == shown, expanded=family == shown, one=0)
         for layer in layers_of_it:
@@ -213,21 +225,23 @@ def _state(checked: bool, expanded: bool) -> dict[str, str]:
     return {"checked": "Qt::Checked" if checked else "Qt::Unchecked", "expanded": str(int(expanded))}
 
 
-def _map_layers(parent: ET.Element, catalog: Catalog, layers: Sequence[Layer], url: str, language: str) -> None:
+def _map_layers(parent: ET.Element, atlas: Atlas, layers: Sequence[Layer], url: str, language: str) -> None:
+    catalog = atlas.catalog
     degrees = extents(catalog)[CRS84.name]
     for layer in layers:
         element = _add(parent, "maplayer", type="raster", styleCategories="AllStyleCategories")
         _extent(_add(element, "extent"), catalog.bounds)
         _extent(_add(element, "wgs84extent"), degrees)
         _add(element, "id", _id(layer))
-        _add(element, "datasource", _source(catalog, layer, url))
+        _add(element, "datasource", _source(atlas, layer, url))
         _add(element, "layername", _title(layer, language))
         described = (layer.fr.get("description") if language == "fr" else "") or layer.description
-        _add(element, "abstract", _words(described, catalog.notice))
+        abstract = described if catalog.notice in described else _words(described, catalog.notice)
+        _add(element, "abstract", abstract)
         _reference(_add(element, "srs"), catalog.crs)
         about = _add(element, "resourceMetadata")
         _add(about, "title", _title(layer, language))
-        _add(about, "abstract", _words(described, catalog.notice))
+        _add(about, "abstract", abstract)
         _add(about, "rights", layer.attribution)
         _add(about, "license", catalog.license)
         _add(element, "provider", "wms")
@@ -239,11 +253,15 @@ def _map_layers(parent: ET.Element, catalog: Catalog, layers: Sequence[Layer], u
         _add(element, "blendMode", _NORMAL if layer.id == RELIEF else _MULTIPLY)
 
 
-def _source(catalog: Catalog, layer: Layer, url: str) -> str:
-    """The data source as QGIS's provider `wms` reads it, which serves WMTS too."""
+def _source(atlas: Atlas, layer: Layer, url: str) -> str:
+    """The data source as QGIS's provider `wms` reads it, which serves WMTS too.
+
+    QGIS takes only layers that the capabilities list: a species that is not has a service of its own.
+    """
+    small = "" if layer.id in atlas.layers else f"/species/{layer.id.removeprefix(SPECIES_PREFIX)}"
     parts = {
         "contextualWMSLegend": "0",
-        "crs": crs_of(catalog.crs).name,
+        "crs": crs_of(atlas.catalog.crs).name,
         "dpiMode": "7",
         "featureCount": "10",
         "format": "image/png",
@@ -251,8 +269,9 @@ def _source(catalog: Catalog, layer: Layer, url: str) -> str:
         "styles": styles.DEFAULT,
     }
     if SERVICE == "wmts":
-        return urlencode(parts | {"tileMatrixSet": MATRIX_SET, "url": f"{url}/wmts?SERVICE=WMTS&REQUEST=GetCapabilities"}, safe=":/")
-    return urlencode(parts | {"url": f"{url}/wms"}, safe=":/")
+        document = f"{url}/wmts{small}?SERVICE=WMTS&REQUEST=GetCapabilities"
+        return urlencode(parts | {"tileMatrixSet": MATRIX_SET, "url": document}, safe=":/")
+    return urlencode(parts | {"url": f"{url}/wms{small}"}, safe=":/")
 
 
 def _id(layer: Layer) -> str:

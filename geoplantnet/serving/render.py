@@ -1,72 +1,113 @@
-"""The one renderer behind every facade: layers, a CRS, a box and a size in; PNG out."""
+"""The one renderer behind every facade: layers in their styles, a CRS, a box and a size in; an image out."""
 
 from __future__ import annotations
 
+import functools
+import struct
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from geoplantnet.catalog.product import Layer
-from geoplantnet.serving import styles
-from geoplantnet.serving.crs import Bounds, Crs
+from geoplantnet.serving import kernels, styles
 from geoplantnet.serving.exceptions import InvalidFormat, InvalidParameter, shown
+from geoplantnet.serving.fields import Field
 from geoplantnet.serving.mosaic import Mosaic
+from geoplantnet.serving.styles import Drawing
+from geoplantnet.serving.warp import View
 
 MAX_SIZE = 4096
 """Most pixels along a side of a map."""
 
-FORMATS = ("image/png",)
-"""Formats maps are drawn in: PNG with at most 256 colours, so that transparency is whole and edges are crisp."""
+PNG, WEBP, JPEG = "image/png", "image/webp", "image/jpeg"
+FORMATS = (PNG, WEBP, JPEG)
+"""PNG has at most 256 colours, so that transparency is whole and edges are crisp; WebP is lossless; JPEG knows no transparency."""
 
+Color = tuple[int, int, int]
 _WHITE = (255, 255, 255)
+_LEVEL = 1
+"""Of zlib: a map is looked at once, and the network is faster than level 6."""
 
 
-def render(
-    mosaic: Mosaic,
-    layers: Sequence[tuple[Layer, str]],
-    crs: Crs,
-    bbox: Bounds,
-    width: int,
-    height: int,
-    *,
-    background: tuple[int, int, int] | None = None,
-    format: str = "image/png",
-) -> bytes:
-    """Draw layers, each with the name of its style, the first at the bottom. Pixels without data show `background`, or are transparent.
+def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: Color | None = None, format: str = PNG) -> bytes:
+    """Draw layers, each of its mosaic (today's, or that of a scenario), the first at the bottom.
 
-    `bbox` is west, south, east, north in `crs` (easting or longitude first). Raises InvalidParameter for a size outside
-    1..4096, InvalidFormat, StyleNotDefined, and RasterError for a published file that cannot be read.
+    Pixels without data show `background`, or are transparent (white in JPEG). Raises InvalidParameter for a size outside 1..4096,
+    InvalidFormat, and RasterError for a published file that cannot be read.
     """
-    if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
-        raise InvalidParameter(f"a map of {width} x {height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
+    if not (1 <= view.width <= MAX_SIZE and 1 <= view.height <= MAX_SIZE):
+        raise InvalidParameter(f"a map of {view.width} x {view.height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
     if format not in FORMATS:
         raise InvalidFormat(f"format {shown(format)} is not offered; use {' or '.join(FORMATS)}")
-    drawn = [(styles.check_style(layer, style), layer) for layer, style in layers]
-    images = [_image(mosaic, layer, style, crs, bbox, width, height, background) for style, layer in drawn]
-    if len(images) == 1:
-        return _png(images[0])
-    canvas = Image.new("RGBA", (width, height), (*(background or _WHITE), 0 if background is None else 255))
-    for image in images:
-        canvas.alpha_composite(image.convert("RGBA"))
-    return _png(canvas)
-
-
-def _image(
-    mosaic: Mosaic, layer: Layer, style: str, crs: Crs, bbox: Bounds, width: int, height: int, background: tuple[int, int, int] | None
-) -> Image.Image:
-    """One layer as a paletted image, index 0 being "no data"."""
-    index = styles.indices(layer, mosaic.sample(layer, crs, bbox, width, height))
-    colors = np.vstack([np.array([background or _WHITE], np.uint8), styles.colors(layer, style)])
-    image = Image.fromarray(index, "L")
-    image.putpalette(colors.tobytes())
-    if background is None:
+    images = [(class_array(mosaic, drawing, view), drawing) for mosaic, drawing in drawn]
+    if len(images) == 1 and format == PNG:
+        index, drawing = images[0]
+        return _paletted(index, styles.colors(drawing.layer), background)
+    canvas = Image.new("RGBA", (view.width, view.height), (*(background or _WHITE), 0 if background is None else 255))
+    for index, drawing in images:
+        image = Image.fromarray(index, "L")
+        image.putpalette(np.vstack([np.array([_WHITE], np.uint8), styles.colors(drawing.layer)]).tobytes())
         image.info["transparency"] = 0
-    return image
+        canvas.alpha_composite(image.convert("RGBA"))
+    return _encoded(canvas, format)
 
 
-def _png(image: Image.Image) -> bytes:
+def class_array(mosaic: Mosaic, drawing: Drawing, view: View) -> npt.NDArray[np.uint8]:
+    """Palette index (height, width) of every pixel, rows north to south; 0 = no data."""
+    layer, reads = drawing.source, drawing.reads
+    if not (drawing.smooth and mosaic.zoomed_out(layer, view, reads)):
+        table = _table(mosaic.field(layer, reads), drawing)
+        if table is not None:
+            return mosaic.paint(layer, view, table, reads=reads)
+    values = np.ma.getdata(mosaic.sample(layer, view.crs, view.bbox, view.width, view.height, reads=reads))
+    if drawing.layer.classes:
+        return styles.indices(drawing, values)
+    out = np.empty(values.shape, np.uint8)
+    low, high = drawing.layer.range
+    kernels.ramp(values, low, high, styles.STEPS, out)
+    return out
+
+
+def _table(field: Field, drawing: Drawing) -> npt.NDArray[np.uint8] | None:
+    """The palette index of every stored number; None for stored numbers that no table can hold."""
+    return _index_table(str(field.dtype), field.scale, field.offset, field.missing, drawing) if field.dtype in ("uint8", "uint16") else None
+
+
+@functools.lru_cache(maxsize=512)
+def _index_table(dtype: str, scale: float, offset: float, missing: float, drawing: Drawing) -> npt.NDArray[np.uint8]:
+    stored = np.arange(np.iinfo(dtype).max + 1)
+    values = np.where(stored == missing, np.nan, stored * scale + offset)
+    return styles.indices(drawing, values)
+
+
+def _paletted(index: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8], background: Color | None) -> bytes:
+    """A PNG of 256 colours at most (ISO/IEC 15948), index 0 transparent or of the background's colour: Pillow takes several times as long."""
+    height, width = index.shape
+    rows = np.empty((height, width + 1), np.uint8)
+    rows[:, 0] = 0  # no filter: what is for photographs makes maps larger
+    rows[:, 1:] = index
+    plte = bytes(background or _WHITE) + colors.tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    clear = _chunk(b"tRNS", b"\0") if background is None else b""
+    data = zlib.compress(rows.tobytes(), _LEVEL)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", plte) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _encoded(canvas: Image.Image, format: str) -> bytes:
     out = BytesIO()
-    image.save(out, "PNG")
+    if format == JPEG:
+        paper = Image.new("RGB", canvas.size, _WHITE)
+        paper.paste(canvas, mask=canvas.getchannel("A"))
+        paper.save(out, "JPEG", quality=90)
+    elif format == WEBP:
+        canvas.save(out, "WEBP", lossless=True, quality=20, method=2)
+    else:
+        canvas.save(out, "PNG", compress_level=_LEVEL)
     return out.getvalue()

@@ -1,15 +1,19 @@
-"""Colours: named palettes, and from a layer's values to the index of a palette. Index 0 is "no data"."""
+"""Colours: named palettes, the styles of a layer, and from its values to the index of a palette. Index 0 is "no data"."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from geoplantnet.catalog.product import Layer
+from geoplantnet.catalog.product import Layer, LegendClass
 from geoplantnet.errors import ConfigurationError, did_you_mean
 from geoplantnet.serving.exceptions import StyleNotDefined, shown
+from geoplantnet.serving.mosaic import PREDICTED, Reads
 
 # Colours evenly spaced from the low end to the high end, interpolated linearly in between. viridis, magma, inferno, plasma
 # (van der Walt and Smith, CC0) and cividis (Nunez, Anderton and Renslow 2018) sampled; the others after ColorBrewer (Brewer).
@@ -37,9 +41,17 @@ PALETTES: tuple[str, ...] = tuple(sorted(_ANCHORS))
 
 DEFAULT = "default"
 """The style every layer has: its own palette, or its classes."""
+CLASSES = "classes"
+"""Five equal steps of the layer's own palette in place of a ramp."""
+PRESENCE = "presence"
+"""Of a species: where its probability exceeds lambda, or without one where it is in the cell's species set."""
+UNCERTAINTY = "uncertainty"
+"""How far to trust the layer: a standard deviation, or the probability of the class shown."""
 
 STEPS = 255
 """Colours of a continuous ramp: what an 8-bit palette holds beside "no data"."""
+_CLASS_COUNT = 5
+_PRESENT, _ABSENT = "#0b6e3b", "#e3ded1"
 
 
 @functools.lru_cache(maxsize=64)
@@ -58,9 +70,31 @@ def palette(name: str) -> npt.NDArray[np.uint8]:
     return ramp
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A layer in one of its styles: what is read of it, and how its numbers become colours."""
+
+    layer: Layer
+    """As a legend tells it in this style: title, unit, range, palette or classes."""
+    source: Layer
+    """The layer whose numbers are read."""
+    style: str
+    reads: Reads = "value"
+    breaks: tuple[float, ...] = ()
+    """Values at which the next class begins, where classes are made of a continuous layer: class i of `layer.classes` lies before breaks[i]."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether it is interpolated when zoomed out."""
+        return not self.layer.classes
+
+
 def styles_of(layer: Layer) -> tuple[str, ...]:
     """Names of the styles offered for a layer, the default first. Classes have the colours their author gave, no others."""
-    return (DEFAULT,) if layer.classes else (DEFAULT, *PALETTES)
+    trust = (UNCERTAINTY,) if layer.uncertainty else ()
+    if layer.classes:
+        return (DEFAULT, *trust)
+    return (DEFAULT, CLASSES, *((PRESENCE,) if layer.asset in PREDICTED else ()), *trust, *PALETTES)
 
 
 def check_style(layer: Layer, style: str) -> str:
@@ -74,24 +108,61 @@ def check_style(layer: Layer, style: str) -> str:
     return name
 
 
-def colors(layer: Layer, style: str = DEFAULT) -> npt.NDArray[np.uint8]:
+def drawing(layer: Layer, style: str = DEFAULT, *, threshold: float | None = None) -> Drawing:
+    """A layer in a style. `threshold` is lambda, a probability, and counts for `presence` alone. Raises StyleNotDefined."""
+    name = check_style(layer, style)
+    if name == UNCERTAINTY:
+        assert layer.uncertainty
+        u = layer.uncertainty
+        told = replace(
+            layer, title=u.title, unit=u.unit, range=u.range, palette="cividis", classes=(), direction=u.direction, description=""
+        )
+        return Drawing(layer=told, source=layer, style=name, reads="uncertainty")
+    if name == PRESENCE:
+        rule = "in the cell's species set" if threshold is None else f"probability above {threshold:g}"
+        classes = (LegendClass(value=1, label=f"present: {rule}", color=_PRESENT), LegendClass(value=0, label="absent", color=_ABSENT))
+        told = replace(layer, unit="class", classes=classes, direction="green = predicted present")
+        if threshold is None:
+            return Drawing(layer=told, source=layer, style=name, reads="set")
+        return Drawing(layer=replace(told, classes=classes[::-1]), source=layer, style=name, breaks=(threshold,))
+    if name == CLASSES:
+        low, high = layer.range
+        breaks = [low + (high - low) * i / _CLASS_COUNT for i in range(1, _CLASS_COUNT)]
+        ramp = palette(layer.palette)[[round(i * (STEPS - 1) / (_CLASS_COUNT - 1)) for i in range(_CLASS_COUNT)]]
+        edges = [f"{edge:.3g}" for edge in (low, *breaks, high)]
+        labels = [f"{a} to {b}" for a, b in itertools.pairwise(edges)]
+        labels[-1] = f"{edges[-2]} and more"
+        steps = tuple(
+            LegendClass(value=i, label=label, color="#{:02x}{:02x}{:02x}".format(*color))
+            for i, (label, color) in enumerate(zip(labels, ramp, strict=True))
+        )
+        return Drawing(layer=replace(layer, classes=steps), source=layer, style=name, breaks=tuple(breaks))
+    if name != DEFAULT:
+        return Drawing(layer=replace(layer, palette=name, direction=""), source=layer, style=name)  # words may name the colours
+    return Drawing(layer=layer, source=layer, style=name)
+
+
+def colors(layer: Layer) -> npt.NDArray[np.uint8]:
     """RGB colours (n, 3) of indices 1..n: the classes in their order, or the ramp from low to high."""
     if layer.classes:
         return np.array([_rgb(c.color.removeprefix("#")) for c in layer.classes], dtype=np.uint8)
-    return palette(layer.palette if style == DEFAULT else style)
+    return palette(layer.palette)
 
 
-def indices(layer: Layer, values: np.ma.MaskedArray) -> npt.NDArray[np.uint8]:
-    """Palette index of each value, any shape: 0 for no data and for values of no class, values beyond the range clipped."""
-    data = np.ma.getdata(values)
-    if layer.classes:
-        out = np.zeros(data.shape, np.uint8)
-        for i, one in enumerate(layer.classes, start=1):
-            out[data == one.value] = i
+def indices(drawing: Drawing, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """Palette index of each value, any shape: 0 for NaN (no data) and for values of no class, values beyond the range clipped."""
+    known = np.isfinite(values)
+    clean = np.where(known, values, 0)
+    if drawing.breaks:
+        out = (1 + np.searchsorted(drawing.breaks, clean, side="left" if drawing.style == PRESENCE else "right")).astype(np.uint8)
+    elif drawing.layer.classes:
+        out = np.zeros(values.shape, np.uint8)
+        for i, one in enumerate(drawing.layer.classes, start=1):
+            out[clean == one.value] = i
     else:
-        low, high = layer.range
-        out = (np.clip((np.nan_to_num(data) - low) / (high - low), 0, 1) * (STEPS - 1)).round().astype(np.uint8) + np.uint8(1)
-    out[np.ma.getmaskarray(values)] = 0
+        low, high = drawing.layer.range
+        out = (np.clip((clean - low) / (high - low), 0, 1) * (STEPS - 1)).round().astype(np.uint8) + np.uint8(1)
+    out[~known] = 0
     return out
 
 

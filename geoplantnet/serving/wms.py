@@ -25,8 +25,9 @@ from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving import legend, styles
+from geoplantnet.serving.atlas import Atlas, Epoch
 from geoplantnet.serving.capabilities import INFO_FORMATS, MAX_LAYERS, capabilities
-from geoplantnet.serving.crs import CRS84, Bounds, Crs, bounds_of, crs_of, transformer
+from geoplantnet.serving.crs import CRS84, bounds_of, crs_of, transformer
 from geoplantnet.serving.exceptions import (
     InvalidFormat,
     InvalidParameter,
@@ -36,8 +37,9 @@ from geoplantnet.serving.exceptions import (
     fault_of,
     shown,
 )
-from geoplantnet.serving.mosaic import Mosaic
-from geoplantnet.serving.render import FORMATS, MAX_SIZE, render
+from geoplantnet.serving.render import FORMATS, MAX_SIZE, PNG, render
+from geoplantnet.serving.styles import Drawing
+from geoplantnet.serving.warp import View
 
 VERSIONS = ("1.3.0", "1.1.1")
 _COLOR = re.compile(r"0[xX]([0-9a-fA-F]{6})")
@@ -95,13 +97,9 @@ class Parameters:
 class MapRequest:
     """A parsed GetMap, or the map part of GetFeatureInfo."""
 
-    layers: tuple[tuple[Layer, str], ...]
-    """Layers with their styles, bottom to top."""
-    crs: Crs
-    bbox: Bounds
-    """West, south, east, north in `crs`."""
-    width: int
-    height: int
+    drawn: tuple[tuple[Epoch, Drawing], ...]
+    """Layers in their styles, each with its epoch, bottom to top."""
+    view: View
     background: tuple[int, int, int] | None
     """None: transparent."""
 
@@ -109,8 +107,8 @@ class MapRequest:
 class WebMapService:
     """The service over one catalog."""
 
-    def __init__(self, mosaic: Mosaic) -> None:
-        self._mosaic = mosaic
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
         self._operations: dict[str, Callable[[Parameters, str, str], Answer]] = {
             "GETCAPABILITIES": self._capabilities,
             "GETMAP": self._map,
@@ -120,7 +118,7 @@ class WebMapService:
 
     @property
     def catalog(self) -> Catalog:
-        return self._mosaic.catalog
+        return self._atlas.catalog
 
     def answer(self, pairs: Iterable[tuple[str, str]], *, url: str, etag: str = "") -> Answer:
         """Answer a query string's (name, value) pairs; never raises. `url` is the service's own, `etag` what the client holds."""
@@ -138,7 +136,7 @@ class WebMapService:
                 )
             if operation == self._capabilities:  # holds the URL the client came by: not for caches
                 return operation(query, version, url)
-            tag = f'"{hashlib.sha256(self.catalog.version.encode() + query.canonical()).hexdigest()[:32]}"'
+            tag = f'"{hashlib.sha256(self._atlas.version.encode() + query.canonical()).hexdigest()[:32]}"'
             headers = {"ETag": tag, "Cache-Control": _CACHE}
             if tag in etag:  # only an answer without fault ever carried it
                 return Answer(b"", "", HTTPStatus.NOT_MODIFIED, headers)
@@ -150,29 +148,21 @@ class WebMapService:
     # ---- the operations
 
     def _capabilities(self, query: Parameters, version: str, url: str) -> Answer:
-        return Answer(capabilities(self.catalog, url, version), "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
+        return Answer(capabilities(self._atlas, url, version), "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
 
     def _map(self, query: Parameters, version: str, url: str) -> Answer:
         wanted = self._map_request(query, version)
         image_format = _format(query.need("FORMAT"), FORMATS)
-        body = render(
-            self._mosaic,
-            wanted.layers,
-            wanted.crs,
-            wanted.bbox,
-            wanted.width,
-            wanted.height,
-            background=wanted.background,
-            format=image_format,
-        )
+        drawn = [(epoch.mosaic, drawing) for epoch, drawing in wanted.drawn]
+        body = render(drawn, wanted.view, background=wanted.background, format=image_format)
         return Answer(body, image_format)
 
     def _feature_info(self, query: Parameters, version: str, url: str) -> Answer:
         wanted = self._map_request(query, version)
+        on_map = {drawing.source.id: epoch for epoch, drawing in wanted.drawn}
         asked = self._layers(query.need("QUERY_LAYERS"))
-        shown_layers = {layer.id for layer, _ in wanted.layers}
         for layer in asked:
-            if layer.id not in shown_layers:
+            if layer.id not in on_map:
                 raise LayerNotFound(f"QUERY_LAYERS names {layer.id!r}, which is not among LAYERS; ask only for layers of the map")
         info_format = _format(query.get("INFO_FORMAT") or INFO_FORMATS[0], INFO_FORMATS)
         names = ("I", "J") if version == "1.3.0" else ("X", "Y")
@@ -180,14 +170,14 @@ class WebMapService:
             i, j = (query.integer(name) for name in names)
         except InvalidParameter as error:
             raise InvalidPoint(str(error)) from None
-        if not (0 <= i < wanted.width and 0 <= j < wanted.height):
-            raise InvalidPoint(f"pixel ({i}, {j}) lies outside the map of {wanted.width} x {wanted.height} pixels")
-        return Answer(_INFO_WRITERS[info_format](self._values(wanted, asked, i, j)), info_format)
+        if not (0 <= i < wanted.view.width and 0 <= j < wanted.view.height):
+            raise InvalidPoint(f"pixel ({i}, {j}) lies outside the map of {wanted.view.width} x {wanted.view.height} pixels")
+        return Answer(_INFO_WRITERS[info_format](self._values(wanted, [(on_map[layer.id], layer) for layer in asked], i, j)), info_format)
 
     def _legend(self, query: Parameters, version: str, url: str) -> Answer:
-        layer = layer_of(self.catalog, query.need("LAYER"))
-        _format(query.get("FORMAT") or FORMATS[0], FORMATS)
-        return Answer(legend.draw(layer, styles.check_style(layer, query.get("STYLE"))), "image/png")
+        layer = self._atlas.layer(query.need("LAYER"))
+        _format(query.get("FORMAT") or PNG, (PNG,))
+        return Answer(legend.draw(styles.drawing(layer, query.get("STYLE"))), PNG)
 
     # ---- parsing
 
@@ -206,42 +196,32 @@ class WebMapService:
         width, height = query.integer("WIDTH"), query.integer("HEIGHT")
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             raise InvalidParameter(f"a map of {width} x {height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
-        return MapRequest(
-            layers=tuple((layer, styles.check_style(layer, name)) for layer, name in zip(layers, names, strict=True)),
-            crs=crs,
-            bbox=bbox,
-            width=width,
-            height=height,
-            background=_background(query),
-        )
+        drawn = []
+        for layer, name in zip(layers, names, strict=True):
+            epoch = self._atlas.epoch(layer, time=query.get("TIME"), scenario=query.get("DIM_SCENARIO"))
+            drawn.append((epoch, styles.drawing(self._atlas.shown_by(layer, epoch), name)))
+        return MapRequest(drawn=tuple(drawn), view=View(crs=crs, bbox=bbox, width=width, height=height), background=_background(query))
 
     def _layers(self, text: str) -> list[Layer]:
         names = text.split(",")
         if len(names) > MAX_LAYERS:
             raise InvalidParameter(f"{len(names)} layers are asked at once, at most {MAX_LAYERS} are drawn")
-        return [layer_of(self.catalog, name) for name in names]
+        return [self._atlas.layer(name) for name in names]
 
-    def _values(self, wanted: MapRequest, layers: list[Layer], i: int, j: int) -> dict[str, Any]:
+    def _values(self, wanted: MapRequest, layers: list[tuple[Epoch, Layer]], i: int, j: int) -> dict[str, Any]:
         """The values of the cells under the centre of a pixel, as a GeoJSON FeatureCollection: one feature a layer."""
-        west, south, east, north = wanted.bbox
-        x = west + (i + 0.5) * (east - west) / wanted.width
-        y = north - (j + 0.5) * (north - south) / wanted.height
-        easting, northing = transformer(wanted.crs.name, self._mosaic.crs).transform(x, y)
-        longitude, latitude = transformer(wanted.crs.name, CRS84.name).transform(x, y)
+        x, y = wanted.view.centre(i, j)
+        name = wanted.view.crs.name
+        easting, northing = transformer(name, self.catalog.crs).transform(x, y)
+        longitude, latitude = transformer(name, CRS84.name).transform(x, y)
         here = math.isfinite(longitude) and math.isfinite(latitude)
         point = {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]} if here else None
         features = []
-        for layer in layers:
-            value = self._mosaic.value_at(layer, easting, northing) if math.isfinite(easting) and math.isfinite(northing) else None
+        for epoch, layer in layers:
+            known = math.isfinite(easting) and math.isfinite(northing)
+            value = epoch.mosaic.value_at(layer, easting, northing) if known else None
             features.append({"type": "Feature", "id": layer.id, "geometry": point, "properties": _properties(layer, value)})
         return {"type": "FeatureCollection", "notice": self.catalog.notice, "features": features}
-
-
-def layer_of(catalog: Catalog, name: str) -> Layer:
-    """The layer a client names. Raises LayerNotFound."""
-    if len(name) > 100:
-        raise LayerNotFound(f"{shown(name)} names no layer: it has {len(name)} characters")
-    return catalog.layer(name)
 
 
 def service_exception(error: Exception, version: str = VERSIONS[0]) -> Answer:

@@ -23,10 +23,10 @@ from geoplantnet.config.typology import load_typology
 from geoplantnet.errors import StorageError, UsageError
 from geoplantnet.sdm.habitats import FOLDER, Affinities
 from geoplantnet.serving import legend
+from geoplantnet.serving.atlas import open_atlas
 from geoplantnet.storage import files_of, sha256
 from pipelines.context import Run
 from pipelines.exports import FORMATS, export
-from pipelines.publish import layers_of
 from pipelines.tables import stored_species
 
 BLOCK = "40kmE4080N2600"
@@ -142,15 +142,13 @@ def test_styles_lie_beside_the_files_they_are_of(opened, tmp_path):
     done = quietly(opened, tmp_path, name="qml", **asked)
     assert {p.stem for p in done.files if p.suffix == ".qml"} == {p.stem for p in maps.files if p.suffix == ".tif"}
     assert set(read_sums(tmp_path)) == {p.name for p in (*maps.files, *done.files)} - {SUMS}
-    layers = {layer.id: layer for layer in layers_of(opened)}
-    names = {f"species.{axis[3].taxon_id}": axis[3].taxon_id, "richness": "richness", "iucn_worst": "iucn_worst"}
-    for layer_id, stem in names.items():
-        root = ElementTree.parse(tmp_path / f"{stem}_{BLOCK}.qml").getroot()
+    atlas = open_atlas(opened.store)
+    for name, stem in {f"species.{axis[3].taxon_id}": axis[3].taxon_id, "richness": "richness", "iucn_worst": "iucn_worst"}.items():
+        root, layer = ElementTree.parse(tmp_path / f"{stem}_{BLOCK}.qml").getroot(), atlas.layer(name)
         (renderer,) = root.iter("rasterrenderer")
         colors = [one.get("color") for one in (*root.iter("item"), *root.iter("paletteEntry"))]
-        assert renderer.get("band") == "1" and colors == (
-            [c.color for c in layers[layer_id].classes] or legend.describe(layers[layer_id])["colors"]
-        )
+        assert renderer.get("band") == "1" and colors == ([c.color for c in layer.classes] or legend.describe(layer)["colors"])
+    atlas.close()
 
 
 def test_classes_stay_classes_in_overviews(opened, tmp_path):
@@ -319,8 +317,6 @@ def test_a_run_may_publish_no_rasters_of_species(reference, write_recipe, run_re
     run = Run.open(recipe, store=store)
     with pytest.raises(UsageError, match=r"publish.species: false.*--format cog"):
         quietly(run, tmp_path / "all.vrt")
-    with pytest.raises(UsageError, match=r"publish.species: false.*--indicator"):
-        quietly(run, tmp_path / "styles", name="qml")
     assert quietly(run, tmp_path / "richness.vrt", indicator=["richness"]).files
     one = stored_species(run)[0].taxon_id
     assert quietly(run, tmp_path / "cogs", name="cog", species=[one]).files

@@ -15,8 +15,10 @@ import pytest
 import uvicorn
 
 from geoplantnet.catalog import COG, Catalog, Layer, LegendClass, Product, open_catalog, write_catalog, write_cog, write_item
+from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.grid import MetaTile, TileGrid
 from geoplantnet.serving import Mosaic, create_app
+from geoplantnet.serving.atlas import Atlas, open_atlas
 
 # Three tiles of a square of four: the hole in the south-east makes every mirrored or rotated map visible.
 TILES = ("25kmE4100N2550", "25kmE4100N2575", "25kmE4125N2575")
@@ -113,7 +115,9 @@ def publish(root: Path) -> Path:
     """Write the catalog."""
     grid = TileGrid()
     items = [_publish_tile(root, grid.tile(tile_id)) for tile_id in TILES]
-    write_catalog(root, title="Test maps", description="Three tiles.", notice=NOTICE, layers=LAYERS, items=items, license="CC-BY-4.0")
+    overviews = write_overviews(root, items, LAYERS)
+    words = {"title": "Test maps", "description": "Three tiles.", "notice": NOTICE, "license": "CC-BY-4.0"}
+    write_catalog(root, **words, layers=LAYERS, items=items, overviews=overviews)
     return root
 
 
@@ -161,6 +165,13 @@ def mosaic(catalog: Catalog) -> Iterator[Mosaic]:
     mosaic = Mosaic(catalog)
     yield mosaic
     mosaic.close()
+
+
+@pytest.fixture(scope="session")
+def atlas(store: Path) -> Iterator[Atlas]:
+    atlas = open_atlas(store)
+    yield atlas
+    atlas.close()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from geoplantnet.errors import RasterError
 from geoplantnet.serving import Mosaic
 from geoplantnet.serving.crs import CRSS, Bounds, reproject_bounds, transformer
 from geoplantnet.serving.exceptions import TooLarge
+from geoplantnet.serving.fields import RasterField
 
 BOXES = {  # around the corner where three tiles meet a hole, some 12 km wide
     "EPSG:3035": (4_119_000.0, 2_568_500.0, 4_131_000.0, 2_580_500.0),
@@ -172,13 +173,13 @@ def test_a_map_far_away_or_of_the_whole_world_is_answered(mosaic):
 def test_a_needle_of_a_map_reads_no_more_cells_than_a_square_one(mosaic, monkeypatch, width, height):
     """Pixels a thousand times longer than wide are answered from a coarse level: memory does not grow with the catalog."""
     asked: list[int] = []
-    window = Mosaic._window
+    read = RasterField.read
 
-    def watched(self: Mosaic, layer, lattice, rows: slice, columns: slice):
+    def watched(self: RasterField, level: int, rows: slice, columns: slice):
         asked.append((rows.stop - rows.start) * (columns.stop - columns.start))
-        return window(self, layer, lattice, rows, columns)
+        return read(self, level, rows, columns)
 
-    monkeypatch.setattr(Mosaic, "_window", watched)
+    monkeypatch.setattr(RasterField, "read", watched)
     shown = mosaic.sample(mosaic.catalog.layer("relief"), CRSS["EPSG:3035"], mosaic.catalog.bounds, width, height)
     assert shown.count() and max(asked) <= 16 * width * height
 
@@ -235,9 +236,9 @@ def test_threads_share_few_files(catalog):
     for thread in threads:
         thread.join()
     assert len(seen) == 30 and all(seen)
-    assert mosaic._files._count <= 2
+    assert mosaic._tiles.files._count <= 2
     mosaic.close()
-    assert mosaic._files._count == 0
+    assert mosaic._tiles.files._count == 0
 
 
 def test_a_broken_file_is_named(store, tmp_path):
@@ -249,10 +250,10 @@ def test_a_broken_file_is_named(store, tmp_path):
     broken.write_bytes(broken.read_bytes()[:2000])
     mosaic = Mosaic(catalog)
     with pytest.raises(RasterError, match=r"relief\.tif"):
-        mosaic.sample(catalog.layer("relief"), CRSS["EPSG:3035"], catalog.tiles[0].bounds, 10, 10)
+        mosaic.sample(catalog.layer("relief"), CRSS["EPSG:3035"], catalog.tiles[0].bounds, 250, 250)
     assert (
-        mosaic.sample(catalog.layer("relief"), CRSS["EPSG:3035"], (4_126_000.0, 2_576_000.0, 4_149_000.0, 2_599_000.0), 10, 10).count()
-        == 100
+        mosaic.sample(catalog.layer("relief"), CRSS["EPSG:3035"], (4_126_000.0, 2_576_000.0, 4_149_000.0, 2_599_000.0), 230, 230).count()
+        == 230 * 230
     )
 
 

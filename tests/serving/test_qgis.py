@@ -11,7 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from geoplantnet.catalog import Layer, LegendClass
+from geoplantnet.catalog.product import Uncertainty
 from geoplantnet.serving import create_app, legend, qgis, styles
+from geoplantnet.serving.exceptions import StyleNotDefined
+from geoplantnet.serving.mosaic import PREDICTED
 
 FRENCH = Layer(
     id="wet",
@@ -76,6 +79,27 @@ def test_classes_are_a_palette(catalog):
     assert items(qgis.style(habitat)) == [(c.value, c.color, c.label) for c in habitat.classes]
 
 
+def test_styles_of_steps_break_where_the_maps_do(catalog):
+    """The style `classes`: an item is the upper end of its class, the last one open; colours and labels are the legend's."""
+    layer = catalog.layer("richness")
+    drawing = styles.drawing(layer, styles.CLASSES)
+    root = ET.fromstring(qgis.style(layer, name=styles.CLASSES))
+    assert next(root.iter("colorrampshader")).get("colorRampType") == "DISCRETE"
+    ends = (*drawing.breaks, float("inf"))
+    assert items(ET.tostring(root)) == [(end, c.color, c.label) for end, c in zip(ends, drawing.layer.classes, strict=True)]
+
+
+def test_what_a_file_holds_of_uncertainty(catalog):
+    """The style `uncertainty` draws the band that holds it; `presence`, which none holds, is refused."""
+    trust = Uncertainty(band=2, title="Deviation", unit="species", range=(0.0, 9.0))
+    layer = dataclasses.replace(catalog.layer("richness"), uncertainty=trust)
+    style = qgis.style(layer, name=styles.UNCERTAINTY)
+    assert next(ET.fromstring(style).iter("rasterrenderer")).get("band") == "2"
+    assert [items(style)[k][0] for k in (0, -1)] == [0, 9]
+    with pytest.raises(StyleNotDefined, match="by the server alone"):
+        qgis.style(dataclasses.replace(layer, asset=PREDICTED[0]), name=styles.PRESENCE)
+
+
 def test_a_style_names_the_band(client):
     """Of a published file by default the layer's own, of an export the asked one."""
     for query, band in (("", "3"), ("?band=1", "1")):
@@ -128,19 +152,29 @@ def test_behind_a_proxy_files_name_the_public_address(store):
     assert {source["url"] for source in found.values()} == {"https://maps.example.org/plants/wms"}
 
 
-def test_tiles_instead_of_maps(catalog, monkeypatch):
+def test_tiles_instead_of_maps(atlas, monkeypatch):
     """Switched to WMTS, sources name the matrix set of the tiles' CRS and the capabilities, their query kept whole."""
     monkeypatch.setattr(qgis, "SERVICE", "wmts")
-    found = sources(qgis.project(catalog, qgis.listed(catalog), "http://x"))["geoplantnet_habitat"]
+    found = sources(qgis.project(atlas, qgis.listed(atlas), "http://x"))["geoplantnet_habitat"]
     assert (found["tileMatrixSet"], found["layers"]) == ("EuropeanETRS89_LAEAQuad", "habitat")
     assert found["url"] == "http://x/wmts?SERVICE=WMTS&REQUEST=GetCapabilities"
 
 
-def test_french_titles(catalog):
+def test_a_species_that_is_not_listed_comes_from_its_own_service(atlas, catalog, monkeypatch):
+    """QGIS refuses a layer its capabilities do not list: such a species is asked of /wms/species/<id>, of tiles likewise."""
+    rare = dataclasses.replace(catalog.layer("species.v001"), id="species.rare-one")
+    (found,) = sources(qgis.layer_definition(atlas, [rare], "http://x")).values()
+    assert (found["url"], found["layers"]) == ("http://x/wms/species/rare-one", "species.rare-one")
+    monkeypatch.setattr(qgis, "SERVICE", "wmts")
+    (found,) = sources(qgis.layer_definition(atlas, [rare], "http://x")).values()
+    assert found["url"] == "http://x/wmts/species/rare-one?SERVICE=WMTS&REQUEST=GetCapabilities"
+
+
+def test_french_titles(atlas, catalog):
     """?lang=fr takes the French title where a layer has one, else the other."""
-    document = qgis.layer_definition(catalog, [FRENCH, catalog.layer("richness")], "http://x", language="fr")
+    document = qgis.layer_definition(atlas, [FRENCH, catalog.layer("richness")], "http://x", language="fr")
     assert [one.findtext("layername") for one in ET.fromstring(document).iter("maplayer")] == ["Humidité", "Species richness"]
-    english = qgis.layer_definition(catalog, [FRENCH], "http://x")
+    english = qgis.layer_definition(atlas, [FRENCH], "http://x")
     assert next(ET.fromstring(english).iter("maplayer")).findtext("layername") == FRENCH.title
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geoplantnet.serving import create_app, render
+from geoplantnet.serving import create_app, render, styles
 from geoplantnet.serving.crs import CRSS
 from geoplantnet.serving.exceptions import InvalidFormat, InvalidParameter, StyleNotDefined
+from geoplantnet.serving.warp import View
 
 
 def test_layers_are_told_by_family(client, catalog):
@@ -150,14 +151,19 @@ def test_a_server_starts_without_torch():
 
 def test_the_renderer_refuses_what_the_services_refuse(mosaic, catalog):
     """Called from Python, it checks size, style and format itself, and draws the same map as the WMS."""
-    layer, crs, box = catalog.layer("habitat"), CRSS["EPSG:3035"], catalog.bounds
+    layer = catalog.layer("habitat")
+    drawn = [(mosaic, styles.drawing(layer))]
+
+    def view(width: int, height: int) -> View:
+        return View(crs=CRSS["EPSG:3035"], bbox=catalog.bounds, width=width, height=height)
+
     for width, height in ((0, 1), (1, 4097), (-1, -1)):
         with pytest.raises(InvalidParameter, match="4096"):
-            render(mosaic, [(layer, "")], crs, box, width, height)
+            render(drawn, view(width, height))
     with pytest.raises(StyleNotDefined):
-        render(mosaic, [(layer, "magma")], crs, box, 5, 5)
+        styles.drawing(layer, "magma")
     with pytest.raises(InvalidFormat):
-        render(mosaic, [(layer, "")], crs, box, 5, 5, format="image/gif")
-    png = Image.open(BytesIO(render(mosaic, [(layer, "")], crs, box, 20, 10)))
+        render(drawn, view(5, 5), format="image/gif")
+    png = Image.open(BytesIO(render(drawn, view(20, 10))))
     assert png.mode == "P" and png.size == (20, 10)
     assert np.asarray(png.convert("RGBA"))[9, 19, 3] == 0

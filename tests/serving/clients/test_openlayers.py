@@ -17,6 +17,7 @@ import pytest
 from geoplantnet.serving.app import PAGE
 from geoplantnet.serving.crs import transformer
 from geoplantnet.serving.legend import draw
+from geoplantnet.serving.styles import drawing
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
@@ -97,4 +98,4 @@ def test_a_click_tells_the_stored_value(page, views, places, version, crs):
 def test_the_legend_is_the_layers(page, views, catalog, rgba, version):
     """The legend OpenLayers asks for is the picture of the layer's classes."""
     picture = page.evaluate("asked => legendOf(asked)", asked(views("EPSG:3035")[0], version, "habitat"))
-    np.testing.assert_array_equal(rgba(bytes(picture)), rgba(draw(catalog.layer("habitat"))))
+    np.testing.assert_array_equal(rgba(bytes(picture)), rgba(draw(drawing(catalog.layer("habitat")))))

@@ -10,6 +10,7 @@ import pytest
 from owslib.wms import WebMapService
 
 from geoplantnet.serving.legend import draw
+from geoplantnet.serving.styles import drawing
 
 VERSIONS = {"1.3.0": ("EPSG:3035", "EPSG:3857", "EPSG:4326", "CRS:84"), "1.1.1": ("EPSG:3035", "EPSG:3857", "EPSG:4326")}
 CASES = [(version, crs) for version, known in VERSIONS.items() for crs in known]
@@ -54,4 +55,4 @@ def test_the_legend_is_found_by_the_capabilities(server, catalog, rgba, version)
     """The legend OWSLib is pointed to is the picture of the layer's classes."""
     wms = WebMapService(f"{server}/wms", version=version)
     picture = httpx.get(wms["habitat"].styles["default"]["legend"]).content
-    np.testing.assert_array_equal(rgba(picture), rgba(draw(catalog.layer("habitat"))))
+    np.testing.assert_array_equal(rgba(picture), rgba(draw(drawing(catalog.layer("habitat")))))

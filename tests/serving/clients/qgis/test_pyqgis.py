@@ -116,7 +116,7 @@ def test_identify_tells_the_stored_value(qgis, server, views, places, version, c
 def test_the_legend_is_the_layers(qgis, server, catalog, rgba, tmp_path, version):
     """Below a layer QGIS shows the picture of its classes."""
     assert qgis.ask("legend", source=source(server, version, "EPSG:3035", "habitat"), file=tmp_path / "legend.png")
-    np.testing.assert_array_equal(rgba((tmp_path / "legend.png").read_bytes()), rgba(legend.draw(catalog.layer("habitat"))))
+    np.testing.assert_array_equal(rgba((tmp_path / "legend.png").read_bytes()), rgba(legend.draw(styles.drawing(catalog.layer("habitat")))))
 
 
 def test_the_project_opens(qgis, fetched, views, catalog, tmp_path):
@@ -145,21 +145,27 @@ def test_layer_definitions_are_added(qgis, fetched, catalog):
     assert one["layer"] == "Fagus sylvatica" and one["valid"]
 
 
-@pytest.mark.parametrize("name", ["richness", "species.v002", "habitat", "relief"])
-def test_a_style_draws_a_file_as_the_server_draws_the_layer(qgis, server, fetched, catalog, views, rgba, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [("richness", "default"), ("richness", "classes"), ("richness", "magma"), ("species.v002", "default"), ("habitat", ""), ("relief", "")],
+)
+def test_a_style_draws_a_file_as_the_server_draws_the_layer(qgis, server, fetched, catalog, rgba, tmp_path, name, style):
     """A published tile with the layer's .qml looks as the WMS does: QGIS scales values itself, nodata is transparent, colours agree."""
     layer, tile = catalog.layer(name), catalog.tiles[0]
     west, south, east, north = (float(side) for side in rasterio.open(tile.assets[layer.asset]).bounds)
     view = {"crs": "EPSG:3035", "bounds": (west, south, east, north), "width": 500, "height": 500}
     served, drawn = tmp_path / "served.png", tmp_path / "drawn.png"
-    qgis.ask("draw", source=source(server, "1.3.0", "EPSG:3035", name), file=served, **view)
-    style = fetched(f"styles/{name}.qml")
-    qgis.ask("draw", source=tile.assets[layer.asset], provider="gdal", style=style, file=drawn, **view)
+    asked = source(server, "1.3.0", "EPSG:3035", name).replace("styles=", f"styles={style}")
+    qgis.ask("draw", source=asked, file=served, **view)
+    file = fetched(f"styles/{name}.qml?style={style}")
+    qgis.ask("draw", source=tile.assets[layer.asset], provider="gdal", style=file, file=drawn, **view)
     expected, got = rgba(served.read_bytes()).astype(int), rgba(drawn.read_bytes()).astype(int)
     np.testing.assert_array_equal(expected[..., 3], got[..., 3])
     seen = expected[..., 3] == 255
     assert seen.any() and not (name == "species.v002" and seen.all())
-    assert np.abs(expected - got)[seen].max() <= (0 if layer.classes else 4)  # 255 colours there, any number here
+    assert np.abs(expected - got)[seen].max() <= (
+        0 if layer.classes or style == styles.CLASSES else 4
+    )  # 255 colours there, any number here
 
 
 def test_qgis_applies_a_files_scale(qgis, catalog):

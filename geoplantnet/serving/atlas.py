@@ -1,0 +1,211 @@
+"""What a server shows: layers by name, in today's map and in those of scenarios.
+
+Some twenty layers are advertised. Species are not: ten thousand of them would make ten megabytes of capabilities. Each is a layer all
+the same, ``species.<taxonID>``, made when it is asked for and drawn from the tiles' predictions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from geoplantnet.catalog import Catalog, open_catalog
+from geoplantnet.catalog.overview import SpeciesOverview
+from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
+from geoplantnet.catalog.stac import CATALOG
+from geoplantnet.errors import LayerNotFound, UnknownSpecies, did_you_mean
+from geoplantnet.serving import styles
+from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
+from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
+from geoplantnet.taxonomy import Taxon
+
+SPECIES_PREFIX = "species."
+TODAY = "today"
+"""Name of the epoch of a store's own map, beside those of its scenarios."""
+SCENARIOS = "scenarios"
+"""Folder of a store that holds theirs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One map of everything: today's, or that of a scenario."""
+
+    name: str
+    title: str
+    start: datetime
+    end: datetime
+    """What the map stands for, UTC."""
+    mosaic: Mosaic
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.mosaic.catalog
+
+
+class Atlas:
+    """The epochs of a store and the layers they show. Shared by all requests and threads."""
+
+    def __init__(self, epochs: tuple[Epoch, ...]) -> None:
+        self.epochs = epochs
+        found: dict[str, Layer] = {}
+        for epoch in epochs:
+            for layer in epoch.catalog.layers.values():
+                styles.check_layer(layer)
+                found.setdefault(layer.id, layer)
+        self.layers: Mapping[str, Layer] = MappingProxyType(found)
+        """Those that are advertised: what the publisher lists, in that order."""
+        self.version = hashlib.sha256("".join(epoch.catalog.version for epoch in epochs).encode()).hexdigest()
+        """Changes when any published byte does."""
+
+    @property
+    def today(self) -> Epoch:
+        return self.epochs[0]
+
+    @property
+    def catalog(self) -> Catalog:
+        """Of today's map: title, notice, licence, extent."""
+        return self.today.catalog
+
+    # ---- species
+
+    @cached_property
+    def species(self) -> SpeciesOverview | None:
+        """All species, with what is known of them; None for a store published without."""
+        predictions = self.today.mosaic.predictions
+        return predictions.overview if predictions else None
+
+    def taxon(self, taxon_id: str) -> Taxon:
+        """Raises UnknownSpecies with the nearest spellings."""
+        if self.species is None:
+            raise UnknownSpecies("no species are served here; the store was published without them")
+        return self.species.species[self.species.species.index_of(taxon_id)]
+
+    def species_layer(self, taxon_id: str) -> Layer:
+        """The layer of a species. Raises UnknownSpecies."""
+        if published := self.layers.get(f"{SPECIES_PREFIX}{taxon_id}"):
+            return published
+        taxon = self.taxon(taxon_id)
+        assert self.species
+        k = self.species.species.index_of(taxon.taxon_id)
+        assets = self.catalog.tiles[0].assets
+        asset = next(key for key in PREDICTED if key in assets)
+        common = f" ({taxon.vernacular_name})" if taxon.vernacular_name else ""
+        plot = f" on a plot of {self.species.plot_area:g} m²" if self.species.plot_area else ""
+        spread = Uncertainty(
+            band=k + 1,
+            title=f"{taxon.scientific_name}: disagreement of models",
+            range=(0.0, 0.25),
+            direction="yellow = models disagree, blue = they agree",
+            fr=f"{taxon.scientific_name} : désaccord des modèles",
+        )
+        return Layer(
+            id=f"{SPECIES_PREFIX}{taxon.taxon_id}",
+            title=taxon.scientific_name + common,
+            description=f"Predicted probability of finding {taxon.scientific_name}{plot}. {self.catalog.notice}",
+            family="Species",
+            asset=asset,
+            band=k + 1,
+            range=(0.0, readable_end(float(self.species.highest[k]), least=0.02)),
+            direction="yellow = most likely, violet = unlikely",
+            fr={
+                "title": taxon.scientific_name,
+                "description": f"Probabilité prédite de trouver {taxon.scientific_name}{plot.replace('on a plot of', 'sur une placette de')}.",
+                "direction": "jaune = le plus probable, violet = improbable",
+            },
+            attribution=next((layer.attribution for layer in self.layers.values()), ""),
+            uncertainty=spread if (assets[asset] / "member_bias").exists() else None,
+        )
+
+    # ---- by name
+
+    def layer(self, name: str) -> Layer:
+        """The layer named `name`, advertised or of a species. Raises LayerNotFound with the nearest spellings."""
+        if len(name) > 100:
+            raise LayerNotFound(f"{shown(name)} names no layer: it has {len(name)} characters")
+        layer = self.layers.get(name)
+        if layer is not None:
+            return layer
+        if name.startswith(SPECIES_PREFIX):
+            try:
+                return self.species_layer(name.removeprefix(SPECIES_PREFIX))
+            except UnknownSpecies as error:
+                raise LayerNotFound(str(error)) from None
+        raise LayerNotFound(
+            f"{name!r} is not among the {len(self.layers)} layers of {self.catalog.title}.{did_you_mean(name, self.layers)}"
+        )
+
+    def epochs_of(self, layer: Layer) -> tuple[Epoch, ...]:
+        """The epochs that show a layer; those of change are of scenarios alone."""
+        if layer.asset in PREDICTED:
+            return tuple(epoch for epoch in self.epochs if epoch.mosaic.predictions)
+        return tuple(epoch for epoch in self.epochs if layer.id in epoch.catalog.layers)
+
+    def epoch(self, layer: Layer, *, time: str = "", scenario: str = "") -> Epoch:
+        """The epoch that shows a layer at a time, of a scenario, or both; without either today's, or else the first that has the layer.
+
+        `time` is a date or moment (ISO 8601), or ``start/end``: the epoch it lies in, or else the nearest one, counts. Raises
+        InvalidDimensionValue.
+        """
+        choice = self.epochs_of(layer)
+        if scenario:
+            choice = tuple(epoch for epoch in choice if epoch.name == scenario)
+            if not choice:
+                names = [epoch.name for epoch in self.epochs_of(layer)]
+                raise InvalidDimensionValue(
+                    f"scenario {shown(scenario)} does not show layer {layer.id!r}; use one of {', '.join(names)}."
+                    f"{did_you_mean(scenario[:30], names)}"
+                )
+        if not time or time.lower() in ("current", "default"):
+            return choice[0]
+        start, end = _moments(time)
+        return min(choice, key=lambda epoch: max((epoch.start - end).total_seconds(), (start - epoch.end).total_seconds(), 0))
+
+    def shown_by(self, layer: Layer, epoch: Epoch) -> Layer:
+        """The layer as that epoch tells it: its range and words may differ."""
+        return epoch.catalog.layers.get(layer.id, layer)
+
+    def close(self) -> None:
+        """Close the files not in use."""
+        for epoch in self.epochs:
+            epoch.mosaic.close()
+
+
+def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
+    """The catalog at `path` and those of the scenarios in its store, as they stand now. Raises what `open_catalog` raises, and
+    ConfigurationError for a layer that cannot be drawn.
+    """
+    catalogs = {TODAY: open_catalog(path)}
+    folder = catalogs[TODAY].root / SCENARIOS
+    for own in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (own / CATALOG).is_file():
+            catalogs[own.name] = open_catalog(own)
+    share = cache_bytes // len(catalogs)
+    return Atlas(tuple(_epoch(name, catalog, share) for name, catalog in catalogs.items()))
+
+
+def _epoch(name: str, catalog: Catalog, cache_bytes: int) -> Epoch:
+    start, end = (datetime.fromisoformat(moment) for moment in catalog.interval)
+    return Epoch(name=name, title=catalog.title, start=start, end=end, mosaic=Mosaic(catalog, cache_bytes=cache_bytes))
+
+
+def _moments(text: str) -> tuple[datetime, datetime]:
+    """The two ends of a time as clients write it."""
+    parts = text.split("/")
+    if len(parts) > 3:
+        raise InvalidDimensionValue(f"TIME={shown(text)} is no time; write a date such as 2025-01-01, or start/end")
+    moments = [_moment(part, text) for part in parts[:2]]
+    return moments[0], moments[-1]
+
+
+def _moment(part: str, text: str) -> datetime:
+    padded = part + {4: "-01-01", 7: "-01"}.get(len(part), "")
+    try:
+        moment = datetime.fromisoformat(padded)
+    except ValueError:
+        raise InvalidDimensionValue(f"TIME={shown(text)} is no time; write a date such as 2025-01-01, or start/end") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

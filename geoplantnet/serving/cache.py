@@ -1,0 +1,50 @@
+"""What a server remembers, by bytes: the least recently used goes first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Cache:
+    """Values by key, at most `limit` bytes of them; safe to share between threads.
+
+    A value larger than the limit is handed out and not kept. Two threads that miss the same key at once both make it: none waits
+    for the other, and none can be stopped by it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = self.hits = self.misses = 0
+        self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
+        """The value of a key, made and measured (bytes) where it is not held."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None:
+                self._held.move_to_end(key)
+                self.hits += 1
+                return held[0]
+            self.misses += 1
+        value = make()
+        cost = size(value)
+        if cost <= self.limit:
+            with self._lock:
+                before = self._held.pop(key, None)
+                self._held[key] = value, cost
+                self.bytes += cost - (before[1] if before else 0)
+                while self.bytes > self.limit:
+                    self.bytes -= self._held.popitem(last=False)[1][1]
+        return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+            self.bytes = 0

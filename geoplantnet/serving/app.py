@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import GeoPlantNetError, RequestError
-from geoplantnet.serving import legend
+from geoplantnet.serving import legend, qgis
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
@@ -57,7 +57,7 @@ def create_app(
     Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
     Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``, ``/readyz``, ``/metrics``.
+    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
@@ -120,6 +120,7 @@ def create_app(
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
         *OgcApi(lambda request: view_of(request.scope).atlas, public_url).routes("/ogc"),
+        *qgis.routes("/qgis", lambda request: view_of(request.scope).atlas, public_url),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         *([Route("/metrics", metrics, methods=["GET"])] if settings.metrics else []),

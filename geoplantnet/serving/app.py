@@ -55,7 +55,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     without it every answer uses the address its request came by. Raises what `open_catalog` raises, and
     ConfigurationError for a layer that cannot be drawn.
 
-    Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
+    Routes: ``/`` the page, ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
     catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``.
     """
     atlas = open_atlas(catalog_path)
@@ -67,8 +67,8 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         return (url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
 
     def wms(request: Request) -> Response:
-        pairs = request.query_params.multi_items()
-        answer = service.answer(pairs, url=f"{public_url(request)}/wms", etag=request.headers.get("if-none-match", ""))
+        pairs, held = request.query_params.multi_items(), request.headers.get("if-none-match", "")
+        answer = service.answer(pairs, site=public_url(request), etag=held, **request.path_params)
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
@@ -96,6 +96,8 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
 
     routes: list[BaseRoute] = [
         Route("/wms", wms, methods=["GET"]),
+        Route("/wms/species/{species}", wms, methods=["GET"]),
+        Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),

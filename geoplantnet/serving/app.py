@@ -56,7 +56,7 @@ def create_app(
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
     Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
-    Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
+    Routes: ``/`` the page, ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
     catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
@@ -73,7 +73,8 @@ def create_app(
     def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
         _note_layers(request, [id for name, value in pairs if name.upper() in ("LAYERS", "LAYER") for id in value.split(",", 16)[:16]])
-        answer = view_of(request.scope).wms.answer(pairs, url=f"{public_url(request)}/wms", etag=request.headers.get("if-none-match", ""))
+        held = request.headers.get("if-none-match", "")
+        answer = view_of(request.scope).wms.answer(pairs, site=public_url(request), etag=held, **request.path_params)
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
@@ -115,6 +116,8 @@ def create_app(
 
     routes: list[BaseRoute] = [
         Route("/wms", wms, methods=["GET"]),
+        Route("/wms/species/{species}", wms, methods=["GET"]),
+        Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),

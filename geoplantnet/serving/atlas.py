@@ -40,6 +40,8 @@ class Epoch:
     start: datetime
     end: datetime
     """What the map stands for, UTC."""
+    published: datetime
+    """When its catalog was written."""
     mosaic: Mosaic
 
     @property
@@ -212,7 +214,9 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
 
 def _epoch(name: str, catalog: Catalog, cache_bytes: int) -> Epoch:
     start, end = (datetime.fromisoformat(moment) for moment in catalog.interval)
-    return Epoch(name=name, title=catalog.title, start=start, end=end, mosaic=Mosaic(catalog, cache_bytes=cache_bytes))
+    published = datetime.fromtimestamp((catalog.root / CATALOG).stat().st_mtime, UTC)
+    mosaic = Mosaic(catalog, cache_bytes=cache_bytes)
+    return Epoch(name=name, title=catalog.title, start=start, end=end, published=published, mosaic=mosaic)
 
 
 def moments(text: str) -> tuple[datetime, datetime]:

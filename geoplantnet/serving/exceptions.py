@@ -43,6 +43,14 @@ class OperationNotSupported(RequestError):
     """A request the service does not know."""
 
 
+class CurrentUpdateSequence(RequestError):
+    """The client's capabilities are those of now."""
+
+
+class InvalidUpdateSequence(RequestError):
+    """The client claims capabilities newer than those of now."""
+
+
 class TooLarge(RequestError):
     """More cells than one answer may hold."""
 
@@ -65,6 +73,8 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     StyleNotDefined: Fault(HTTPStatus.BAD_REQUEST, "StyleNotDefined"),
     InvalidDimensionValue: Fault(HTTPStatus.BAD_REQUEST, "InvalidDimensionValue"),
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
+    CurrentUpdateSequence: Fault(HTTPStatus.OK, "CurrentUpdateSequence"),
+    InvalidUpdateSequence: Fault(HTTPStatus.BAD_REQUEST, "InvalidUpdateSequence"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),
     RequestError: Fault(HTTPStatus.BAD_REQUEST, "NoApplicableCode"),
     LayerNotFound: Fault(HTTPStatus.NOT_FOUND, "LayerNotDefined"),

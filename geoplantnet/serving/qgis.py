@@ -106,22 +106,28 @@ def listed(atlas: Atlas) -> list[Layer]:
     return [layer for members in families(atlas.layers.values()).values() if len(members) <= MAX_FAMILY for layer in members]
 
 
-def routes(path: str, atlas: Atlas, public_url: Callable[[Request], str]) -> list[Route]:
-    """Below `path`: ``project.qgs``, ``layers.qlr``, ``layers/{layer}.qlr``, ``styles/{layer}.qml`` (``?style=``, ``?band=``); all ``?lang=``."""
+def routes(path: str, atlas_of: Callable[[Request], Atlas], public_url: Callable[[Request], str]) -> list[Route]:
+    """Below `path`: ``project.qgs``, ``layers.qlr``, ``layers/{layer}.qlr``, ``styles/{layer}.qml`` (``?style=``, ``?band=``); all ``?lang=``.
+
+    `atlas_of` gives what a request may see, `public_url` the URL it reaches the whole server by.
+    """
 
     def send_project(request: Request) -> Response:
+        atlas = atlas_of(request)
         return _file("qgs", "project", project(atlas, listed(atlas), public_url(request), language=_language(request)))
 
     def send_layers(request: Request) -> Response:
+        atlas = atlas_of(request)
         return _file("qlr", "layers", layer_definition(atlas, listed(atlas), public_url(request), language=_language(request)))
 
     def send_layer(request: Request) -> Response:
+        atlas = atlas_of(request)
         layer = atlas.layer(request.path_params["layer"])
         body = layer_definition(atlas, [layer], public_url(request), language=_language(request))
         return _file("qlr", layer.id, body)
 
     def send_style(request: Request) -> Response:
-        layer, band = atlas.layer(request.path_params["layer"]), request.query_params.get("band")
+        layer, band = atlas_of(request).layer(request.path_params["layer"]), request.query_params.get("band")
         if band is not None and not _BAND.fullmatch(band):
             raise InvalidParameter(f"band={shown(band)} is no band of a file; they count from 1")
         name = request.query_params.get("style", styles.DEFAULT)

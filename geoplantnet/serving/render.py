@@ -52,7 +52,7 @@ def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: C
         image.putpalette(np.vstack([np.array([_WHITE], np.uint8), styles.colors(drawing.layer)]).tobytes())
         image.info["transparency"] = 0
         canvas.alpha_composite(image.convert("RGBA"))
-    return _encoded(canvas, format)
+    return encode(canvas, format)
 
 
 def class_array(mosaic: Mosaic, drawing: Drawing, view: View) -> npt.NDArray[np.uint8]:
@@ -100,7 +100,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _encoded(canvas: Image.Image, format: str) -> bytes:
+def encode(canvas: Image.Image, format: str) -> bytes:
+    """An RGBA image in one of FORMATS; what is transparent is white in JPEG."""
     out = BytesIO()
     if format == JPEG:
         paper = Image.new("RGB", canvas.size, _WHITE)

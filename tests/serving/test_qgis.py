@@ -192,7 +192,7 @@ def test_french_titles(atlas, catalog):
         ("styles/richness.qml?style=sunset", 400, "has no style"),
         ("styles/habitat.qml?style=magma", 400, "has no style"),
         ("styles/richnes.qml", 404, "Did you mean"),
-        ("styles/..%2Fcatalog.qml", 404, ""),
+        ("styles/..%2Fcatalog.qml", 400, ""),
         ("project.qgs?lang=xx", 400, "en or fr"),
         ("layers/none.qlr", 404, "not among"),
     ],

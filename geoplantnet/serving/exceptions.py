@@ -43,6 +43,10 @@ class OperationNotSupported(RequestError):
     """A request the service does not know."""
 
 
+class TileOutOfRange(RequestError):
+    """A row or column that a tile matrix does not have."""
+
+
 class TooLarge(RequestError):
     """More cells than one answer may hold."""
 
@@ -65,6 +69,7 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     StyleNotDefined: Fault(HTTPStatus.BAD_REQUEST, "StyleNotDefined"),
     InvalidDimensionValue: Fault(HTTPStatus.BAD_REQUEST, "InvalidDimensionValue"),
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
+    TileOutOfRange: Fault(HTTPStatus.BAD_REQUEST, "TileOutOfRange"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),
     RequestError: Fault(HTTPStatus.BAD_REQUEST, "NoApplicableCode"),
     LayerNotFound: Fault(HTTPStatus.NOT_FOUND, "LayerNotDefined"),

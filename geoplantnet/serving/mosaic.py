@@ -141,10 +141,10 @@ class Mosaic:
             column /= level.cell
             np.subtract(self._tiles.north, row, out=row)
             row /= level.cell
-            ends = _ends(column, columns), _ends(row, rows)
-            if ends[0] is None or ends[1] is None:
+            across, down = _ends(column, columns), _ends(row, rows)
+            if across is None or down is None:
                 continue
-            (left, right), (top, bottom) = ends
+            (left, right), (top, bottom) = across, down
             cells = field.read(number, slice(top, bottom), slice(left, right))
             if left or top:
                 column -= left

@@ -30,7 +30,9 @@ from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
 from geoplantnet.serving.ogc import OgcApi
+from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles
 from geoplantnet.serving.wms import WebMapService
+from geoplantnet.serving.wmts import WebMapTileService
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
     without it every answer uses the address its request came by. Raises what `open_catalog` raises, and
     ConfigurationError for a layer that cannot be drawn.
 
-    Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
+    Routes: ``/`` the page, ``/wms``, ``/wmts``, ``/tiles``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
     catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``.
     """
     atlas = open_atlas(catalog_path)
@@ -94,7 +96,13 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         yield
         atlas.close()
 
+    pyramid = Pyramid(atlas)
+    wmts = Endpoint(WebMapTileService(pyramid).answer, public_url)
+
     routes: list[BaseRoute] = [
+        Route("/tiles/{path:path}", Endpoint(XyzTiles(pyramid).answer, public_url)),  # the busiest first
+        Route("/wmts/{path:path}", wmts),
+        Route("/wmts", wmts),
         Route("/wms", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
@@ -181,7 +189,7 @@ def _page_route() -> BaseRoute:
     def not_built(request: Request) -> Response:
         return PlainTextResponse(
             "The web page is not built. In a checkout run: npm ci && npm run build, in geoplantnet/serving/web.\n"
-            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /api/layers, /stac/catalog.json, /ogc\n"
+            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /wmts/1.0.0/WMTSCapabilities.xml, /api/layers, /stac/catalog.json, /ogc\n"
         )
 
     return Route("/", not_built, methods=["GET"])

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_thread = threading.local()
+
+
+class NotHeld(Exception):
+    """What is asked for is not in memory, and there is no time to make it (`held_only`)."""
+
+
+@contextmanager
+def held_only() -> Iterator[None]:
+    """On this thread nothing is read or made meanwhile: where something would have to be, NotHeld is raised.
+
+    For who must not wait, as the one thread that answers all connections.
+    """
+    _thread.hurried = True
+    try:
+        yield
+    finally:
+        _thread.hurried = False
+
+
+def takes_time() -> None:
+    """Said before what is slow, such as reading a file. Raises NotHeld within `held_only`."""
+    if getattr(_thread, "hurried", False):
+        raise NotHeld
 
 
 class Cache:
@@ -24,13 +50,14 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
-        """The value of a key, made and measured (bytes) where it is not held."""
+        """The value of a key, made and measured (bytes) where it is not held. Raises NotHeld in place of making it within `held_only`."""
         with self._lock:
             held = self._held.get(key)
             if held is not None:
                 self._held.move_to_end(key)
                 self.hits += 1
                 return held[0]
+            takes_time()
             self.misses += 1
         value = make()
         cost = size(value)

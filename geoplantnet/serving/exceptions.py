@@ -47,6 +47,10 @@ class TileOutOfRange(RequestError):
     """A row or column that a tile matrix does not have."""
 
 
+class VersionGone(RequestError):
+    """A URL that names a version of the maps which is no longer served."""
+
+
 class TooLarge(RequestError):
     """More cells than one answer may hold."""
 
@@ -70,6 +74,7 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     InvalidDimensionValue: Fault(HTTPStatus.BAD_REQUEST, "InvalidDimensionValue"),
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
     TileOutOfRange: Fault(HTTPStatus.BAD_REQUEST, "TileOutOfRange"),
+    VersionGone: Fault(HTTPStatus.GONE, "NoApplicableCode"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),
     RequestError: Fault(HTTPStatus.BAD_REQUEST, "NoApplicableCode"),
     LayerNotFound: Fault(HTTPStatus.NOT_FOUND, "LayerNotDefined"),

@@ -34,6 +34,7 @@ from geoplantnet.serving.cache import Cache, NotHeld, held_only, takes_time
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidDimensionValue, InvalidFormat, InvalidParameter, VersionGone, shown
+from geoplantnet.serving.guard import exchange_of
 from geoplantnet.serving.render import JPEG, PNG, WEBP, render
 from geoplantnet.serving.styles import Drawing
 from geoplantnet.serving.tilematrix import TILE_MATRIX_SETS, TILE_SIZE, WEB_MERCATOR, TileMatrixSet, tile_bounds, tile_number
@@ -65,6 +66,8 @@ class Asked:
     """If-None-Match: what the client holds."""
     public_url: Callable[[], str]
     """Address of the whole server, by which the client came."""
+    note_layer: Callable[[str], None]
+    """Called with the layer that is asked for: for the log."""
 
 
 class Pyramid:
@@ -150,6 +153,7 @@ class XyzTiles:
 
     def _tile(self, segments: Sequence[str], asked: Asked) -> tuple[bytes, str]:
         layer, z, x, last = segments
+        asked.note_layer(layer)
         y, _, extension = last.partition(".")
         drawn = self._pyramid.drawing(layer, **_choices(asked.query))
         format = format_of(extension)
@@ -159,6 +163,7 @@ class XyzTiles:
 
     def _tilejson(self, name: str, asked: Asked, url: str) -> bytes:
         takes_time()
+        asked.note_layer(name.removesuffix(".json"))
         epoch, drawing = self._pyramid.drawing(name.removesuffix(".json"), **_choices(asked.query))
         layer, atlas = drawing.layer, self._pyramid.atlas
         query = f"?{urlencode(asked.query)}" if asked.query else ""
@@ -182,9 +187,9 @@ class XyzTiles:
 class Endpoint:
     """A facade as an ASGI application below one path: GET and HEAD alone, at once where it can be, else on a thread."""
 
-    def __init__(self, answer: Callable[[Asked], Answer], public_url: Callable[[Request], str]) -> None:
-        """`answer` may be called from several threads; it raises NotHeld where it has to wait within `held_only`."""
-        self._answer, self._public_url = answer, public_url
+    def __init__(self, answer_of: Callable[[Scope], Callable[[Asked], Answer]], public_url: Callable[[Request], str]) -> None:
+        """`answer_of` gives what answers a request: callable from several threads, raising NotHeld where it would wait within `held_only`."""
+        self._answer_of, self._public_url = answer_of, public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -195,12 +200,14 @@ class Endpoint:
             query=tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
             etag=next((value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match"), ""),
             public_url=lambda: self._public_url(Request(scope)),
+            note_layer=exchange.note_layer if (exchange := exchange_of(scope)) else _unheard,
         )
+        make = self._answer_of(scope)
         try:
             with held_only():
-                answer = self._answer(asked)
+                answer = make(asked)
         except NotHeld:
-            answer = await run_in_threadpool(self._answer, asked)
+            answer = await run_in_threadpool(make, asked)
         await _send(send, answer)
 
 
@@ -211,6 +218,10 @@ async def _send(send: Send, answer: Answer) -> None:
         headers += [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(answer.body))]
     await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _unheard(layer: str) -> None:
+    """Where no log is kept."""
 
 
 def format_of(extension: str) -> str:

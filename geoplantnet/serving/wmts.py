@@ -99,11 +99,12 @@ class WebMapTileService:
         if version != VERSION:
             raise _At("VERSION", InvalidParameter(f"VERSION={shown(version)} is not served; use {VERSION}"))
         tag = self._pyramid.tag("kvp", query.canonical().decode())
-        return self._pyramid.kept(asked, tag, lasts, lambda: self._asked_by_parameters(query, operation))
+        return self._pyramid.kept(asked, tag, lasts, lambda: self._asked_by_parameters(query, operation, asked))
 
-    def _asked_by_parameters(self, query: Parameters, operation: str) -> tuple[bytes, str]:
+    def _asked_by_parameters(self, query: Parameters, operation: str, asked: Asked) -> tuple[bytes, str]:
         place = self._place(*(_need(query, name) for name in ("TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL")))
         words = _need(query, "LAYER"), query.get("STYLE"), query.get("TIME"), query.get("SCENARIO")
+        asked.note_layer(words[0])
         drawn = self._drawing(*words)
         image_format = _offered("FORMAT", _need(query, "FORMAT"), FORMATS)
         if operation == "GetTile":
@@ -131,6 +132,7 @@ class WebMapTileService:
         return self._pyramid.kept(asked, tag, lasts, lambda: self._asked_by_path(rest, asked))
 
     def _asked_by_path(self, segments: Sequence[str], asked: Asked) -> tuple[bytes, str]:
+        asked.note_layer(segments[0] if segments else "")
         if len(segments) == 3 and segments[2] == "legend.png":
             takes_time()
             return legend.draw(self._drawing(*segments[:2], "", "")[1]), PNG
@@ -161,7 +163,7 @@ class WebMapTileService:
             layers = [atlas.layer(f"{SPECIES_PREFIX}{taxon_id}")] if taxon_id else list(atlas.layers.values())
             return capabilities(self._pyramid, layers, url, own)
 
-        tag = self._pyramid.tag("capabilities", own)
+        tag = self._pyramid.tag("capabilities", own, *atlas.layers)
         return self._pyramid.kept(asked, tag, "no-cache", lambda: (self._documents.get(own, make, len), "text/xml"))
 
     def _drawing(self, layer: str, style: str, time: str, scenario: str) -> tuple[Epoch, Drawing]:

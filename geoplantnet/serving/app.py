@@ -29,7 +29,7 @@ from geoplantnet.serving import legend
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
-from geoplantnet.serving.ogc import OgcApi
+from geoplantnet.serving.ogc import OgcApi, OgcSettings
 from geoplantnet.serving.wms import WebMapService
 
 LOGGER = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _HEADERS = {
 }
 
 
-def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette:
+def create_app(catalog_path: str | Path, *, url: str | None = None, ogc: OgcSettings | None = None) -> Starlette:
     """The ASGI application over the catalog at `catalog_path`, as it stands now; open it anew after publishing again.
 
     `url` is the address the server is reached by from outside (behind a proxy), such as ``https://maps.example.org``;
@@ -100,7 +100,7 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        *OgcApi(atlas, public_url).routes("/ogc"),
+        *OgcApi(lambda request: atlas, public_url, ogc).routes("/ogc"),
         Route("/healthz", health, methods=["GET"]),
         _page_route(),
     ]

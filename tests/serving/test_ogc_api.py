@@ -12,7 +12,7 @@ from pygeoapi.config import validate_config
 from rasterio.io import MemoryFile
 
 from geoplantnet.serving.crs import CRSS, transformer
-from geoplantnet.serving.ogc import configuration
+from geoplantnet.serving.ogc import configuration, listed
 
 LAEA = CRSS["EPSG:3035"].uri
 

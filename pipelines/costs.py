@@ -55,6 +55,12 @@ LINK_BYTES, LAYER_BYTES = 260, 700
 """Bytes of the collection: a tile, a layer."""
 CHECK = 4e-6
 """Seconds the catalog takes to hold one layer against one band of one tile."""
+OVERVIEW, OVERVIEW_BYTES = 0.012, 7_000
+"""Seconds and bytes that a tile's share in the overview of one indicator takes."""
+SPECIES_OVERVIEW, SPECIES_OVERVIEW_BYTES = 6e-6, 18
+"""Those of its share in the overview of one species."""
+A_SPECIES, A_SPECIES_BYTES = 0.3e-3, 200
+"""Those of one species in that overview, however many tiles."""
 
 VISIT, VISIT_SPECIES, VISIT_IMAGE = 0.1e-3, 31e-9, 0.16e-3
 """Seconds of training: a site each time it is learnt from, beside that a species, and an image modality and unit of width."""
@@ -164,11 +170,12 @@ def publishing(size: Size, *, rasters: bool = True) -> Estimate:
     )
 
 
-def cataloguing(size: Size, tiles: int, *, rasters: bool = True) -> Estimate:
-    """What ties the tiles together: a link each, and a layer a species and indicator that is held against every tile."""
-    layers = size.species * rasters + size.indicators
-    cpu = A_TASK + CHECK * layers * tiles
-    return Estimate(name="catalog", cpu_seconds=cpu, seconds=cpu, memory=PROCESS, written=LINK_BYTES * tiles + LAYER_BYTES * layers)
+def cataloguing(size: Size, tiles: int) -> Estimate:
+    """What ties the tiles together: a link each, a layer an indicator that is held against every tile, and the overviews."""
+    cpu = A_TASK + tiles * (size.indicators * (CHECK + OVERVIEW) + size.species * SPECIES_OVERVIEW) + size.species * A_SPECIES
+    overviews = tiles * (size.indicators * OVERVIEW_BYTES + size.species * SPECIES_OVERVIEW_BYTES)
+    written = LINK_BYTES * tiles + LAYER_BYTES * size.indicators + A_SPECIES_BYTES * size.species + overviews
+    return Estimate(name="catalog", cpu_seconds=cpu, seconds=cpu, memory=PROCESS, written=written)
 
 
 def measured(one: Estimate, records: list[Any]) -> Estimate:

@@ -153,7 +153,7 @@ def forecast(run: Run, names: Sequence[str], *, species: int | None = None, retr
         "indicators": lambda: costs.indicators(size),
         "changes": lambda: costs.changes(size),
         "publish": lambda: costs.publishing(size, rasters=run.recipe.publish.species),
-        "catalog": lambda: costs.cataloguing(size, len(run.tiles), rasters=run.recipe.publish.species),
+        "catalog": lambda: costs.cataloguing(size, len(run.tiles)),
     }
     as_recorded = count == _recorded_species(run)
     stages = []

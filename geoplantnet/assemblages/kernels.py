@@ -9,6 +9,8 @@ The first call compiles (seconds) and keeps the machine code beside this file, o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -22,11 +24,11 @@ _LANES = 16
 
 def compiled(*signatures, **options):
     """Compile a function, for some types of arguments where they are given, and keep its machine code where there is a place to."""
-    types = (list(signatures),) if signatures else ()
+    types: Any = (list(signatures),) if signatures else ()
 
     def decorate(function):
         try:
-            return njit(*types, error_model="numpy", nogil=True, cache=True, **options)(function)
+            return njit(*types, error_model="numpy", nogil=True, cache=True, **options)(function)  # type: ignore[call-overload]
         except RuntimeError:  # neither beside this file nor in a home may anything be written: compile anew in every process
             return njit(*types, error_model="numpy", nogil=True, **options)(function)
 

@@ -217,10 +217,12 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
             "plot_area_m2": opened[0].plot_area,
         }
         group = zarr.create_group(str(temporary), zarr_format=3, attributes=attributes)
-        packing = {"compressors": ZstdCodec(level=3, checksum=True)}
+        packing = ZstdCodec(level=3, checksum=True)
         chunk = tuple(min(n, _BLOCK) for n in window.shape)
         shard = (min(_SHARD, len(species)), *(-(-n // c) * c for n, c in zip(window.shape, chunk, strict=True)))
-        p = group.create_array("p", shape=(len(species), *window.shape), dtype="uint8", chunks=(1, *chunk), shards=shard, **packing)
+        p = group.create_array(
+            "p", shape=(len(species), *window.shape), dtype="uint8", chunks=(1, *chunk), shards=shard, compressors=packing
+        )
         highest = np.zeros(len(species), np.float32)
         for start in range(0, len(species), _TOGETHER):
             some = slice(start, min(start + _TOGETHER, len(species)))
@@ -231,8 +233,8 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
                 mean = _weighted(values, count, side)
                 stored[(slice(None), *place)] = np.where(np.isfinite(mean), np.rint(np.sqrt(np.nan_to_num(mean)) * STEPS), STEPS + 1)
             p[some] = stored
-        group.create_array("threshold", data=threshold, **packing)
-        group.create_array("highest", data=highest, **packing)
+        group.create_array("threshold", data=threshold, compressors=packing)
+        group.create_array("highest", data=highest, compressors=packing)
     return path
 
 
@@ -240,8 +242,8 @@ def open_species_overview(path: Path) -> SpeciesOverview:
     """Open what `write_species_overview` wrote. Raises IntegrityError."""
     try:
         group = zarr.open_group(str(path), mode="r")
-        told = dict(group.attrs)
-        west, north = told["made_from"]["origin"]  # type: ignore[index,call-overload]
+        told: dict[str, Any] = dict(group.attrs)
+        west, north = told["made_from"]["origin"]
         height, width = group["p"].shape[1:]  # type: ignore[union-attr,index]
         cell = float(str(told["cell"]))
         window = GeoBox((height, width), Affine(cell, 0, west, 0, -cell, north), str(told["crs"]))

@@ -39,7 +39,7 @@ _BLOCK = 512
 _MOST_TILES = 64
 """Tiles opened for one map of a species; one of more is drawn from a coarser level."""
 _COARSE = 0.4
-"""Pixels of so many times a cell of 1 km show it, and not the cells below: one look at a tile in place of all its predictions."""
+"""Pixels of so many times a mean of 1 km (of 5 km) show it, and not what lies below: one look at a tile in place of all its predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +249,7 @@ class SpeciesField:
             levels.append(Level(cell=cell, from_pixel=_COARSE * cell, most_tiles=_MOST_TILES))
         if far:
             cell = predictions.overview.window.affine.a
-            levels.append(Level(cell=cell, from_pixel=cell))
+            levels.append(Level(cell=cell, from_pixel=_COARSE * cell))
         self.levels = tuple(levels)
 
     def read(self, level: int, rows: slice, columns: slice) -> Stored:

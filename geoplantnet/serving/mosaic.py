@@ -7,7 +7,8 @@ one cell: gaps and overlaps cannot happen. Zoomed out, the cells are those of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeVar
@@ -72,6 +73,12 @@ class Mosaic:
     def __deepcopy__(self, memo: dict[int, object]) -> Mosaic:
         """Itself: pygeoapi deep-copies its configuration, open files are shared."""
         return self
+
+    def showing(self, may: Callable[[str], bool]) -> Mosaic:
+        """The same with the layers whose ids may be seen, and the same open files and caches."""
+        seen = copy(self)
+        seen.catalog = self.catalog.showing(may)
+        return seen
 
     @property
     def crs(self) -> str:
@@ -141,10 +148,10 @@ class Mosaic:
             column /= level.cell
             np.subtract(self._tiles.north, row, out=row)
             row /= level.cell
-            ends = _ends(column, columns), _ends(row, rows)
-            if ends[0] is None or ends[1] is None:
+            across, down = _ends(column, columns), _ends(row, rows)
+            if across is None or down is None:
                 continue
-            (left, right), (top, bottom) = ends
+            (left, right), (top, bottom) = across, down
             cells = field.read(number, slice(top, bottom), slice(left, right))
             if left or top:
                 column -= left

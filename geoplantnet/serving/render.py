@@ -92,7 +92,7 @@ def _paletted(index: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8], backg
     plte = bytes(background or _WHITE) + colors.tobytes()
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     clear = _chunk(b"tRNS", b"\0") if background is None else b""
-    data = zlib.compress(rows, _LEVEL)
+    data = zlib.compress(rows.tobytes(), _LEVEL)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", plte) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 

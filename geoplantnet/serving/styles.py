@@ -132,11 +132,11 @@ def drawing(layer: Layer, style: str = DEFAULT, *, threshold: float | None = Non
         edges = [f"{edge:.3g}" for edge in (low, *breaks, high)]
         labels = [f"{a} to {b}" for a, b in itertools.pairwise(edges)]
         labels[-1] = f"{edges[-2]} and more"
-        classes = tuple(
+        steps = tuple(
             LegendClass(value=i, label=label, color="#{:02x}{:02x}{:02x}".format(*color))
             for i, (label, color) in enumerate(zip(labels, ramp, strict=True))
         )
-        return Drawing(layer=replace(layer, classes=classes), source=layer, style=name, breaks=tuple(breaks))
+        return Drawing(layer=replace(layer, classes=steps), source=layer, style=name, breaks=tuple(breaks))
     if name != DEFAULT:
         return Drawing(layer=replace(layer, palette=name, direction=""), source=layer, style=name)  # words may name the colours
     return Drawing(layer=layer, source=layer, style=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,6 @@ class View:
         x, y = to_grid.transform(*np.meshgrid(*self._at(np.arange(self.width), np.arange(rows.start, rows.stop))))
         return np.ascontiguousarray(x), np.ascontiguousarray(y)
 
-    def _at(self, i: npt.NDArray[np.number], j: npt.NDArray[np.number]) -> tuple[Float, Float]:
+    def _at(self, i: npt.NDArray[Any], j: npt.NDArray[Any]) -> tuple[Float, Float]:
         x, y = self.step
         return self.bbox[0] + (i + 0.5) * x, self.bbox[3] - (j + 0.5) * y

@@ -19,7 +19,7 @@ LAEA = CRSS["EPSG:3035"].uri
 
 def test_the_configuration_is_pygeoapi_s(atlas):
     """Pygeoapi's own schema accepts the configuration; no collection is editable, no process and no STAC folder is configured."""
-    config = configuration(atlas, "http://127.0.0.1")
+    config = configuration(atlas, "http://127.0.0.1", listed(atlas, "http://127.0.0.1", {}))
     for resource in config["resources"].values():
         assert resource["type"] == "collection"
         for provider in resource["providers"]:

@@ -3,13 +3,12 @@
 door            routes: what reaches pygeoapi, what our own handlers answer        parameters   what requests may carry
 collections     what there is, as pygeoapi's configuration                         openapi      the OpenAPI document
 features        tiles and species; the provider over them                          pages        documents as HTML
-rows            coverage of reporting cells, from GeoPackages or PostGIS           settings     what an operator decides
+rows            coverage of reporting cells, from GeoPackages or PostGIS
 occurrences     records, where they are published
 coverages       cells as CoverageJSON and GeoTIFF
 """
 
 from geoplantnet.serving.ogc.collections import configuration, listed
-from geoplantnet.serving.ogc.door import OgcApi
-from geoplantnet.serving.ogc.settings import OgcSettings
+from geoplantnet.serving.ogc.door import OgcApi, ogc_exception
 
-__all__ = ["OgcApi", "OgcSettings", "configuration", "listed"]
+__all__ = ["OgcApi", "configuration", "listed", "ogc_exception"]

@@ -39,7 +39,7 @@ def gridded(atlas: Atlas) -> dict[str, Mapping[str, Layer]]:
 
 def listed(atlas: Atlas, url: str, further: Mapping[str, Features]) -> dict[str, Features]:
     """The collections of features and records. `further` are those that are not made from the atlas alone."""
-    found: dict[str, Features] = {"tiles": MetaTiles(atlas.catalog, url)}
+    found: dict[str, Features] = {"tiles": MetaTiles(atlas, url)}
     if records := SpeciesRecords(atlas, url):
         found["species"] = records
     return found | dict(further)

@@ -26,15 +26,17 @@ from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.exceptions import fault_of, shown
+from geoplantnet.serving.guard.refusal import PROBLEM
+from geoplantnet.serving.guard.refusal import problem as problem_of
 from geoplantnet.serving.ogc import pages
 from geoplantnet.serving.ogc.collections import MAX_ITEMS, configuration, gridded, listed
 from geoplantnet.serving.ogc.coverages import GEOTIFF, coverage
-from geoplantnet.serving.ogc.features import Features, Query, asking
+from geoplantnet.serving.ogc.features import Features, Query, asking, hidden_taxa
 from geoplantnet.serving.ogc.occurrences import Occurrences
 from geoplantnet.serving.ogc.openapi import CONFORMANCE, document
 from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, Parameter, box_of, checked, times_of
 from geoplantnet.serving.ogc.rows import ASSET, CoverageRows, make_rows
-from geoplantnet.serving.ogc.settings import OgcSettings
+from geoplantnet.serving.settings import ServerSettings
 
 _NOT_SERVED = re.compile(r"/TileMatrixSets\b|[?&]f=(jsonld|csv)")
 _JSON = "application/json"
@@ -47,7 +49,7 @@ Handler = Callable[["Service", Request, dict[str, str]], Response]
 class Service:
     """The OGC APIs of one atlas, at one address."""
 
-    def __init__(self, atlas: Atlas, url: str, further: Mapping[str, Features], settings: OgcSettings) -> None:
+    def __init__(self, atlas: Atlas, url: str, further: Mapping[str, Features], settings: ServerSettings) -> None:
         self.atlas, self.url, self.settings = atlas, url, settings
         self.items = listed(atlas, url, further)
         self.gridded = gridded(atlas)
@@ -81,11 +83,11 @@ class OgcApi:
     """The OGC APIs over an atlas."""
 
     def __init__(
-        self, atlas: Callable[[Request], Atlas], public_url: Callable[[Request], str], settings: OgcSettings | None = None
+        self, atlas: Callable[[Request], Atlas], public_url: Callable[[Request], str], settings: ServerSettings | None = None
     ) -> None:
         """`atlas` tells what a request may see, `public_url` the URL the whole server is reached by (without a slash at the end)."""
         self._atlas, self._public_url = atlas, public_url
-        self._settings = settings or OgcSettings()
+        self._settings = settings or ServerSettings()
         self._further = lru_cache(maxsize=32)(self._make_further)
         self._service = lru_cache(maxsize=32)(self._make_service)
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
@@ -135,9 +137,9 @@ class OgcApi:
         found: dict[str, Features] = {}
         if settings.postgis or any(ASSET in tile.assets for tile in catalog.tiles):
             rows = make_rows(catalog, postgis=settings.postgis, schema=settings.postgis_schema, species_list=lambda: _list_of(atlas))
-            found["coverage"] = CoverageRows(rows)
+            found["coverage"] = CoverageRows(rows, hidden=hidden_taxa(atlas))
         if settings.occurrences:
-            found["occurrences"] = Occurrences(catalog.root, square=settings.occurrences, crs=catalog.crs)
+            found["occurrences"] = Occurrences(catalog.root, square=settings.occurrences, crs=catalog.crs, hidden=hidden_taxa(atlas))
         return found
 
 
@@ -303,14 +305,14 @@ def problem(error: Exception) -> Response:
     """An error as the OGC APIs tell it (OGC 17-069r4, 7.5.1, and RFC 9457)."""
     fault, message = fault_of(error)
     code = "NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code
-    body = {
-        "code": code,
-        "type": code,
-        "title": fault.status.phrase,
-        "status": int(fault.status),
-        "description": message,
-        "detail": message,
-    }
     headers = {"Retry-After": "5"} if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Response(json.dumps(body, ensure_ascii=False), fault.status, headers, "application/problem+json")
+    return Response(_exception(fault.status, message, code), fault.status, headers, PROBLEM)
 
+
+def ogc_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:
+    """How a client of the OGC APIs is told that the guard refuses its request: both as OGC API and as RFC 9457 name it."""
+    return _exception(status, message, "NoApplicableCode"), PROBLEM
+
+
+def _exception(status: HTTPStatus, message: str, code: str) -> bytes:
+    return problem_of(status, message, {"type": code, "code": code, "description": message})

@@ -18,7 +18,7 @@ import shapely
 from pygeoapi.provider.base import BaseProvider, ProviderItemNotFoundError
 from pygeoapi.util import crs_transform
 
-from geoplantnet.catalog import Catalog, PublishedTile
+from geoplantnet.catalog import PublishedTile
 from geoplantnet.catalog.product import Layer
 from geoplantnet.catalog.stac import COLLECTION
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
@@ -133,8 +133,10 @@ class MetaTiles(Unchanging):
         Parameter(name=name, about=f"features of this {name}", schema=text()) for name in ("tile", "crs")
     )
 
-    def __init__(self, catalog: Catalog, url: str) -> None:
+    def __init__(self, atlas: Atlas, url: str) -> None:
+        catalog = atlas.catalog
         self._tiles, self._url = catalog.tiles, url
+        self._withheld = catalog.withheld | (atlas.of_species if atlas.hides_species else frozenset())
         self._place = {tile.id: i for i, tile in enumerate(catalog.tiles)}
         rings = np.array([_ring(tile) for tile in catalog.tiles])
         x, y = transformer(catalog.crs, CRS84.name).transform(rings[..., 0], rings[..., 1])
@@ -165,7 +167,7 @@ class MetaTiles(Unchanging):
             "south": south,
             "east": east,
             "north": north,
-            "assets": ", ".join(tile.assets),
+            "assets": ", ".join(key for key in tile.assets if key not in self._withheld),
             "item": f"{self._url}/stac/{COLLECTION}/{tile.id}/{tile.id}.json",
         }
         return {"type": "Feature", "id": tile.id, "geometry": _polygon(self._shapes[i]), "properties": properties}
@@ -244,12 +246,13 @@ class SpeciesRecords(Unchanging):
             "vernacularName": lambda: taxon.vernacular_name or None,
             "family": lambda: taxon.family or None,
             "genus": lambda: taxon.genus or None,
-            "highest_probability": lambda: self._highest(i),
+            "highest_probability": lambda: self._highest(taxon.taxon_id),
         }
         return known[name]() if name in known else trait_of(self._atlas, taxon.taxon_id, name)
 
-    def _highest(self, i: int) -> float | None:
-        return float(f"{self._atlas.species.highest[i]:.4g}") if self._atlas.species else None
+    def _highest(self, taxon_id: str) -> float | None:
+        known = self._atlas.species
+        return float(f"{known.highest[known.species.index_of(taxon_id)]:.4g}") if known else None
 
     def _record(self, i: int) -> Feature:
         taxon_id = self._taxa[i].taxon_id
@@ -266,14 +269,21 @@ class SpeciesRecords(Unchanging):
 
 
 def taxa_of(atlas: Atlas) -> Sequence[Taxon]:
-    """The species served: those of the overview, or else of the layers that are published."""
+    """The species shown: those of the overview, or else of the layers that are published."""
     if atlas.species:
-        return atlas.species.species
+        return atlas.taxa
     return [
         Taxon(taxon_id=layer.id.removeprefix(SPECIES_PREFIX), scientific_name=layer.title)
         for layer in atlas.layers.values()
         if layer.id.startswith(SPECIES_PREFIX)
     ]
+
+
+def hidden_taxa(atlas: Atlas) -> frozenset[str]:
+    """Ids of the species that are there and not shown."""
+    if not (atlas.species and atlas.hides_species):
+        return frozenset()
+    return frozenset(taxon.taxon_id for taxon in atlas.species.species) - {taxon.taxon_id for taxon in atlas.taxa}
 
 
 def trait_of(atlas: Atlas, taxon_id: str, name: str) -> Any:

@@ -40,13 +40,16 @@ class Occurrences(Unchanging):
         Parameter(name="year", about="records of this year", schema={"type": "integer", "minimum": 0, "maximum": 9999}),
     )
 
-    def __init__(self, store: Path, *, square: int, crs: str) -> None:
-        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y. Raises ConfigurationError."""
+    def __init__(self, store: Path, *, square: int, crs: str, hidden: frozenset[str] = frozenset()) -> None:
+        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y; `hidden`: taxa that are not told.
+
+        Raises ConfigurationError.
+        """
         if square not in SQUARES:
             raise ConfigurationError(f"occurrences are generalised to {square} m; use one of {', '.join(map(str, SQUARES))}")
         if not (store / RECORDS / "occurrences.parquet").is_file():
             raise ConfigurationError(f"{store / RECORDS} holds no records to serve; leave occurrences out, or serve the store they lie in")
-        self._folder, self._square, self._crs = store / RECORDS, square, crs
+        self._folder, self._square, self._crs, self._hidden = store / RECORDS, square, crs, hidden
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
         """See `Features.page`. A time finds the records of its years."""
@@ -77,6 +80,7 @@ class Occurrences(Unchanging):
         rows = pd.read_parquet(
             self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"]
         )
+        rows = rows[~rows["taxonID"].isin(self._hidden)]
         table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
         side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
         x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))

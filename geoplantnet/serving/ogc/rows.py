@@ -6,6 +6,7 @@ keeps them. Nothing is held but one page.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sqlite3
@@ -56,6 +57,8 @@ class Chosen:
     """The smallest coverage, as float32."""
     area: shapely.Geometry | None = None
     """In EPSG:3035; None = everywhere."""
+    hidden: frozenset[str] = frozenset()
+    """Taxa that are not told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +103,9 @@ class CoverageRows(Unchanging):
         Parameter(name="min-coverage", about="the smallest coverage, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}),
     )
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+    def __init__(self, rows: Rows, *, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden`: taxa that are not told."""
+        self._rows, self._hidden = rows, hidden
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
         """See `Features.page`."""
@@ -114,6 +118,7 @@ class CoverageRows(Unchanging):
             tile=query.equal.get("tile_id", ""),
             least=float(np.float32(query.equal.get("min-coverage", 0))),
             area=area,
+            hidden=self._hidden,
         )
         if any(query.equal.get(name) == "" for name in ("taxonID", "cell_id", "tile_id")):
             return [], 0
@@ -122,7 +127,7 @@ class CoverageRows(Unchanging):
     def by_id(self, id: str) -> Feature | None:
         """See `Features.by_id`: a cell's id, a dot and a taxon's."""
         cell, _, taxon = id.partition(".")
-        rows = self._rows.page(Chosen(cell=cell, taxon=taxon), 0, 1) if cell and taxon else []
+        rows = self._rows.page(Chosen(cell=cell, taxon=taxon, hidden=self._hidden), 0, 1) if cell and taxon else []
         return _feature(rows[0]) if rows else None
 
 
@@ -174,7 +179,7 @@ class GeoPackageRows:
             with _opened(self._files[tile]) as file:
                 held = self._held(file, tile, chosen)
                 if offset:
-                    here = self._count(tile, chosen.taxon, chosen.least, held)
+                    here = self._count(tile, chosen.taxon, chosen.least, held, chosen.hidden)
                     if here <= offset:
                         offset -= here
                         continue
@@ -191,7 +196,7 @@ class GeoPackageRows:
             if number == MOST_FILES:
                 return None
             with _opened(self._files[tile]) as file:
-                total += self._count(tile, chosen.taxon, chosen.least, self._held(file, tile, chosen))
+                total += self._count(tile, chosen.taxon, chosen.least, self._held(file, tile, chosen), chosen.hidden)
         return total
 
     def _tiles(self, chosen: Chosen) -> Iterator[str]:
@@ -217,14 +222,14 @@ class GeoPackageRows:
         meets = shapely.intersects(chosen.area, np.array([_shape(geom) for _, geom in near], dtype=object)) if near else []
         return tuple(cell for (cell, _), yes in zip(near, meets) if yes and chosen.cell in ("", cell))
 
-    def _count_file(self, tile: str, taxon: str, least: float, held: tuple[str, ...] | None) -> int:
-        where, values = _where(taxon, least, held)
+    def _count_file(self, tile: str, taxon: str, least: float, held: tuple[str, ...] | None, hidden: frozenset[str]) -> int:
+        where, values = _where(taxon, least, held, hidden)
         with _opened(self._files[tile]) as file:
             return int(file.execute(f"SELECT count(*) FROM {COVERAGE} s {where}", values).fetchone()[0])
 
 
 def _rows_of(file: sqlite3.Connection, tile: str, chosen: Chosen, held: tuple[str, ...] | None, offset: int, limit: int) -> list[Row]:
-    where, values = _where(chosen.taxon, chosen.least, held)
+    where, values = _where(chosen.taxon, chosen.least, held, chosen.hidden)
     found = file.execute(
         f"SELECT s.cell_id, s.taxonID, s.scientificName, s.coverage, s.mean_probability, c.n_cells, c.valid_cells, c.geom FROM {COVERAGE} s "
         f"JOIN {CELLS} c ON c.cell_id = s.cell_id {where} ORDER BY s.cell_id, s.taxonID LIMIT ? OFFSET ?",
@@ -236,8 +241,9 @@ def _rows_of(file: sqlite3.Connection, tile: str, chosen: Chosen, held: tuple[st
     ]
 
 
-def _where(taxon: str, least: float, held: tuple[str, ...] | None) -> tuple[str, tuple[object, ...]]:
-    words, values = ["1"], []
+def _where(taxon: str, least: float, held: tuple[str, ...] | None, hidden: frozenset[str]) -> tuple[str, tuple[object, ...]]:
+    words: list[str] = ["1"]
+    values: list[object] = []
     if taxon:
         words.append("s.taxonID = ?")
         values.append(taxon)
@@ -247,6 +253,9 @@ def _where(taxon: str, least: float, held: tuple[str, ...] | None) -> tuple[str,
     if held is not None:
         words.append(f"s.cell_id IN ({', '.join('?' * len(held))})")
         values += held
+    if hidden:
+        words.append("s.taxonID NOT IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(hidden)))
     return f"WHERE {' AND '.join(words)}", tuple(values)
 
 
@@ -342,6 +351,8 @@ class PostgisRows:
             parts.append((SQL("s.coverage >= %s::real"), chosen.least))
         if chosen.area is not None:
             parts.append((SQL("ST_Intersects(c.geom, ST_GeomFromWKB(%s, 3035))"), shapely.to_wkb(chosen.area)))
+        if chosen.hidden:
+            parts.append((SQL('s."taxonID" <> ALL(%s)'), sorted(chosen.hidden)))
         words = SQL(" AND ").join(word for word, _ in parts)
         return (SQL("WHERE {}").format(words) if parts else SQL("").format()), tuple(value for _, value in parts)
 

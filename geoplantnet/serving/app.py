@@ -32,6 +32,7 @@ from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_curr
 from geoplantnet.serving.guard.metrics import MEDIA_TYPE
 from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
+from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
 from geoplantnet.serving.wms import WebMapService, service_exception
@@ -48,16 +49,21 @@ _MEDIA_TYPES = {".json": "application/json", ".tif": "image/tiff; application=ge
 
 
 def create_app(
-    catalog_path: str | Path, *, url: str | None = None, settings: ServerSettings | None = None, log: AccessLog | None = None
+    catalog_path: str | Path,
+    *,
+    url: str | None = None,
+    settings: ServerSettings | None = None,
+    log: AccessLog | None = None,
+    operator: Operator | None = None,
 ) -> Starlette:
     """The ASGI application over the catalog at `catalog_path`, as it stands now; open it anew after publishing again.
 
     `url` is the address the server is reached by from outside (behind a proxy), such as ``https://maps.example.org``;
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
-    Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
+    `operator` maps a tile, for who holds a key that grants it (the process ``map-tile``); without it nobody can. Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
     Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``, ``/readyz``, ``/metrics``.
+    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages, Maps, Tiles, Processes), ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
@@ -69,6 +75,9 @@ def create_app(
 
     def public_url(request: Request) -> str:
         return (url or settings.url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
+
+    ogc = OgcApi(lambda request: view_of(request.scope).atlas, public_url, settings, operator=operator)
+    ogc.check(atlas)
 
     def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
@@ -111,6 +120,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with guard.running():
             yield
+        ogc.close()
         atlas.close()
 
     routes: list[BaseRoute] = [
@@ -119,7 +129,7 @@ def create_app(
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        *OgcApi(lambda request: view_of(request.scope).atlas, public_url, settings).routes("/ogc"),
+        *ogc.routes("/ogc"),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         *([Route("/metrics", metrics, methods=["GET"])] if settings.metrics else []),

@@ -1,11 +1,11 @@
 """The collections of a store, as pygeoapi's configuration. Nothing is read from or written to files.
 
-    tiles                  features: the meta-tiles
-    species                records: one a species, with its traits and the names of its maps
-    coverage               features: a row a reporting cell and species
-    occurrences            features: the records learnt from, where the operator publishes them
-    species-probability    coverage: one field a species, chosen by `properties`
-    <layer id>             coverage: every other layer
+tiles                  features: the meta-tiles
+species                records: one a species, with its traits and the names of its maps
+coverage               features: a row a reporting cell and species
+occurrences            features: the records learnt from, where the operator publishes them
+species-probability    coverage: one field a species, chosen by `properties`
+<layer id>             coverage: every other layer
 """
 
 from __future__ import annotations

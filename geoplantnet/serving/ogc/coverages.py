@@ -31,6 +31,7 @@ MAX_JSON_CELLS = 250_000
 MAX_FIELDS = 100
 """Layers one answer may hold."""
 
+_NOTHING = "the box asked meets no cell of the coverage; the collection's extent says where it lies"
 _INTERVAL = re.compile(rf"([xy])\((?P<low>{NUMBER})(?::(?P<high>{NUMBER}))?\)")
 _SIZE = re.compile(r"([xy])\(([0-9]{1,5})\)")
 
@@ -95,7 +96,7 @@ def coverage(atlas: Atlas, layers: Mapping[str, Layer], query: Mapping[str, str]
     size = _size(epoch.mosaic, first, bounds, query)
     cells = _resampled(epoch.mosaic, shown, bounds, size, limit) if size else _stored(epoch.mosaic, shown, bounds, limit, query)
     if any(array.size == 0 for array in cells.arrays.values()):
-        raise InvalidParameter("the box asked meets no cell of the coverage; the collection's extent says where it lies")
+        raise InvalidParameter(_NOTHING)
     headers = {"Content-Crs": f"<{CRSS[cells.crs].uri}>"}
     return (coverage_json(cells) if as_json else geotiff(cells)), headers
 
@@ -112,7 +113,9 @@ def _chosen(layers: Mapping[str, Layer], properties: str) -> dict[str, Layer]:
     names = [name for name in properties.split(",") if name]
     if not names:
         if len(layers) > 1:
-            raise InvalidParameter(f"this coverage has {len(layers)} fields; choose with properties=, by their names in the collection's schema")
+            raise InvalidParameter(
+                f"this coverage has {len(layers)} fields; choose with properties=, by their names in the collection's schema"
+            )
         return dict(layers)
     if len(names) > MAX_FIELDS:
         raise TooLarge(f"{len(names)} fields are asked at once, at most {MAX_FIELDS} fit one answer")
@@ -141,7 +144,7 @@ def _bounds(mosaic: Mosaic, query: Mapping[str, str]) -> Bounds | None:
         return None
     bounds = box.bounds_in(mosaic.crs)
     if bounds is None:
-        raise InvalidParameter(f"bbox has no image in {mosaic.crs}; ask for one inside the collection's extent")
+        raise InvalidParameter(_NOTHING)
     return bounds
 
 
@@ -168,7 +171,7 @@ def _inside(mosaic: Mosaic, bounds: Bounds | None) -> Bounds:
         return west, south, east, north
     cut = max(west, bounds[0]), max(south, bounds[1]), min(east, bounds[2]), min(north, bounds[3])
     if cut[0] >= cut[2] or cut[1] >= cut[3]:
-        raise InvalidParameter("the box asked meets no cell of the coverage; the collection's extent says where it lies")
+        raise InvalidParameter(_NOTHING)
     return cut
 
 

@@ -25,16 +25,19 @@ from starlette.routing import Route
 from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import Atlas
-from geoplantnet.serving.exceptions import fault_of, shown
+from geoplantnet.serving.exceptions import TooLarge, fault_of, shown
 from geoplantnet.serving.guard.refusal import PROBLEM
 from geoplantnet.serving.guard.refusal import problem as problem_of
-from geoplantnet.serving.ogc import pages
+from geoplantnet.serving.ogc import executions, pages
 from geoplantnet.serving.ogc.collections import MAX_ITEMS, configuration, gridded, listed
 from geoplantnet.serving.ogc.coverages import GEOTIFF, coverage
+from geoplantnet.serving.ogc.executions import LIST, Failed, Processing
 from geoplantnet.serving.ogc.features import Features, Query, asking, hidden_taxa
+from geoplantnet.serving.ogc.jobs import Jobs
 from geoplantnet.serving.ogc.occurrences import Occurrences
 from geoplantnet.serving.ogc.openapi import CONFORMANCE, document
 from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, Parameter, box_of, checked, times_of
+from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.ogc.rows import ASSET, CoverageRows, make_rows
 from geoplantnet.serving.settings import ServerSettings
 
@@ -49,20 +52,21 @@ Handler = Callable[["Service", Request, dict[str, str]], Response]
 class Service:
     """The OGC APIs of one atlas, at one address."""
 
-    def __init__(self, atlas: Atlas, url: str, further: Mapping[str, Features], settings: ServerSettings) -> None:
-        self.atlas, self.url, self.settings = atlas, url, settings
+    def __init__(self, atlas: Atlas, url: str, further: Mapping[str, Features]) -> None:
+        self.atlas, self.url = atlas, url
         self.items = listed(atlas, url, further)
         self.gridded = gridded(atlas)
 
     @cached_property
     def api(self) -> core.API:
-        """pygeoapi's."""
+        """Pygeoapi's."""
         return core.API(configuration(self.atlas, self.url, self.items), {})
 
     @cached_property
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
-        return document(self.atlas, self.url, self.items, self.gridded)
+        others, schemas = [executions.paths()], executions.SCHEMAS
+        return document(self.atlas, self.url, self.items, self.gridded, paths_of_others=others, schemas_of_others=schemas)
 
     def features(self, name: str) -> Features:
         """A collection of features or records. Raises LayerNotFound with the nearest spellings."""
@@ -83,11 +87,20 @@ class OgcApi:
     """The OGC APIs over an atlas."""
 
     def __init__(
-        self, atlas: Callable[[Request], Atlas], public_url: Callable[[Request], str], settings: ServerSettings | None = None
+        self,
+        atlas: Callable[[Request], Atlas],
+        public_url: Callable[[Request], str],
+        settings: ServerSettings | None = None,
+        *,
+        operator: Operator | None = None,
     ) -> None:
-        """`atlas` tells what a request may see, `public_url` the URL the whole server is reached by (without a slash at the end)."""
+        """`atlas` tells what a request may see, `public_url` the URL the whole server is reached by (without a slash at the end).
+
+        `operator` maps a tile, where that is switched on. Raises ConfigurationError for a folder that can keep no jobs.
+        """
         self._atlas, self._public_url = atlas, public_url
         self._settings = settings or ServerSettings()
+        self._processing = Processing(Jobs(self._settings.jobs, scheduler=self._settings.scheduler), operator)
         self._further = lru_cache(maxsize=32)(self._make_further)
         self._service = lru_cache(maxsize=32)(self._make_service)
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
@@ -108,10 +121,29 @@ class OgcApi:
             self._get(f"{one}/items", _items, lambda service, request: (*ITEMS, *_collection(service, request).parameters)),
             self._get(f"{one}/items/{{item}}", _core(itemtypes.get_collection_item), lambda service, request: ITEM),
             self._get(f"{one}/coverage", _coverage, lambda service, request: COVERAGE),
+            self._get(f"{prefix}/processes", self._processes, lambda service, request: LIST),
+            self._get(f"{prefix}/processes/{{process}}", self._process),
+            Route(f"{prefix}/processes/{{process}}/execution", self._execute, methods=["POST"]),
+            self._get(f"{prefix}/jobs", self._jobs, lambda service, request: LIST),
+            self._get(f"{prefix}/jobs/{{job}}", self._job),
+            self._get(f"{prefix}/jobs/{{job}}", self._dismiss, lambda service, request: (), method="DELETE"),
+            self._get(f"{prefix}/jobs/{{job}}/results", self._results, lambda service, request: ()),
         ]
 
+    def check(self, atlas: Atlas) -> None:
+        """Raises ConfigurationError for settings that this store cannot follow."""
+        self._further(atlas)
+
+    def close(self) -> None:
+        """End the jobs at work."""
+        self._processing.jobs.close()
+
     def _get(
-        self, path: str, handler: Handler, known: Callable[[Service, Request], tuple[Parameter, ...]] = lambda service, request: DOCUMENT
+        self,
+        path: str,
+        handler: Handler,
+        known: Callable[[Service, Request], tuple[Parameter, ...]] = lambda service, request: DOCUMENT,
+        method: str = "GET",
     ) -> Route:
         """A route; `known` are the parameters it takes."""
 
@@ -126,10 +158,40 @@ class OgcApi:
         async def endpoint(request: Request) -> Response:
             return await run_in_threadpool(answer, request)
 
-        return Route(path, endpoint, methods=["GET"])
+        return Route(path, endpoint, methods=[method])
+
+    # ---- processes
+
+    def _processes(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        return told_as(request, query, self._processing.listing(service, request, query))
+
+    def _process(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        return told_as(request, query, self._processing.description(service, request, request.path_params["process"]))
+
+    async def _execute(self, request: Request) -> Response:
+        try:
+            checked(request.query_params.multi_items(), ())
+            body = await _body(request, self._settings.max_body)
+            service = self._service(self._atlas(request), self._public_url(request))
+            return await run_in_threadpool(self._processing.execute, service, request, request.path_params["process"], body)
+        except Exception as error:
+            return problem(error)
+
+    def _jobs(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        return told_as(request, query, self._processing.job_list(service, request, query))
+
+    def _job(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        return told_as(request, query, executions.status(service, self._processing.job(request.path_params["job"])))
+
+    def _dismiss(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        job = self._processing.jobs.dismiss(self._processing.job(request.path_params["job"]))
+        return told_as(request, query, executions.status(service, job))
+
+    def _results(self, service: Service, request: Request, query: dict[str, str]) -> Response:
+        return self._processing.results(request.path_params["job"])
 
     def _make_service(self, atlas: Atlas, url: str) -> Service:
-        return Service(atlas, url, self._further(atlas), self._settings)
+        return Service(atlas, url, self._further(atlas))
 
     def _make_further(self, atlas: Atlas) -> dict[str, Features]:
         """The collections that are not made from the atlas alone; they may hold connections, so there is one of each an atlas."""
@@ -173,7 +235,7 @@ def _described(service: Service, told: dict[str, Any]) -> None:
 
 
 def _conformance(service: Service, request: Request, query: dict[str, str]) -> Response:
-    return told_as(request, query, {"title": "Conformance", "conformsTo": list(CONFORMANCE)})
+    return told_as(request, query, {"title": "Conformance", "conformsTo": [*CONFORMANCE, *executions.CONFORMANCE]})
 
 
 def _openapi(service: Service, request: Request, query: dict[str, str]) -> Response:
@@ -203,7 +265,7 @@ def _queryables(service: Service, request: Request, query: dict[str, str]) -> Re
 
 
 def _items(service: Service, request: Request, query: dict[str, str]) -> Response:
-    """pygeoapi pages and transforms coordinates; what is asked for reaches the collection by `asking`."""
+    """Pygeoapi pages and transforms coordinates; what is asked for reaches the collection by `asking`."""
     name = request.path_params["collection"]
     own = {parameter.name for parameter in service.features(name).parameters}
     asked = Query(
@@ -244,7 +306,9 @@ def _coverage(service: Service, request: Request, query: dict[str, str]) -> Resp
     content, headers = coverage(service.atlas, service.layers(request.path_params["collection"]), query)
     if isinstance(content, bytes):
         name = request.path_params["collection"]
-        return Response(content, headers={**headers, "Content-Disposition": f'attachment; filename="{name}.tif"'}, media_type=GEOTIFF["mimetype"])
+        return Response(
+            content, headers={**headers, "Content-Disposition": f'attachment; filename="{name}.tif"'}, media_type=GEOTIFF["mimetype"]
+        )
     return Response(_dump(content), headers=headers, media_type="application/prs.coverage+json")
 
 
@@ -288,6 +352,17 @@ def wants_html(request: Request, query: Mapping[str, str]) -> bool:
     return request.headers.get("accept", "").split(",")[0].split(";")[0].strip() == "text/html"
 
 
+async def _body(request: Request, limit: int) -> bytes:
+    """The body. Raises TooLarge. (A guard before the application has read it already, with the same limit.)"""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes; make the request smaller")
+        parts.append(part)
+    return b"".join(parts)
+
+
 def _dump(told: Any) -> bytes:
     return json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -303,8 +378,10 @@ def _only_served(value: Any) -> Any:
 
 def problem(error: Exception) -> Response:
     """An error as the OGC APIs tell it (OGC 17-069r4, 7.5.1, and RFC 9457)."""
+    if isinstance(error, Failed):
+        return Response(_exception(error.status, str(error), "NoApplicableCode"), error.status, media_type=PROBLEM)
     fault, message = fault_of(error)
-    code = "NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code
+    code = executions.KINDS.get(type(error)) or ("NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code)
     headers = {"Retry-After": "5"} if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Response(_exception(fault.status, message, code), fault.status, headers, PROBLEM)
 

@@ -129,9 +129,7 @@ class MetaTiles(Unchanging):
     fields: Mapping[str, Schema] = {name: {"type": "string"} for name in ("tile", "crs", "assets", "item")} | {
         name: {"type": "number"} for name in ("west", "south", "east", "north")
     }
-    parameters: Sequence[Parameter] = tuple(
-        Parameter(name=name, about=f"features of this {name}", schema=text()) for name in ("tile", "crs")
-    )
+    parameters: Sequence[Parameter] = (Parameter(name="tile", about="the tile of this id", schema=text()),)
 
     def __init__(self, atlas: Atlas, url: str) -> None:
         catalog = atlas.catalog
@@ -148,8 +146,8 @@ class MetaTiles(Unchanging):
         if query.box:
             area = query.box.polygon(CRS84.name)
             meets &= shapely.intersects(self._shapes, area) if area is not None else False
-        for name, value in query.equal.items():
-            meets &= np.array([value == (tile.id if name == "tile" else tile.crs) for tile in self._tiles])
+        if "tile" in query.equal:
+            meets &= np.array([tile.id == query.equal["tile"] for tile in self._tiles])
         found = np.flatnonzero(meets)
         return [self._feature(int(i)) for i in found[offset : offset + limit]], len(found)
 
@@ -198,10 +196,7 @@ class SpeciesRecords(Unchanging):
     )
     parameters: Sequence[Parameter] = (
         Q,
-        *(
-            Parameter(name=name, about=f"records of this {name}", schema=text())
-            for name in ("taxonID", "layer", *_TEXT)
-        ),
+        *(Parameter(name=name, about=f"records of this {name}", schema=text()) for name in ("taxonID", "layer", *_TEXT)),
         *(Parameter(name=name, about=f"records whose {name} is known to be so", schema={"type": "boolean"}) for name in TRAITS),
     )
 

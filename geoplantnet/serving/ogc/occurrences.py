@@ -72,14 +72,12 @@ class Occurrences(Unchanging):
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        """x and y are the middles of squares."""
+        """X and y are the middles of squares."""
         events = pd.read_parquet(
             self._folder / "events.parquet",
             columns=["eventID", "x", "y", "coordinateUncertaintyInMeters", "year", "sampling", "datasetID"],
         )
-        rows = pd.read_parquet(
-            self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"]
-        )
+        rows = pd.read_parquet(self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"])
         rows = rows[~rows["taxonID"].isin(self._hidden)]
         table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
         side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)

@@ -106,9 +106,15 @@ SCHEMAS: Document = {
 
 
 def document(
-    atlas: Atlas, url: str, items: Mapping[str, Features], gridded: Mapping[str, Mapping[str, Layer]], further: Iterable[Document] = ()
+    atlas: Atlas,
+    url: str,
+    items: Mapping[str, Features],
+    gridded: Mapping[str, Mapping[str, Layer]],
+    *,
+    paths_of_others: Iterable[Document] = (),
+    schemas_of_others: Document | None = None,
 ) -> Document:
-    """The document of a service at `url`; `further` are the paths of other modules."""
+    """The document of a service at `url`, with the paths and schemas of other modules."""
     paths: Document = {
         "/": {"get": get("Landing page", DOCUMENT, {JSON: ref("landing"), HTML: _TEXT})},
         "/conformance": {"get": get("Conformance classes", DOCUMENT, {JSON: ref("conformance"), HTML: _TEXT})},
@@ -138,7 +144,7 @@ def document(
         "parameters": [path_parameter("coverageId", "a coverage", gridded)],
         "get": get("Cells of a coverage", COVERAGE, cells, missing=True),
     }
-    for more in further:
+    for more in paths_of_others:
         paths |= more
     return {
         "openapi": "3.0.3",
@@ -150,7 +156,7 @@ def document(
         },
         "servers": [{"url": f"{url}/ogc"}],
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": SCHEMAS | (schemas_of_others or {})},
     }
 
 

@@ -21,7 +21,9 @@ def page(told: Mapping[str, Any]) -> str:
     links = [link for link in told.get("links", []) if isinstance(link, dict) and _leads(link)]
     parts += _content(told)
     if links:
-        parts.append("<h2>Links</h2><ul>" + "".join(f"<li>{_anchor(link['href'], link.get('title', link['href']))}</li>" for link in links) + "</ul>")
+        parts.append(
+            "<h2>Links</h2><ul>" + "".join(f"<li>{_anchor(link['href'], link.get('title', link['href']))}</li>" for link in links) + "</ul>"
+        )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{_text(title)}</title></head><body>{''.join(parts)}</body></html>"

@@ -86,12 +86,18 @@ BBOX = Parameter(
 )
 BBOX_CRS = _choice("bbox-crs", "CRS of bbox", URIS)
 CRS = _choice("crs", "CRS of the answer", URIS)
-DATETIME = _pattern("datetime", "a date or moment (RFC 3339), or start/end with .. for an open end", rf"(\.\.|{_DATE})?(/(\.\.|{_DATE})?)?", 80)
+DATETIME = _pattern(
+    "datetime", "a date or moment (RFC 3339), or start/end with .. for an open end", rf"(\.\.|{_DATE})?(/(\.\.|{_DATE})?)?", 80
+)
 SCENARIO = _pattern("scenario", "name of a scenario, or today", "[A-Za-z0-9_.-]{1,60}", 60)
 LIMIT = Parameter(
-    name="limit", about="most items of one answer; at most 1000 come", schema={"type": "integer", "minimum": 1, "maximum": 100_000, "default": 10}
+    name="limit",
+    about="most items of one answer; at most 1000 come",
+    schema={"type": "integer", "minimum": 1, "maximum": 100_000, "default": 10},
 )
-OFFSET = Parameter(name="offset", about="items to pass over", schema={"type": "integer", "minimum": 0, "maximum": 100_000_000, "default": 0})
+OFFSET = Parameter(
+    name="offset", about="items to pass over", schema={"type": "integer", "minimum": 0, "maximum": 100_000_000, "default": 0}
+)
 Q = _pattern("q", "words that are looked for in names", r"[^\x00-\x1f\x7f]{1,200}")
 NAMES = _pattern("properties", "names of properties, separated by commas", r"[A-Za-z0-9_.,-]{1,2000}", 2000)
 LANG = _pattern("lang", "the language; there is one, English", "[A-Za-z-]{1,20}", 20)

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import sqlite3
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -96,10 +95,7 @@ class CoverageRows(Unchanging):
         | {name: {"type": "integer"} for name in ("n_cells", "valid_cells")}
     )
     parameters: Sequence[Parameter] = (
-        *(
-            Parameter(name=name, about=f"rows of this {name}", schema=text(100))
-            for name in ("taxonID", "cell_id", "tile_id")
-        ),
+        *(Parameter(name=name, about=f"rows of this {name}", schema=text(100)) for name in ("taxonID", "cell_id", "tile_id")),
         Parameter(name="min-coverage", about="the smallest coverage, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}),
     )
 
@@ -236,7 +232,17 @@ def _rows_of(file: sqlite3.Connection, tile: str, chosen: Chosen, held: tuple[st
         (*values, limit, offset),
     )
     return [
-        Row(tile=tile, cell=cell, taxon=taxon, name=name, coverage=share, mean_probability=mean, n_cells=n, valid_cells=valid, shape=_shape(geom))
+        Row(
+            tile=tile,
+            cell=cell,
+            taxon=taxon,
+            name=name,
+            coverage=share,
+            mean_probability=mean,
+            n_cells=n,
+            valid_cells=valid,
+            shape=_shape(geom),
+        )
         for cell, taxon, name, share, mean, n, valid, geom in found
     ]
 
@@ -272,7 +278,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise IntegrityError(f"{path} cannot be read as a GeoPackage of coverage ({error}); verify the store and publish the tile again") from error
+        raise IntegrityError(
+            f"{path} cannot be read as a GeoPackage of coverage ({error}); verify the store and publish the tile again"
+        ) from error
 
 
 def _shape(blob: bytes) -> shapely.Geometry:
@@ -371,7 +379,9 @@ class PostgisRows:
             raise TryAgain("the database ended the connection; try again") from error
         except self._psycopg.Error as error:
             connection.close()
-            raise StorageError(f"the database refused ({type(error).__name__}); load the coverage again, and look at the reader's rights") from error
+            raise StorageError(
+                f"the database refused ({type(error).__name__}); load the coverage again, and look at the reader's rights"
+            ) from error
         except BaseException:
             connection.close()
             raise
@@ -400,7 +410,9 @@ class PostgisRows:
                 )
         except self._psycopg.Error as error:
             connection.close()
-            raise StorageError(f"schema {self._schema} cannot be read ({type(error).__name__}); load it with `geoplantnet export`") from error
+            raise StorageError(
+                f"schema {self._schema} cannot be read ({type(error).__name__}); load it with `geoplantnet export`"
+            ) from error
         except BaseException:
             connection.close()
             raise

@@ -124,6 +124,7 @@ class OgcApi:
             self._get(f"{prefix}/processes", self._processes, lambda service, request: LIST),
             self._get(f"{prefix}/processes/{{process}}", self._process),
             Route(f"{prefix}/processes/{{process}}/execution", self._execute, methods=["POST"]),
+            self._get(f"{prefix}/processes/{{process}}/execution", _only_post),
             self._get(f"{prefix}/jobs", self._jobs, lambda service, request: LIST),
             self._get(f"{prefix}/jobs/{{job}}", self._job),
             self._get(f"{prefix}/jobs/{{job}}", self._dismiss, lambda service, request: (), method="DELETE"),
@@ -300,6 +301,12 @@ def _page_links(service: Service, name: str, query: Mapping[str, str], told: Map
     if more and query.get("resulttype") != "hits":
         links.append(link("next", "The next page", offset + limit))
     return [*links, {"rel": "collection", "type": _JSON, "title": "The collection", "href": base}]
+
+
+def _only_post(service: Service, request: Request, query: dict[str, str]) -> Response:
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    body = _exception(status, "an execution is asked for by POST; the process's description says what it needs", "NoApplicableCode")
+    return Response(body, status, {"Allow": "POST"}, PROBLEM)
 
 
 def _coverage(service: Service, request: Request, query: dict[str, str]) -> Response:

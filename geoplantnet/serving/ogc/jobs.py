@@ -210,10 +210,10 @@ class Jobs:
             for at_work in self._at_work.values():
                 at_work.budget.dismissed.set()
                 at_work.future.cancel()
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+        elif self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
         if self._own:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -327,14 +327,15 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 def export(
     recipe: RecipeArg,
     output: Annotated[
-        str, typer.Option("--output", help="File to write; a folder for cog and geotiff; a database for postgis, - = that of PGHOST ...")
+        str,
+        typer.Option("--output", help="File to write; a folder for cog, qml and geotiff; a database for postgis, - = that of PGHOST ..."),
     ],
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="cog (a file a species or indicator and block of 8 x 8 tiles), geotiff (a file a tile, a band a species), gti or vrt "
-            "(one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON), and species coverage of 5 km cells as "
+            help="cog (a file a species or indicator and block of 8 x 8 tiles), qml (their colours in QGIS), geotiff (a file a "
+            "tile, a band a species), gti or vrt (one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON), and species coverage of 5 km cells as "
             "geopackage, geoparquet or postgis. Without it --output says: .gti.gpkg, .vrt, .nc, .gpkg, .parquet, postgresql://",
         ),
     ] = None,
@@ -347,12 +348,13 @@ def export(
     ] = None,
     indicator: Annotated[
         list[str] | None,
-        typer.Option("--indicator", help="This indicator, or change with --scenario (may be repeated; cog, gti, vrt)."),
+        typer.Option("--indicator", help="This indicator, or change with --scenario (may be repeated; cog, qml, gti, vrt)."),
     ] = None,
     region: Annotated[
         Path | None,
         typer.Option(
-            "--region", help="Only where these polygons lie: GeoJSON, GeoPackage or zipped Shapefile, any CRS. (cog, geotiff, gti, vrt)"
+            "--region",
+            help="Only where these polygons lie: GeoJSON, GeoPackage or zipped Shapefile, any CRS. (cog, qml, geotiff, gti, vrt)",
         ),
     ] = None,
     compress: Annotated[

@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import GeoPlantNetError, RequestError
-from geoplantnet.serving import legend
+from geoplantnet.serving import legend, qgis
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
@@ -35,7 +35,9 @@ from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
+from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles
 from geoplantnet.serving.wms import WebMapService, service_exception
+from geoplantnet.serving.wmts import WebMapTileService
 
 LOGGER = logging.getLogger(__name__)
 
@@ -60,10 +62,12 @@ def create_app(
 
     `url` is the address the server is reached by from outside (behind a proxy), such as ``https://maps.example.org``;
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
-    `operator` maps a tile, for who holds a key that grants it (the process ``map-tile``); without it nobody can. Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
+    `operator` maps a tile, for who holds a key that grants it (the process ``map-tile``); without it nobody can. Raises what
+    `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
-    Routes: ``/`` the page, ``/wms``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages, Maps, Tiles, Processes), ``/healthz``, ``/readyz``, ``/metrics``.
+    Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
+    ``/api/layers``, ``/api/layers/{id}``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
+    definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
@@ -82,7 +86,8 @@ def create_app(
     def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
         _note_layers(request, [id for name, value in pairs if name.upper() in ("LAYERS", "LAYER") for id in value.split(",", 16)[:16]])
-        answer = view_of(request.scope).wms.answer(pairs, url=f"{public_url(request)}/wms", etag=request.headers.get("if-none-match", ""))
+        held = request.headers.get("if-none-match", "")
+        answer = view_of(request.scope).wms.answer(pairs, site=public_url(request), etag=held, **request.path_params)
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
@@ -123,13 +128,21 @@ def create_app(
         ogc.close()
         atlas.close()
 
+    wmts = Endpoint(lambda scope: view_of(scope).wmts.answer, public_url)
+
     routes: list[BaseRoute] = [
+        Route("/tiles/{path:path}", Endpoint(lambda scope: view_of(scope).tiles.answer, public_url)),  # the busiest first
+        Route("/wmts/{path:path}", wmts),
+        Route("/wmts", wmts),
         Route("/wms", wms, methods=["GET"]),
+        Route("/wms/species/{species}", wms, methods=["GET"]),
+        Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
         *ogc.routes("/ogc"),
+        *qgis.routes("/qgis", lambda request: view_of(request.scope).atlas, public_url),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
         *([Route("/metrics", metrics, methods=["GET"])] if settings.metrics else []),
@@ -149,6 +162,8 @@ class _View:
     def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool]) -> None:
         self.atlas = atlas.showing(may)
         self.wms = WebMapService(self.atlas)
+        pyramid = Pyramid(self.atlas)
+        self.tiles, self.wmts = XyzTiles(pyramid), WebMapTileService(pyramid)
         self.files = files.showing(self.atlas)
 
 
@@ -192,7 +207,7 @@ def _page_route() -> BaseRoute:
     def not_built(request: Request) -> Response:
         return PlainTextResponse(
             "The web page is not built. In a checkout run: npm ci && npm run build, in geoplantnet/serving/web.\n"
-            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /api/layers, /stac/catalog.json, /ogc\n"
+            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /wmts/1.0.0/WMTSCapabilities.xml, /api/layers, /stac/catalog.json, /ogc\n"
         )
 
     return Route("/", not_built, methods=["GET"])

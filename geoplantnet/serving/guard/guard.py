@@ -181,7 +181,8 @@ class Guard:
         await send(message)
 
     def _headers(self, exchange: Exchange, headers: Any) -> list[tuple[bytes, bytes]]:
-        kept = [(name, value) for name, value in headers if name not in _OURS]
+        # QGIS finds the JSON of GetFeatureInfo by this spelling alone.
+        kept = [(b"Content-Type" if name == b"content-type" else name, value) for name, value in headers if name not in _OURS]
         if self.access.private:  # what one may see another may not: no shared cache may mix them up
             if exchange.key is not None:
                 kept = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in kept]

@@ -22,7 +22,7 @@ class Told:
     """Messages of the request that were asked for."""
 
     def header(self, name: str) -> str:
-        return ", ".join(value.decode() for key, value in self.headers if key == name.encode())
+        return ", ".join(value.decode() for key, value in self.headers if key.lower() == name.encode())
 
     @property
     def json(self) -> Any:

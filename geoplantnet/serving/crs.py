@@ -87,12 +87,18 @@ def transformer(source: str, target: str) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(*ends, always_xy=True)
 
 
+@functools.lru_cache(maxsize=64)
+def _of_boxes(source: str, target: str) -> pyproj.Transformer:
+    """One that knows its CRS: a box in degrees may cross the antimeridian or hold a pole, of which a pipeline knows nothing."""
+    return pyproj.Transformer.from_crs(_in_proj(source), _in_proj(target), always_xy=True)
+
+
 def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
     """The box around `bounds` in another CRS, its edges followed and not only its corners. None where it has no image."""
     if source == target:
         return bounds
     try:
-        box = transformer(source, target).transform_bounds(*bounds, densify_pts=51)
+        box = _of_boxes(source, target).transform_bounds(*bounds, densify_pts=51)
     except pyproj.exceptions.ProjError:
         return None
     west, south, east, north = box

@@ -235,7 +235,8 @@ class WebMapService:
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             raise InvalidParameter(f"a map of {width} x {height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
         time, scenario, threshold = query.get("TIME"), query.get("DIM_SCENARIO"), lambda_of(query.get("DIM_LAMBDA"))
-        drawn, warnings = [], []
+        drawn: list[tuple[Epoch, Drawing]] = []
+        warnings: list[str] = []
         for layer, name in zip(layers, names, strict=True):
             epoch, told = chosen_epoch(self._atlas, layer, time=time, scenario=scenario)
             drawing = styles.drawing(self._atlas.shown_by(layer, epoch), name, threshold=threshold)

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check stac lock web bench clean
+.PHONY: help demo test test-qgis check stac clients lock web bench clean
 
 help: ## List the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,8 +14,12 @@ help: ## List the verbs
 demo: $(VENV)/.demo ## Map virtual species around the Aletsch glacier and serve the map (SERVE=0 ends after the products)
 	$(BIN)/geoplantnet demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: $(VENV)/.dev check stac ## Check style, types and floors, then run the tests
+test: $(VENV)/.dev check stac clients ## Check style, types and floors, then run the tests
 	$(BIN)/python -m pytest
+
+test-qgis: $(VENV)/.dev ## Let QGIS itself use the server (as root installs Debian's QGIS, 1.2 GB)
+	@sh tests/serving/clients/install.sh qgis python3-qgis
+	$(BIN)/python -m pytest -rs tests/serving/clients/qgis
 
 check: $(VENV)/.dev ## Style (ruff), types (mypy), floors (import-linter)
 	$(BIN)/ruff check .
@@ -25,6 +29,9 @@ check: $(VENV)/.dev ## Style (ruff), types (mypy), floors (import-linter)
 
 stac: ## Install the STAC API that the tests talk to (as root with PostGIS); without it they are skipped
 	@PYTHON='$(PYTHON)' PIP_ARGS='$(PIP_ARGS)' sh tests/stac/install.sh
+
+clients: ## Install GDAL's programs, which some tests use as clients (as root); without them these are skipped
+	@sh tests/serving/clients/install.sh gdal-bin
 
 lock: ## Write constraints.txt anew from a fresh environment
 	rm -rf .lock && $(PYTHON) -m venv .lock

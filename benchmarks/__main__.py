@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHMARKS = ("cubes", "patches", "scheduling", "mapping", "training", "alps", "maxent", "skill", "faults")
+BENCHMARKS = ("cubes", "patches", "scheduling", "mapping", "training", "alps", "maxent", "skill", "serving", "faults")
 GROUPED = ("skill",)
 """Benchmarks of many tables: rows are told apart by what stands before the first colon of their names."""
 HEAD = """# Benchmarks
@@ -51,7 +52,9 @@ def _table(first: str, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _figure(value: float) -> str:
-    """Three digits; of what is small three decimals, so that scores stand below each other."""
+    """Three digits; of what is small three decimals, so that scores stand below each other; a dash for what was not measured."""
+    if math.isnan(value):
+        return "–"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1 else f"{value:.3g}"
 
 

@@ -89,7 +89,7 @@ def stages(tiles: int, species: int, networks: int) -> list[tuple[str, Estimate,
         ("map: latent tiles", costs.mapping(size), tiles),
         (f"indicators: {size.indicators}, and species sets", costs.indicators(size), tiles),
         ("publish: coverage, relief, items", costs.publishing(size, rasters=False), tiles),
-        ("catalog", costs.cataloguing(size, tiles, rasters=False), 1),
+        ("catalog", costs.cataloguing(size, tiles), 1),
     ]
 
 

@@ -10,7 +10,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +27,7 @@ from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, U
 from geoplantnet.grid.named import make_grid, read_grid
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.storage import write_json
+from pipelines import keys
 from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
 from pipelines.dry_run import estimate, forecast, table_of, table_of_stages
@@ -47,6 +48,7 @@ app = typer.Typer(
 
 grids = typer.Typer(help="Meta-tiles: of a recipe, of the named grids, of an area of your own.", no_args_is_help=True)
 app.add_typer(grids, name="grid")
+app.add_typer(keys.app, name="keys")
 
 MANY = 6
 """More countries or regions than this are counted, not named."""
@@ -325,14 +327,15 @@ _stage_command("publish", "Export COG, GeoPackage and the STAC catalog.")
 def export(
     recipe: RecipeArg,
     output: Annotated[
-        str, typer.Option("--output", help="File to write; a folder for cog and geotiff; a database for postgis, - = that of PGHOST ...")
+        str,
+        typer.Option("--output", help="File to write; a folder for cog, qml and geotiff; a database for postgis, - = that of PGHOST ..."),
     ],
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="cog (a file a species or indicator and block of 8 x 8 tiles), geotiff (a file a tile, a band a species), gti or vrt "
-            "(one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON), and species coverage of 5 km cells as "
+            help="cog (a file a species or indicator and block of 8 x 8 tiles), qml (their colours in QGIS), geotiff (a file a "
+            "tile, a band a species), gti or vrt (one raster over the published tiles, no pixels copied), ebvcube (netCDF of GEO BON), and species coverage of 5 km cells as "
             "geopackage, geoparquet or postgis. Without it --output says: .gti.gpkg, .vrt, .nc, .gpkg, .parquet, postgresql://",
         ),
     ] = None,
@@ -345,12 +348,13 @@ def export(
     ] = None,
     indicator: Annotated[
         list[str] | None,
-        typer.Option("--indicator", help="This indicator, or change with --scenario (may be repeated; cog, gti, vrt)."),
+        typer.Option("--indicator", help="This indicator, or change with --scenario (may be repeated; cog, qml, gti, vrt)."),
     ] = None,
     region: Annotated[
         Path | None,
         typer.Option(
-            "--region", help="Only where these polygons lie: GeoJSON, GeoPackage or zipped Shapefile, any CRS. (cog, geotiff, gti, vrt)"
+            "--region",
+            help="Only where these polygons lie: GeoJSON, GeoPackage or zipped Shapefile, any CRS. (cog, qml, geotiff, gti, vrt)",
         ),
     ] = None,
     compress: Annotated[
@@ -427,7 +431,7 @@ def demo(
     run = _open("demo", None, store, None)
     _run_and_summarise(run)
     if serve_map:
-        _serve(run.store, host, port)
+        _serve(run, host, port)
 
 
 @app.command()
@@ -438,9 +442,12 @@ def serve(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8080,
     scenario: ScenarioOption = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that share the port; overrides the recipe's.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Address it is reached by from outside, behind a proxy.")] = None,
 ) -> None:
-    """Serve the published products: web map, WMS, OGC APIs."""
-    _serve(_open(recipe, data, store, None, scenario=scenario).store, host, port)
+    """Serve the published products: web map, WMS, OGC APIs. Limits and private layers: `serving:` of the recipe."""
+    given = {name: value for name, value in (("workers", workers), ("url", url)) if value is not None}
+    _serve(_open(recipe, data, store, None, scenario=scenario), host, port, **given)
 
 
 @app.command()
@@ -588,12 +595,16 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
         raise typer.Exit
 
 
-def _serve(store: Path, host: str, port: int) -> None:
+def _serve(run: Run, host: str, port: int, **given: Any) -> None:
+    """Serve a run's catalog; `given` on the command line goes before the recipe's `serving:`."""
     try:
+        from geoplantnet.config.serving import server_settings
         from geoplantnet.serving.server import serve as start
     except ImportError as error:
         raise UsageError(f"the map server needs the serving extra ({error.name} is missing): pip install 'geoplantnet[serving]'") from error
-    start(store, host=host, port=port, announce=lambda url: Console(highlight=False).print(f"Map server at {url}  (Ctrl-C ends it)"))
+    settings = replace(server_settings(run.recipe.serving), **given)
+    told = Console(highlight=False)
+    start(run.store, host=host, port=port, announce=lambda url: told.print(f"Map server at {url}  (Ctrl-C ends it)"), settings=settings)
 
 
 def main() -> None:

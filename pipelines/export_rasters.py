@@ -1,4 +1,4 @@
-"""`geoplantnet export --format cog | geotiff | gti | vrt`: maps of species and indicators as rasters."""
+"""`geoplantnet export --format cog | qml | geotiff | gti | vrt`: maps of species and indicators as rasters, and their styles."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from geoplantnet.errors import RasterError, UsageError
 from geoplantnet.grid.mosaic import in_blocks, place_of, window_around
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.indicators import INDICATORS
+from geoplantnet.storage import write_beside
 from pipelines.change import CHANGE
 from pipelines.change import TITLE as CHANGE_TITLE
 from pipelines.context import HABITAT, Run
@@ -70,7 +71,7 @@ def export_cog(
             "--max-error is of probabilities, and only indicators are asked for, which are stored in steps of their own; drop it"
         )
     blocks = in_blocks(selection.tiles)
-    stems = {taxon.taxon_id: stem_of(taxon.taxon_id, taken=(*INDICATORS, HABITAT, CHANGE)) for taxon in selection.taxa}
+    stems = _stems(selection)
     names = [f"{stem}_{block}.tif" for block in blocks for stem in (*stems.values(), *selection.indicators)]
 
     def files() -> Iterator[Path]:
@@ -122,6 +123,31 @@ def export_geotiff(
     return Exported(files=_vouched(folder, [f"{tile.id}.tif" for tile in selection.tiles], files, inside), tiles=len(selection.tiles))
 
 
+def export_qml(selection: Selection, output: str | Path, inside: Inside) -> Exported:
+    """The published colours of what `export_cog` writes of the same choice: a ``.qml`` a file, which QGIS takes up with the file beside it.
+
+    Raises UsageError where the serving extra is missing, what `open_catalog` raises, LayerNotFound for what the catalog does not show.
+    """
+    try:
+        from geoplantnet.serving.atlas import open_atlas
+        from geoplantnet.serving.qgis import style
+    except ImportError as error:
+        raise UsageError(f"--format qml needs the serving extra ({error.name} is missing): pip install 'geoplantnet[serving]'") from error
+    folder, atlas = Path(output), open_atlas(selection.run.store)
+    chosen = {stem: atlas.species_layer(taxon_id) for taxon_id, stem in _stems(selection).items()}
+    chosen |= {name: atlas.layer("change.gain" if name == CHANGE else name) for name in selection.indicators}
+    atlas.close()
+    styles = {f"{stem}_{block}.qml": style(layer, band=1) for block in in_blocks(selection.tiles) for stem, layer in chosen.items()}
+
+    def files() -> Iterator[Path]:
+        for name, body in styles.items():
+            with write_beside(folder / name) as temporary:
+                temporary.write_bytes(body)
+            yield folder / name
+
+    return Exported(files=_vouched(folder, list(styles), files(), inside), tiles=len(selection.tiles))
+
+
 def export_vrt(selection: Selection, output: str | Path, inside: Inside) -> Exported:
     """A VRT over what is published: the chosen species, then every band of the chosen indicators."""
     products = [TileFiles(files=_published(selection, name)) for name in selection.indicators]
@@ -148,6 +174,11 @@ def _pixels(compress: Compression, max_error: float | None) -> Pixels:
     if max_error is not None and compress != "lerc_zstd":
         raise UsageError(f"--max-error needs --compress lerc_zstd, which alone keeps to it; got --compress {compress}")
     return Pixels(compress=compress, max_error=max_error or 0.0)
+
+
+def _stems(selection: Selection) -> dict[str, str]:
+    """Taxon id -> how its files' names begin."""
+    return {taxon.taxon_id: stem_of(taxon.taxon_id, taken=(*INDICATORS, HABITAT, CHANGE)) for taxon in selection.taxa}
 
 
 def _probability_of(selection: Selection, subject: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pipelines.change import CHANGE, CHANGES
 from pipelines.compute_indicators import INDICATORS
 from pipelines.context import Run
 from pipelines.export_ebvcube import export_ebvcube
-from pipelines.export_rasters import export_cog, export_geotiff, export_gti, export_vrt
+from pipelines.export_rasters import export_cog, export_geotiff, export_gti, export_qml, export_vrt
 from pipelines.export_tables import export_geopackage, export_geoparquet, export_postgis
 from pipelines.map_species import MAP
 from pipelines.plan import Inside, Stage
@@ -72,6 +72,7 @@ def _geopackage(selection: Selection, output: str, inside: Inside, **options: An
 
 FORMATS: Mapping[str, Format] = {
     "cog": Format(write=export_cog, options=(*SELECTS, "compress", "max_error"), stages=(MAP,)),
+    "qml": Format(write=export_qml, options=SELECTS, stages=(MAP, INDICATORS, PUBLISH)),
     "geotiff": Format(write=export_geotiff, options=("species", "region", "compress", "max_error"), stages=(MAP,)),
     "gti": Format(write=export_gti, options=("indicator", "region"), stages=(MAP, INDICATORS, PUBLISH), ending=".gti.gpkg"),
     "vrt": Format(write=export_vrt, options=SELECTS, stages=(MAP, INDICATORS, PUBLISH), ending=".vrt"),

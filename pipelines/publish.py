@@ -426,7 +426,8 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
         license=r.licence,
         overviews=overviews,
     )
-    return [path, run.store / "tiles" / "collection.json", *overviews.values()], {"tiles": len(items)}
+    made = [*overviews.values(), *(record for one in overviews.values() if (record := one.with_suffix(".json")).is_file())]
+    return [path, run.store / "tiles" / "collection.json", *made], {"tiles": len(items)}
 
 
 def describe(stats: dict[str, Any]) -> str:

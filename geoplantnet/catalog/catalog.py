@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -58,6 +58,8 @@ class Catalog:
     """By asset: what is drawn of all tiles together from afar (`catalog.overview`); ``all-species`` is of all species."""
     version: str
     """SHA-256 of ``catalog.json``, which vouches for all below it: changes when any published byte does (for ETags)."""
+    withheld: frozenset[str] = frozenset()
+    """Keys of the assets that are not handed out as files, since hidden layers may lie in them (`showing`)."""
 
     @property
     def crs(self) -> str:
@@ -76,6 +78,20 @@ class Catalog:
         if layer is None:
             raise LayerNotFound(f"{id!r} is not among the {len(self.layers)} layers of {self.title}.{did_you_mean(id, self.layers)}")
         return layer
+
+    def showing(self, may: Callable[[str], bool]) -> Catalog:
+        """The catalog as if only the layers whose ids may be seen were published; their rasters stay readable.
+
+        Where layers are hidden, files are withheld unless layers lie in them and all of these may be seen: a file without a
+        layer of its own (species sets, coverage, cubes) may hold anything.
+        """
+        seen = {id: layer for id, layer in self.layers.items() if may(id)}
+        if len(seen) == len(self.layers):
+            return self
+        open_to_all = {layer.asset for layer in seen.values()} - {layer.asset for id, layer in self.layers.items() if id not in seen}
+        keys = {key for tile in self.tiles for key in tile.assets} | self.overviews.keys()
+        withheld = frozenset(keys - open_to_all)
+        return replace(self, layers=MappingProxyType(seen), withheld=withheld)
 
     def tiles_meeting(self, bounds: Bounds) -> tuple[PublishedTile, ...]:
         """Tiles whose interior meets a box (west, south, east, north in the catalog's CRS)."""

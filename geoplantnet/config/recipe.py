@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, IPvAnyNetwork, field_validator, model_validator
 
 from geoplantnet.errors import did_you_mean
 from geoplantnet.grid.time_axis import TimeAxis
@@ -606,6 +606,36 @@ class ClusterSection(Section):
         return self
 
 
+LayerPattern = Annotated[str, Field(pattern=r"^[a-z0-9._*?-]{1,100}$")]
+"""A layer's id, with * for any letters and ? for one."""
+
+
+class ServingSection(Section):
+    """What `geoplantnet serve` lets in, and how much of it: `geoplantnet.serving.settings.ServerSettings` says what each means."""
+
+    url: str = Field("", pattern=r"^(https?://[^\s/]+\S*)?$")
+    workers: int = Field(1, ge=1)
+    drain_s: int = Field(20, ge=1)
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    max_connections: int = Field(1000, ge=1)
+    max_concurrent: int = Field(16, ge=1)
+    max_waiting: int = Field(64, ge=0)
+    max_wait_s: float = Field(10.0, gt=0)
+    timeout_s: float = Field(60.0, gt=0)
+    max_downloads: int = Field(32, ge=1)
+    max_path: int = Field(2048, ge=1)
+    max_query: int = Field(8192, ge=1)
+    max_parameters: int = Field(64, ge=1)
+    max_header_bytes: int = Field(16_384, ge=1)
+    max_body: int = Field(1_048_576, ge=1)
+    body_s: float = Field(20.0, gt=0)
+    post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution",)
+    private_layers: tuple[LayerPattern, ...] = ()
+    keys: Path | None = None
+    access_log: Literal["auto", "json", "text", "none"] = "auto"
+    metrics: bool = True
+
+
 class CubeRecipe(Section):
     """What the cubes need: tiles, modalities, where to keep them, who does the work."""
 
@@ -653,6 +683,7 @@ class Recipe(CubeRecipe):
     validation: ValidationSection
     map: MapSection
     publish: PublishSection = Field(default_factory=PublishSection)
+    serving: ServingSection = Field(default_factory=ServingSection)
     habitats: HabitatSection | None = None
     indicators: tuple[str, ...] = Field(min_length=1)
     scenarios: dict[str, ScenarioSection] = {}

@@ -4,6 +4,8 @@
     mosaic        catalog rasters read as one         ogc, providers       OGC APIs, pygeoapi behind a narrow door
     render        layers -> PNG, for every facade     styles, legend       colours, and how a layer is read
     crs           axis order                          exceptions           an error -> HTTP status and OGC code
+    guard         limits, keys, logs, metrics           files                the catalog's files
+    settings      what an operator decides              server               the port and its processes
     web           the page
 
 A facade parses (axis order, styles, names), the mosaic reads, the renderer draws. Runs without torch.

@@ -6,31 +6,35 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geoplantnet.catalog import Catalog
-from geoplantnet.catalog.stac import CATALOG, COLLECTION
-from geoplantnet.errors import GeoPlantNetError
-from geoplantnet.serving import legend
+from geoplantnet.catalog.stac import CATALOG
+from geoplantnet.errors import GeoPlantNetError, RequestError
+from geoplantnet.serving import legend, qgis
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.exceptions import fault_of
-from geoplantnet.serving.ogc import OgcApi
-from geoplantnet.serving.wms import WebMapService
+from geoplantnet.serving.guard import AccessLog, Guard, Readiness, exchange_of, problem
+from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_current
+from geoplantnet.serving.guard.metrics import MEDIA_TYPE
+from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
+from geoplantnet.serving.ogc import OgcApi, ogc_exception
+from geoplantnet.serving.settings import ServerSettings
+from geoplantnet.serving.stac_files import StacFiles
+from geoplantnet.serving.wms import WebMapService, service_exception
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,59 +43,75 @@ PAGE = Path(__file__).parent / "web" / "dist"
 
 _LISTED = 500
 """Species whose legends are told with those of the other layers."""
-_HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+_OLD_WMS = re.compile(rb"(?i)(?:version|wmtver)=1\.[01]")
 _MEDIA_TYPES = {".json": "application/json", ".tif": "image/tiff; application=geotiff", ".gpkg": "application/geopackage+sqlite3"}
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
-def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette:
+def create_app(
+    catalog_path: str | Path, *, url: str | None = None, settings: ServerSettings | None = None, log: AccessLog | None = None
+) -> Starlette:
     """The ASGI application over the catalog at `catalog_path`, as it stands now; open it anew after publishing again.
 
     `url` is the address the server is reached by from outside (behind a proxy), such as ``https://maps.example.org``;
-    without it every answer uses the address its request came by. Raises what `open_catalog` raises, and
-    ConfigurationError for a layer that cannot be drawn.
+    without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
+    Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
     Routes: ``/`` the page, ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/healthz``.
+    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``, ``/readyz``, ``/metrics``.
     """
+    settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
     catalog = atlas.catalog
-    service = WebMapService(atlas)
-    files = _Files(catalog)
+    guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
+    files = StacFiles(catalog)
+    view_of = guard.access.views(lambda may: _View(atlas, files, may))
+    readiness = Readiness([catalog_is_current(catalog), a_tile_can_be_read(catalog)])
 
     def public_url(request: Request) -> str:
-        return (url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
+        return (url or settings.url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
 
     def wms(request: Request) -> Response:
-        pairs, held = request.query_params.multi_items(), request.headers.get("if-none-match", "")
-        answer = service.answer(pairs, site=public_url(request), etag=held, **request.path_params)
+        pairs = request.query_params.multi_items()
+        _note_layers(request, [id for name, value in pairs if name.upper() in ("LAYERS", "LAYER") for id in value.split(",", 16)[:16]])
+        held = request.headers.get("if-none-match", "")
+        answer = view_of(request.scope).wms.answer(pairs, site=public_url(request), etag=held, **request.path_params)
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
-        return _cached_json(request, catalog, describe_atlas(atlas))
+        return _cached_json(request, catalog, describe_atlas(view_of(request.scope).atlas))
 
     def api_layer(request: Request) -> Response:
-        return _cached_json(request, catalog, legend.describe(atlas.layer(request.path_params["id"])))
+        _note_layers(request, [request.path_params["id"]])
+        return _cached_json(request, catalog, legend.describe(view_of(request.scope).atlas.layer(request.path_params["id"])))
 
     def stac(request: Request) -> Response:
-        path = files.find(request.path_params["path"])
+        seen = view_of(request.scope).files
+        path = seen.find(request.path_params["path"])
         if path is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "the catalog lists no such file; start from /stac/catalog.json")
-        return FileResponse(path, media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
+        media_type = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+        document = seen.document(path)
+        return FileResponse(path, media_type=media_type) if document is None else Response(document, media_type=media_type)
 
     def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok", "version": catalog.version, "layers": len(atlas.layers), "tiles": len(catalog.tiles)})
+        seen = view_of(request.scope).atlas
+        told = {"status": "ok", "version": seen.version, "layers": len(seen.layers), "tiles": len(seen.catalog.tiles)}
+        return JSONResponse(told)
+
+    async def ready(request: Request) -> Response:
+        reason = await readiness.why_not()
+        return JSONResponse({"status": "ok"}) if not reason else _problem_json(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+
+    async def metrics(request: Request) -> Response:
+        return Response(guard.metrics.text(), media_type=MEDIA_TYPE)
 
     def to_catalog(request: Request) -> Response:
         return RedirectResponse(f"{public_url(request)}/stac/{CATALOG}")
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with guard.running():
+            yield
         atlas.close()
 
     routes: list[BaseRoute] = [
@@ -102,22 +122,48 @@ def create_app(catalog_path: str | Path, *, url: str | None = None) -> Starlette
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        *OgcApi(atlas, public_url).routes("/ogc"),
+        *OgcApi(lambda request: view_of(request.scope).atlas, public_url).routes("/ogc"),
+        *qgis.routes("/qgis", lambda request: view_of(request.scope).atlas, public_url),
         Route("/healthz", health, methods=["GET"]),
+        Route("/readyz", ready, methods=["GET"]),
+        *([Route("/metrics", metrics, methods=["GET"])] if settings.metrics else []),
         _page_route(),
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(_Guard)],
+        middleware=[Middleware(guard.around)],
         exception_handlers={GeoPlantNetError: _problem, HTTPException: _http_problem, Exception: _problem},
         lifespan=lifespan,
     )
 
 
+class _View:
+    """What a request may see, in each facade."""
+
+    def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool]) -> None:
+        self.atlas = atlas.showing(may)
+        self.wms = WebMapService(self.atlas)
+        self.files = files.showing(self.atlas)
+
+
+def _note_layers(request: Request, ids: list[str]) -> None:
+    """For the log."""
+    exchange = exchange_of(request.scope)
+    for layer_id in ids:
+        if exchange is not None:
+            exchange.note_layer(layer_id)
+
+
+def _service_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:
+    """How a client of WMS is told that the guard refuses its request."""
+    answer = service_exception(RequestError(message), "1.1.1" if _OLD_WMS.search(scope["query_string"]) else "1.3.0")
+    return answer.body, answer.media_type
+
+
 def describe_atlas(atlas: Atlas) -> dict[str, Any]:
     """What the page needs to know: title, notice, extents (west, south, east, north) and the legends of all layers, by family."""
     catalog = atlas.catalog
-    species = [atlas.species_layer(taxon.taxon_id) for taxon in atlas.species.species.taxa[:_LISTED]] if atlas.species else []
+    species = [atlas.species_layer(taxon.taxon_id) for taxon in atlas.taxa[:_LISTED]]
     return {
         "title": catalog.title,
         "description": catalog.description,
@@ -131,49 +177,6 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
             for name, members in families([*atlas.layers.values(), *species]).items()
         ],
     }
-
-
-class _Files:
-    """The files a catalog lists, by their path below its root. Nothing else can be asked for."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        documents = [catalog.root / CATALOG, catalog.root / COLLECTION / "collection.json"]
-        documents += [catalog.root / COLLECTION / tile.id / f"{tile.id}.json" for tile in catalog.tiles]
-        assets = [path for tile in catalog.tiles for path in tile.assets.values()] + [*catalog.overviews.values()]
-        self._root = catalog.root
-        self._folders = {path for path in assets if path.is_dir()}
-        self._files = {path.relative_to(catalog.root).as_posix(): path for path in [*documents, *assets] if path not in self._folders}
-
-    def find(self, path: str) -> Path | None:
-        """The file at a path below the root, or inside a listed folder (Zarr), if the catalog lists it and it is there."""
-        listed = self._files.get(path)
-        if listed is None and self._folders and "\0" not in path:
-            inside = (self._root / path).resolve()
-            listed = inside if any(folder in inside.parents for folder in self._folders) else None
-        return listed if listed is not None and listed.is_file() else None
-
-
-class _Guard:
-    """Refuses a malformed Host (it goes into links), and puts the security headers on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
-            await PlainTextResponse("the Host header is malformed", HTTPStatus.BAD_REQUEST)(scope, receive, send_guarded)
-            return
-        await self._app(scope, receive, send_guarded)
 
 
 def _page_route() -> BaseRoute:
@@ -209,5 +212,4 @@ def _http_problem(request: Request, error: Exception) -> Response:
 
 
 def _problem_json(status: HTTPStatus, detail: str, headers: Any = None) -> Response:
-    body = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return Response(problem(status, detail), status, headers, media_type=PROBLEM)

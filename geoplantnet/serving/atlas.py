@@ -7,15 +7,15 @@ the same, ``species.<taxonID>``, made when it is asked for and drawn from the ti
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 from geoplantnet.catalog import Catalog, open_catalog
-from geoplantnet.catalog.overview import SpeciesOverview
+from geoplantnet.catalog.overview import SPECIES, SpeciesOverview
 from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import LayerNotFound, UnknownSpecies, did_you_mean
@@ -40,6 +40,8 @@ class Epoch:
     start: datetime
     end: datetime
     """What the map stands for, UTC."""
+    published: datetime
+    """When its catalog was written."""
     mosaic: Mosaic
 
     @property
@@ -50,8 +52,9 @@ class Epoch:
 class Atlas:
     """The epochs of a store and the layers they show. Shared by all requests and threads."""
 
-    def __init__(self, epochs: tuple[Epoch, ...]) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: tuple[Epoch, ...], may: Callable[[str], bool] = lambda layer_id: True) -> None:
+        """`may` tells whether a layer, by its id, is to be shown; `epochs` show no others."""
+        self.epochs, self._may = epochs, may
         found: dict[str, Layer] = {}
         for epoch in epochs:
             for layer in epoch.catalog.layers.values():
@@ -59,8 +62,9 @@ class Atlas:
                 found.setdefault(layer.id, layer)
         self.layers: Mapping[str, Layer] = MappingProxyType(found)
         """Those that are advertised: what the publisher lists, in that order."""
-        self.version = hashlib.sha256("".join(epoch.catalog.version for epoch in epochs).encode()).hexdigest()
-        """Changes when any published byte does."""
+        versions = [epoch.catalog.version for epoch in epochs]
+        self.version = versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()
+        """Changes when any published byte does: the catalog's own, or of all of them together."""
 
     @property
     def today(self) -> Epoch:
@@ -71,6 +75,10 @@ class Atlas:
         """Of today's map: title, notice, licence, extent."""
         return self.today.catalog
 
+    def showing(self, may: Callable[[str], bool]) -> Atlas:
+        """The same as if only the layers whose ids may be seen were there."""
+        return Atlas(tuple(replace(epoch, mosaic=epoch.mosaic.showing(may)) for epoch in self.epochs), may)
+
     # ---- species
 
     @cached_property
@@ -79,11 +87,27 @@ class Atlas:
         predictions = self.today.mosaic.predictions
         return predictions.overview if predictions else None
 
+    @cached_property
+    def taxa(self) -> tuple[Taxon, ...]:
+        """The species that are shown, in the order of the list."""
+        return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
+
+    @property
+    def hides_species(self) -> bool:
+        """Whether there are species that are not shown."""
+        return self.species is not None and len(self.taxa) < len(self.species.species)
+
+    of_species = frozenset({*PREDICTED, "assemblage", "coverage", "species", SPECIES})
+    """Keys of the assets that species lie in, which are no files to hand out where some are hidden."""
+
     def taxon(self, taxon_id: str) -> Taxon:
         """Raises UnknownSpecies with the nearest spellings."""
         if self.species is None:
             raise UnknownSpecies("no species are served here; the store was published without them")
-        return self.species.species[self.species.species.index_of(taxon_id)]
+        if taxon_id in self.species.species and self._may(f"{SPECIES_PREFIX}{taxon_id}"):
+            return self.species.species[self.species.species.index_of(taxon_id)]
+        near = did_you_mean(taxon_id[:60], (taxon.taxon_id for taxon in self.taxa))
+        raise UnknownSpecies(f"{shown(taxon_id)} is none of the {len(self.taxa)} species of {self.catalog.title}.{near}")
 
     def species_layer(self, taxon_id: str) -> Layer:
         """The layer of a species. Raises UnknownSpecies."""
@@ -130,7 +154,7 @@ class Atlas:
         layer = self.layers.get(name)
         if layer is not None:
             return layer
-        if name.startswith(SPECIES_PREFIX):
+        if name.startswith(SPECIES_PREFIX) and self.species:
             try:
                 return self.species_layer(name.removeprefix(SPECIES_PREFIX))
             except UnknownSpecies as error:
@@ -190,7 +214,9 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
 
 def _epoch(name: str, catalog: Catalog, cache_bytes: int) -> Epoch:
     start, end = (datetime.fromisoformat(moment) for moment in catalog.interval)
-    return Epoch(name=name, title=catalog.title, start=start, end=end, mosaic=Mosaic(catalog, cache_bytes=cache_bytes))
+    published = datetime.fromtimestamp((catalog.root / CATALOG).stat().st_mtime, UTC)
+    mosaic = Mosaic(catalog, cache_bytes=cache_bytes)
+    return Epoch(name=name, title=catalog.title, start=start, end=end, published=published, mosaic=mosaic)
 
 
 def moments(text: str) -> tuple[datetime, datetime]:

@@ -6,7 +6,6 @@ import functools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
@@ -57,8 +56,7 @@ def extents(catalog: Catalog) -> dict[str, Bounds]:
 
 def update_sequence(atlas: Atlas) -> str:
     """When the newest of the catalogs was published, and which bytes: later ones sort after earlier ones."""
-    newest = max((epoch.catalog.root / CATALOG).stat().st_mtime for epoch in atlas.epochs)
-    return f"{written(datetime.fromtimestamp(newest, UTC))}-{atlas.version[:12]}"
+    return f"{written(max(epoch.published for epoch in atlas.epochs))}-{atlas.version[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ _SPELLED = str.maketrans(
         "đ": "d",
     }
 )
-_UNITLESS = ("", "1", "class")
+UNITLESS = ("", "1", "class")
 
 
 def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def note(image: Image.Image, text: str) -> None:
 def _paint(canvas: ImageDraw.ImageDraw | None, legend: dict[str, Any]) -> int:
     """Draw from top to bottom and return the height; without a canvas, only measure."""
     y = _MARGIN
-    unit = "" if legend["unit"] in _UNITLESS else f" ({legend['unit']})"
+    unit = "" if legend["unit"] in UNITLESS else f" ({legend['unit']})"
     y = _write(canvas, y, legend["title"] + unit, 15, _TEXT) + 4
     y = _paint_classes(canvas, y, legend["classes"]) if legend["classes"] else _paint_ramp(canvas, y, legend)
     if legend["direction"]:

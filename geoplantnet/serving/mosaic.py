@@ -7,7 +7,8 @@ one cell: gaps and overlaps cannot happen. Zoomed out, the cells are those of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeVar
@@ -75,6 +76,12 @@ class Mosaic:
     def __deepcopy__(self, memo: dict[int, object]) -> Mosaic:
         """Itself: pygeoapi deep-copies its configuration, open files are shared."""
         return self
+
+    def showing(self, may: Callable[[str], bool]) -> Mosaic:
+        """The same with the layers whose ids may be seen, and the same open files and caches."""
+        seen = copy(self)
+        seen.catalog = self.catalog.showing(may)
+        return seen
 
     @property
     def crs(self) -> str:

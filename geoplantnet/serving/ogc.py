@@ -38,6 +38,7 @@ from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84, CRSS, bounds_of, crs_of, reproject_bounds, transformer
 from geoplantnet.serving.exceptions import InvalidParameter, fault_of, shown
+from geoplantnet.serving.guard.refusal import PROBLEM, problem
 from geoplantnet.serving.providers import GEOTIFF, FeatureTable
 
 _MAX_ITEMS = 1000
@@ -78,11 +79,11 @@ ApiFunction = Callable[..., tuple[dict[str, str], int, Any]]
 class OgcApi:
     """The OGC API over one catalog."""
 
-    def __init__(self, atlas: Atlas, public_url: Callable[[Request], str]) -> None:
-        """`public_url` tells, from a request, the URL the whole server is reached by (without a slash at the end)."""
-        self._atlas = atlas
+    def __init__(self, atlas_of: Callable[[Request], Atlas], public_url: Callable[[Request], str]) -> None:
+        """`atlas_of` gives what a request may see, `public_url` the URL it reaches the whole server by (without a slash at the end)."""
+        self._atlas_of = atlas_of
         self._public_url = public_url
-        self._api = lru_cache(maxsize=8)(self._make_api)
+        self._api = lru_cache(maxsize=16)(self._make_api)
         self._conforms: Any = None
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
 
@@ -109,7 +110,7 @@ class OgcApi:
             try:
                 query = _checked(request, kind)
                 as_html = _wants_html(request, query) and kind != "coverage"
-                api = self._api(self._public_url(request))
+                api = self._api(self._public_url(request), self._atlas_of(request))
                 clean = await core.APIRequest.from_starlette(_clean_request(request, query), api.locales)
                 headers, status, content = await run_in_threadpool(function, api, clean, *request.path_params.values())
             except Exception as error:
@@ -118,8 +119,8 @@ class OgcApi:
 
         return Route(path, endpoint, methods=["GET"])
 
-    def _make_api(self, url: str) -> core.API:
-        config = configuration(self._atlas, url)
+    def _make_api(self, url: str, atlas: Atlas) -> core.API:
+        config = configuration(atlas, url)
         description = get_oas(config)
         description["info"]["version"] = __version__
         description["paths"] = {
@@ -161,7 +162,7 @@ def configuration(atlas: Atlas, url: str) -> dict[str, Any]:
         return {"type": "coverage", "name": f"{_PLUGINS}.Coverage", "data": mosaic, "options": {"layers": dict(layers)}, "format": GEOTIFF}
 
     uris = [crs.uri for crs in CRSS.values()]
-    taxa = [taxon.taxon_id for taxon in atlas.species.species] if atlas.species else []
+    taxa = [taxon.taxon_id for taxon in atlas.taxa]
     published = [layer.id.removeprefix(SPECIES_PREFIX) for layer in catalog.layers.values() if layer.id.startswith(SPECIES_PREFIX)]
     species = {taxon_id: atlas.species_layer(taxon_id) for taxon_id in taxa or published}
     tiles = {
@@ -232,7 +233,7 @@ def _tile_table(catalog: Catalog, url: str) -> FeatureTable:
             "south": south,
             "east": east,
             "north": north,
-            "assets": ", ".join(tile.assets),
+            "assets": ", ".join(key for key in tile.assets if key not in catalog.withheld),
             "item": f"{url}/stac/{COLLECTION}/{tile.id}/{tile.id}.json",
         }
         geometry = {"type": "Polygon", "coordinates": [[[round(x, 7), round(y, 7)] for x, y in zip(lon, lat, strict=True)]]}
@@ -347,15 +348,16 @@ def _only_served(value: Any) -> Any:
 def _problem(error: Exception) -> Response:
     fault, message = fault_of(error)
     code = "NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code
-    body = {
-        "code": code,
-        "type": code,
-        "title": fault.status.phrase,
-        "status": int(fault.status),
-        "description": message,
-        "detail": message,
-    }
-    return Response(json.dumps(body, ensure_ascii=False), fault.status, media_type="application/problem+json")
+    return Response(_exception(fault.status, message, code), fault.status, media_type=PROBLEM)
+
+
+def ogc_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:
+    """How a client of the OGC APIs is told that the guard refuses its request: both as OGC API and as RFC 9457 name it."""
+    return _exception(status, message, "NoApplicableCode"), PROBLEM
+
+
+def _exception(status: HTTPStatus, message: str, code: str) -> bytes:
+    return problem(status, message, {"type": code, "code": code, "description": message})
 
 
 def _page(document: dict[str, Any]) -> str:

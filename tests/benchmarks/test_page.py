@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import math
 
 import pytest
 
@@ -24,6 +26,12 @@ def test_one_section_is_replaced_and_the_others_stay():
     assert again.startswith(HEAD) and again.index("## cubes") < again.index("## training")
     assert "| speed | 2.5 x | peer 1 s | >= 2 | yes |" in again and "second" in again and "**no**" in again and "first" not in again
     assert written(again, "cubes", section("cubes", [{**ROW, "name": "second", "ok": False}])) == again
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason():
+    """Also after the way through JSON."""
+    row = json.loads(json.dumps({**ROW, "value": math.nan, "unit": "", "reference": "peer is not installed", "ok": False}))
+    assert "| speed | –  | peer is not installed | >= 2 | **no** |" in section("serving", [row])
 
 
 def test_tables_of_a_grouped_benchmark_are_told_by_their_names():

@@ -16,7 +16,7 @@ from pipelines.ledger import Cost, Failure, Ledger
 from pipelines.run import STAGES
 
 ONE, TWO, THREE = "5kmE4100N2600", "5kmE4105N2600", "5kmE4100N2605"
-VERBS = ["grid", "occurrences", "cubes", "train", "map", "indicators", "publish", "run", "demo", "serve", "status", "verify"]
+VERBS = ["grid", "occurrences", "cubes", "train", "map", "indicators", "publish", "run", "demo", "serve", "keys", "status", "verify"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

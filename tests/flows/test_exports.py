@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -21,6 +22,8 @@ from geoplantnet.catalog.geotiff import encode, write_cog
 from geoplantnet.config.typology import load_typology
 from geoplantnet.errors import StorageError, UsageError
 from geoplantnet.sdm.habitats import FOLDER, Affinities
+from geoplantnet.serving import legend
+from geoplantnet.serving.atlas import open_atlas
 from geoplantnet.storage import files_of, sha256
 from pipelines.context import Run
 from pipelines.exports import FORMATS, export
@@ -129,6 +132,23 @@ def test_a_region_of_any_crs_cuts_species_and_indicators_by_the_cells_centres(op
                 for band in published.indexes:
                     expected = np.where(inside, published.read(band), published.nodata)
                     assert np.count_nonzero(on_tile(of_indicator, opened, tile, band) != expected) <= 2
+
+
+def test_styles_lie_beside_the_files_they_are_of(opened, tmp_path):
+    """--format qml of the same choice: a style for each COG under its name, with the published layer's colours, of the file's first band."""
+    axis = stored_species(opened)
+    asked = {"species": [axis[3].scientific_name], "indicator": ["richness", "iucn_worst"]}
+    maps = quietly(opened, tmp_path, name="cog", **asked)
+    done = quietly(opened, tmp_path, name="qml", **asked)
+    assert {p.stem for p in done.files if p.suffix == ".qml"} == {p.stem for p in maps.files if p.suffix == ".tif"}
+    assert set(read_sums(tmp_path)) == {p.name for p in (*maps.files, *done.files)} - {SUMS}
+    atlas = open_atlas(opened.store)
+    for name, stem in {f"species.{axis[3].taxon_id}": axis[3].taxon_id, "richness": "richness", "iucn_worst": "iucn_worst"}.items():
+        root, layer = ElementTree.parse(tmp_path / f"{stem}_{BLOCK}.qml").getroot(), atlas.layer(name)
+        (renderer,) = root.iter("rasterrenderer")
+        colors = [one.get("color") for one in (*root.iter("item"), *root.iter("paletteEntry"))]
+        assert renderer.get("band") == "1" and colors == ([c.color for c in layer.classes] or legend.describe(layer)["colors"])
+    atlas.close()
 
 
 def test_classes_stay_classes_in_overviews(opened, tmp_path):
@@ -249,13 +269,16 @@ def test_a_failure_on_the_way_vouches_for_what_was_finished_only(opened, tmp_pat
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--output", "x"), "add --format: cog, geotiff, gti, vrt, ebvcube, geopackage, geoparquet, postgis"),
+        (("--output", "x"), "add --format: cog, qml, geotiff, gti, vrt, ebvcube, geopackage, geoparquet, postgis"),
         (("--output", "x", "--format", "cogg"), "Did you mean 'cog'"),
-        (("--output", "x.nc", "--region", "a.gpkg"), "formats that can use it: cog, geotiff, gti, vrt, geopackage, geoparquet, postgis"),
-        (("--output", "x", "--format", "geotiff", "--indicator", "richness"), "formats that can use it: cog, gti, vrt"),
+        (
+            ("--output", "x.nc", "--region", "a.gpkg"),
+            "formats that can use it: cog, qml, geotiff, gti, vrt, geopackage, geoparquet, postgis",
+        ),
+        (("--output", "x", "--format", "geotiff", "--indicator", "richness"), "formats that can use it: cog, qml, gti, vrt"),
         (
             ("--output", "x.gti.gpkg", "--species", "v001"),
-            "formats that can use it: cog, geotiff, vrt, ebvcube, geopackage, geoparquet, postgis",
+            "formats that can use it: cog, qml, geotiff, vrt, ebvcube, geopackage, geoparquet, postgis",
         ),
         (("--output", "x.gti.gpkg", "--indicator", "richness", "--indicator", "shannon"), "one --indicator"),
         (("--output", "x.vrt", "--compress", "deflate"), "formats that can use it: cog, geotiff"),

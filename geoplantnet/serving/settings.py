@@ -1,0 +1,94 @@
+"""What an operator decides about a server: addresses, limits, private layers, keys. Read nowhere but where it is handed in."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from geoplantnet.errors import ConfigurationError
+
+_PATTERN = re.compile(r"[a-z0-9._*?-]{1,100}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """A server's limits, sane for one machine behind a reverse proxy. Limits hold for each worker process.
+
+    Raises ConfigurationError for a number that is not above zero, and for an address or pattern that is none.
+    """
+
+    url: str = ""
+    """Address the server is reached by from outside, such as ``https://maps.example.org``; empty: that of each request."""
+    workers: int = 1
+    """Processes that share the port."""
+    drain_s: int = 20
+    """Seconds that requests at work have to end in, after SIGTERM."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default."""
+    max_connections: int = 1000
+    """Open connections; further ones are answered 503."""
+
+    max_concurrent: int = 16
+    """Requests worked on at once, besides files: as many threads."""
+    max_waiting: int = 64
+    """Requests that wait for one of those to end."""
+    max_wait_s: float = 10.0
+    """Seconds one waits before it is answered 503."""
+    timeout_s: float = 60.0
+    """Seconds after which a request whose answer has not begun is answered 503."""
+    max_downloads: int = 32
+    """Files (of the catalog and the page) handed out at once: slow readers of files never hold up maps."""
+
+    max_path: int = 2048
+    """Bytes of a path, as sent."""
+    max_query: int = 8192
+    """Bytes of a query string, as sent."""
+    max_parameters: int = 64
+    """Parameters of a query string."""
+    max_header_bytes: int = 16_384
+    """Bytes of all header names and values."""
+    max_body: int = 1_048_576
+    """Bytes of a request's body."""
+    body_s: float = 20.0
+    """Seconds in which a body must have arrived."""
+    post_paths: tuple[str, ...] = ("/ogc/processes/*/execution",)
+    """Paths that may be posted to, ``*`` for one segment; everywhere else only GET and HEAD."""
+
+    private_layers: tuple[str, ...] = ()
+    """Patterns of layer ids, such as ``species.*``, that only keys which grant them may see."""
+    keys: Path | None = None
+    """File of API keys (`geoplantnet keys`); none: keys are not looked at."""
+
+    access_log: str = "auto"
+    """``json``: a line a request; ``text``: lines for people; ``none``; ``auto``: text on a terminal, else json."""
+    metrics: bool = True
+    """Whether ``/metrics`` is answered."""
+
+    def __post_init__(self) -> None:
+        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
+            if isinstance(value, int | float) and not isinstance(value, bool) and not value > (-1 if name == "max_waiting" else 0):
+                raise ConfigurationError(f"serving.{name} is {value}; a number above 0 was expected")
+        if self.url and (urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname):
+            raise ConfigurationError(f"serving.url is {self.url!r}; an address such as https://maps.example.org was expected")
+        if self.access_log not in ("auto", "json", "text", "none"):
+            raise ConfigurationError(f"serving.access_log is {self.access_log!r}; use auto, json, text or none")
+        for pattern in self.private_layers:
+            check_pattern(pattern, "serving.private_layers")
+        for path in self.post_paths:
+            if not path.startswith("/"):
+                raise ConfigurationError(f"serving.post_paths: {path!r} does not start with /")
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ConfigurationError(f"serving.trusted_proxies: {network!r} is no address or network ({error})") from error
+
+
+def check_pattern(pattern: str, where: str) -> str:
+    """A pattern of layer ids: their letters, ``*`` for any of these, ``?`` for one. Raises ConfigurationError."""
+    if not _PATTERN.fullmatch(pattern):
+        raise ConfigurationError(f"{where}: {pattern!r} is no pattern of layer ids; use their letters, * and ?, such as species.*")
+    return pattern

@@ -34,7 +34,9 @@ from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
+from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles
 from geoplantnet.serving.wms import WebMapService, service_exception
+from geoplantnet.serving.wmts import WebMapTileService
 
 LOGGER = logging.getLogger(__name__)
 
@@ -56,8 +58,9 @@ def create_app(
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
     Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
-    Routes: ``/`` the page, ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the files the
-    catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``, ``/readyz``, ``/metrics``.
+    Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
+    ``/api/layers``, ``/api/layers/{id}``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
+    definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
@@ -114,7 +117,12 @@ def create_app(
             yield
         atlas.close()
 
+    wmts = Endpoint(lambda scope: view_of(scope).wmts.answer, public_url)
+
     routes: list[BaseRoute] = [
+        Route("/tiles/{path:path}", Endpoint(lambda scope: view_of(scope).tiles.answer, public_url)),  # the busiest first
+        Route("/wmts/{path:path}", wmts),
+        Route("/wmts", wmts),
         Route("/wms", wms, methods=["GET"]),
         Route("/wms/species/{species}", wms, methods=["GET"]),
         Route("/wms/family/{family}", wms, methods=["GET"]),
@@ -143,6 +151,8 @@ class _View:
     def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool]) -> None:
         self.atlas = atlas.showing(may)
         self.wms = WebMapService(self.atlas)
+        pyramid = Pyramid(self.atlas)
+        self.tiles, self.wmts = XyzTiles(pyramid), WebMapTileService(pyramid)
         self.files = files.showing(self.atlas)
 
 
@@ -186,7 +196,7 @@ def _page_route() -> BaseRoute:
     def not_built(request: Request) -> Response:
         return PlainTextResponse(
             "The web page is not built. In a checkout run: npm ci && npm run build, in geoplantnet/serving/web.\n"
-            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /api/layers, /stac/catalog.json, /ogc\n"
+            "The services answer without it: /wms?SERVICE=WMS&REQUEST=GetCapabilities, /wmts/1.0.0/WMTSCapabilities.xml, /api/layers, /stac/catalog.json, /ogc\n"
         )
 
     return Route("/", not_built, methods=["GET"])

@@ -51,6 +51,14 @@ class InvalidUpdateSequence(RequestError):
     """The client claims capabilities newer than those of now."""
 
 
+class TileOutOfRange(RequestError):
+    """A row or column that a tile matrix does not have."""
+
+
+class VersionGone(RequestError):
+    """A URL that names a version of the maps which is no longer served."""
+
+
 class TooLarge(RequestError):
     """More cells than one answer may hold."""
 
@@ -75,6 +83,8 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
     CurrentUpdateSequence: Fault(HTTPStatus.OK, "CurrentUpdateSequence"),
     InvalidUpdateSequence: Fault(HTTPStatus.BAD_REQUEST, "InvalidUpdateSequence"),
+    TileOutOfRange: Fault(HTTPStatus.BAD_REQUEST, "TileOutOfRange"),
+    VersionGone: Fault(HTTPStatus.GONE, "NoApplicableCode"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),
     RequestError: Fault(HTTPStatus.BAD_REQUEST, "NoApplicableCode"),
     LayerNotFound: Fault(HTTPStatus.NOT_FOUND, "LayerNotDefined"),

@@ -13,6 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from geoplantnet.errors import RasterError
+from geoplantnet.serving.cache import takes_time
 
 
 class Files:
@@ -27,6 +28,7 @@ class Files:
     @contextmanager
     def borrow(self, path: Path) -> Iterator[DatasetReader]:
         """The open file. Raises RasterError when it cannot be opened or read."""
+        takes_time()
         file = self._take(path)
         try:
             if file is None:

@@ -24,7 +24,7 @@ from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.crs import CRS84, Bounds, crs_of
 from geoplantnet.serving.exceptions import InvalidParameter, StyleNotDefined, shown
 
-SERVICE = "wms"
+SERVICE = "wmts"
 """How a project asks for maps: ``wms``, or ``wmts``, of which QGIS fetches many tiles at a time."""
 MATRIX_SET = "EuropeanETRS89_LAEAQuad"
 """The tiles of ``wmts``."""

@@ -43,6 +43,8 @@ def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: C
     if format not in FORMATS:
         raise InvalidFormat(f"format {shown(format)} is not offered; use {' or '.join(FORMATS)}")
     images = [(class_array(mosaic, drawing, view), drawing) for mosaic, drawing in drawn]
+    if not any(index.max() for index, _ in images):
+        return blank(view.width, view.height, background=background, format=format)
     if len(images) == 1 and format == PNG:
         index, drawing = images[0]
         return _paletted(index, styles.colors(drawing.layer), background)
@@ -53,6 +55,14 @@ def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: C
         image.info["transparency"] = 0
         canvas.alpha_composite(image.convert("RGBA"))
     return encode(canvas, format)
+
+
+@functools.lru_cache(maxsize=64)
+def blank(width: int, height: int, *, background: Color | None = None, format: str = PNG) -> bytes:
+    """A map that shows nothing, in as few bytes as there can be: made once."""
+    if format == PNG:
+        return _png(np.zeros((height, -(-width // 8)), np.uint8), width, 1, bytes(background or _WHITE), transparent=background is None)
+    return encode(Image.new("RGBA", (width, height), (*(background or _WHITE), 0 if background is None else 255)), format)
 
 
 def class_array(mosaic: Mosaic, drawing: Drawing, view: View) -> npt.NDArray[np.uint8]:
@@ -84,16 +94,19 @@ def _index_table(dtype: str, scale: float, offset: float, missing: float, drawin
 
 
 def _paletted(index: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8], background: Color | None) -> bytes:
-    """A PNG of 256 colours at most (ISO/IEC 15948), index 0 transparent or of the background's colour: Pillow takes several times as long."""
-    height, width = index.shape
-    rows = np.empty((height, width + 1), np.uint8)
+    return _png(index, index.shape[1], 8, bytes(background or _WHITE) + colors.tobytes(), transparent=background is None)
+
+
+def _png(packed: npt.NDArray[np.uint8], width: int, bits: int, palette: bytes, *, transparent: bool) -> bytes:
+    """A PNG of 256 colours at most (ISO/IEC 15948) from rows of packed indices, index 0 perhaps transparent: Pillow takes several times as long."""
+    height, row = packed.shape
+    rows = np.empty((height, row + 1), np.uint8)
     rows[:, 0] = 0  # no filter: what is for photographs makes maps larger
-    rows[:, 1:] = index
-    plte = bytes(background or _WHITE) + colors.tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    clear = _chunk(b"tRNS", b"\0") if background is None else b""
+    rows[:, 1:] = packed
+    header = struct.pack(">IIBBBBB", width, height, bits, 3, 0, 0, 0)
+    clear = _chunk(b"tRNS", b"\0") if transparent else b""
     data = zlib.compress(rows.tobytes(), _LEVEL)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", plte) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", palette) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -177,13 +177,19 @@ class SpeciesOverview:
     _root: zarr.Group
 
     def species_map(self, k: int) -> npt.NDArray[np.float32]:
-        """(y, x) mean probability of species k, NaN = no data."""
-        stored = np.asarray(self._root["p"][k])  # type: ignore[index]
+        """(y, x) mean probability of species k, NaN = no data. Raises IntegrityError."""
+        stored = self._read("p", k)
         return np.where(stored == STEPS + 1, np.float32(np.nan), (stored / np.float32(STEPS)) ** 2)
 
     def threshold(self) -> npt.NDArray[np.float32]:
-        """(y, x) mean of the cells' thresholds, above which a species is in a cell's set; NaN = no data."""
-        return np.asarray(self._root["threshold"][...])  # type: ignore[index]
+        """(y, x) mean of the cells' thresholds, above which a species is in a cell's set; NaN = no data. Raises IntegrityError."""
+        return self._read("threshold", ...)
+
+    def _read(self, name: str, place: Any) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self._root[name][place])  # type: ignore[index]
+        except Exception as error:  # whatever a codec makes of damaged bytes
+            raise _damaged(Path(str(self._root.store_path)), error) from error
 
 
 def write_species_overview(root: Path, tiles: Sequence[Source], species: SpeciesList, traits: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -259,7 +265,11 @@ def open_species_overview(path: Path) -> SpeciesOverview:
             _root=group,
         )
     except Exception as error:
-        raise IntegrityError(f"{path} cannot be read as an overview of species ({error!r}); delete it and publish again") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> IntegrityError:
+    return IntegrityError(f"{path} cannot be read as an overview of species ({error!r}); delete it and publish again")
 
 
 def _folder(root: Path) -> Path:

@@ -84,12 +84,12 @@ def transformer(source: str, target: str) -> pyproj.Transformer:
         # thread; between these CRS all come to the same, so that the first is as good as any
         first = pyproj.transformer.TransformerGroup(*ends, always_xy=True).transformers[0]
         return pyproj.Transformer.from_pipeline(first.definition)
-    return _by_name(source, target)
+    return pyproj.Transformer.from_crs(*ends, always_xy=True)
 
 
 @functools.lru_cache(maxsize=64)
-def _by_name(source: str, target: str) -> pyproj.Transformer:
-    """One that knows its CRS: PROJ finds no box around degrees by a pipeline alone."""
+def _of_boxes(source: str, target: str) -> pyproj.Transformer:
+    """One that knows its CRS: a box in degrees may cross the antimeridian or hold a pole, of which a pipeline knows nothing."""
     return pyproj.Transformer.from_crs(_in_proj(source), _in_proj(target), always_xy=True)
 
 
@@ -98,7 +98,7 @@ def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
     if source == target:
         return bounds
     try:
-        box = _by_name(source, target).transform_bounds(*bounds, densify_pts=51)
+        box = _of_boxes(source, target).transform_bounds(*bounds, densify_pts=51)
     except pyproj.exceptions.ProjError:
         return None
     west, south, east, north = box

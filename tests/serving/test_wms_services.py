@@ -459,3 +459,18 @@ def test_capabilities_speak_french(epochs_client):
     assert wms["richness"].title == "Richesse spécifique" and "LANGUAGE=fr" in wms["richness"].styles["default"]["legend"]
     assert wms["change.gain"].title == "Species gained"
     assert [language_of(text) for text in ("fr-CH", "FRE", "", "de", "x" * 999)] == ["fr", "fr", "en", "en", "en"]
+
+
+def test_what_is_not_shown_is_nowhere(epochs_atlas):
+    """Private layers and species are in no capabilities, no family, no count and no suggestion, and have no service."""
+    shown = epochs_atlas.showing(lambda layer_id: layer_id not in ("species.v003", "richness"))
+    service = WebMapService(shown)
+    ask = {"SERVICE": "WMS", "REQUEST": "GetCapabilities"}.items()
+    whole, family = (service.answer(ask, site="http://x", family=name).body for name in ("", "Pinaceae"))
+    assert b"Species (2)" in whole and b"Richness" not in whole and b"<Name>richness" not in whole
+    assert b"1 of 1 species of Pinaceae" in family and b"v003" not in family and b"Picea" not in family
+    for name in ("v003", "v03"):
+        hidden = service.answer(ask, site="http://x", species=name)
+        assert hidden.status == 404 and b"Picea" not in hidden.body
+    assert b"v003" not in service.answer((MAP | {"LAYERS": "species.v03"}).items(), site="http://x").body
+    assert update_sequence(shown) != update_sequence(epochs_atlas)

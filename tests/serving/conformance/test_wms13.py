@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 from PIL import Image
 
-from tests.serving import ogc
+from tests.serving import ogc_schemas
 from tests.serving.conformance.suite import asserts
 
 WMS = {"wms": "http://www.opengis.net/wms"}
@@ -85,7 +85,7 @@ def media(answer: httpx.Response) -> str:
 def code(answer: httpx.Response) -> str | None:
     """The code of a valid exception."""
     assert media(answer) == "text/xml"
-    (exception,) = ogc.validate(answer.content)
+    (exception,) = ogc_schemas.validate(answer.content)
     return exception.get("code")
 
 
@@ -171,7 +171,7 @@ def test_capabilities_are_valid_by_the_schema_they_name(service):
     """The schema named is the normative one itself, and the document is valid by it."""
     named = service.root.get("{http://www.w3.org/2001/XMLSchema-instance}schemaLocation").split()
     assert dict(zip(named[::2], named[1::2]))[WMS["wms"]] == "http://schemas.opengis.net/wms/1.3.0/capabilities_1_3_0.xsd"
-    ogc.validate(service.document.content)
+    ogc_schemas.validate(service.document.content)
 
 
 @asserts(

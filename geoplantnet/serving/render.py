@@ -105,7 +105,7 @@ def _png(packed: npt.NDArray[np.uint8], width: int, bits: int, palette: bytes, *
     rows[:, 1:] = packed
     header = struct.pack(">IIBBBBB", width, height, bits, 3, 0, 0, 0)
     clear = _chunk(b"tRNS", b"\0") if transparent else b""
-    data = zlib.compress(rows, _LEVEL)
+    data = zlib.compress(rows.data, _LEVEL)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", palette) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 

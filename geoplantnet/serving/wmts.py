@@ -135,23 +135,27 @@ class WebMapTileService:
         asked.note_layer(segments[0] if segments else "")
         if len(segments) == 3 and segments[2] == "legend.png":
             takes_time()
-            return legend.draw(self._drawing(*segments[:2], "", "")[1]), PNG
+            return legend.draw(self._drawing(segments[0], segments[1], "", "")[1]), PNG
         # a layer that has dimensions may be asked for without them
-        dimensions = 2 if len(segments) in (8, 10) and segments[2] not in self._pyramid.sets else 0
-        words, place, pixel = segments[: 2 + dimensions], segments[2 + dimensions : 6 + dimensions], segments[6 + dimensions :]
-        if len(place) != 4 or len(pixel) not in (0, 2):
+        with_dimensions = len(segments) in (8, 10) and segments[2] not in self._pyramid.sets
+        time, scenario = segments[2:4] if with_dimensions else ("", "")
+        rest = segments[4:] if with_dimensions else segments[2:]
+        if len(rest) not in (4, 6):
             raise InvalidParameter(f"/wmts/{shown(asked.path)} leads nowhere; the templates of the capabilities say what does")
-        last, _, extension = (pixel or place)[-1].partition(".")
-        drawn = self._drawing(*words, *([] if dimensions else ["", ""]))
-        if dimensions and not self._dimensions(drawn[1]):
-            raise InvalidParameter(f"layer {drawn[1].source.id!r} has no dimensions; leave {shown('/'.join(words[2:]))} out")
+        drawn = self._drawing(segments[0], segments[1], time, scenario)
+        if with_dimensions and len(self._pyramid.atlas.epochs_of(drawn[1].source)) == 1:
+            raise InvalidParameter(f"layer {drawn[1].source.id!r} has no dimensions; leave {shown(f'{time}/{scenario}')} out")
+        set_name, matrix, row, col, *pixel = rest
         if not pixel:
+            col, _, extension = col.partition(".")
             image_format = format_of(extension)
-            return self._pyramid.image(drawn, *self._place(*place[:3], last), image_format), image_format
+            return self._pyramid.image(drawn, *self._place(set_name, matrix, row, col), image_format), image_format
+        j, last = pixel
+        i, _, extension = last.partition(".")
         if extension not in INFO_EXTENSIONS:
             raise InvalidFormat(f"a pixel's values do not end in {shown('.' + extension)}; use .{', .'.join(INFO_EXTENSIONS)}")
         info_format = INFO_EXTENSIONS[extension]
-        return self._info(drawn, self._place(*place), last, pixel[0], info_format), info_format
+        return self._info(drawn, self._place(set_name, matrix, row, col), i, j, info_format), info_format
 
     # ---- both
 
@@ -173,9 +177,6 @@ class WebMapTileService:
             raise _At("Scenario" if str(error).startswith("scenario") else "Time", error) from error
         except (LayerNotFound, StyleNotDefined) as error:
             raise _At("Layer" if isinstance(error, LayerNotFound) else "Style", error) from error
-
-    def _dimensions(self, drawing: Drawing) -> bool:
-        return len(self._pyramid.atlas.epochs_of(drawing.source)) > 1
 
     def _place(self, set_name: str, matrix_id: str, row: str, col: str) -> tuple[TileMatrixSet, str, int, int]:
         with _Locating("TileMatrixSet"):

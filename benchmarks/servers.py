@@ -26,7 +26,8 @@ from typing import Any, TypeAlias
 
 import psutil
 
-from geoplantnet.serving import server as map_server
+from geoplantnet.serving.server import serve
+from geoplantnet.serving.settings import ServerSettings
 
 ROOT = Path(__file__).parent.parent
 TITILER = "GEOPLANTNET_TITILER"
@@ -158,6 +159,8 @@ def parse(out: str) -> Load:
     if line is None:
         raise ValueError(f"wrk printed no figures: {out[-500:]!r}")
     seen = json.loads(line)
+    if not seen["requests"]:  # no answer is no fast answer
+        seen["p50"] = seen["p95"] = float("nan")
     return Load(**{**seen, "statuses": {int(status): count for status, count in seen["statuses"].items()}})
 
 
@@ -176,15 +179,13 @@ def _at_rest(server: Server) -> float:
 
 
 @contextlib.contextmanager
-def ours(store: Path, processes: int, ask: str) -> Iterator[Server]:
-    """The application as `geoplantnet serve` runs it, in so many processes that accept from one socket. `ask` is a path it must answer."""
-    with map_server.listen("127.0.0.1", 0) as listener:
-        fd = listener.fileno()
-        command = [sys.executable, "-m", "benchmarks.servers", str(store), str(fd)]
-        with contextlib.ExitStack() as stack:
-            start = time.perf_counter()
-            started = [_process(stack, command, pass_fds=(fd,), cwd=ROOT) for _ in range(processes)]
-            yield _answering(started, listener.getsockname()[1], ask, start)
+def ours(store: Path, workers: int, ask: str) -> Iterator[Server]:
+    """The application as `geoplantnet serve` runs it, in so many processes, without a log. `ask` is a path it must answer."""
+    port = _free_port()
+    command = [sys.executable, "-m", "benchmarks.servers", str(store), str(port), str(workers)]
+    with contextlib.ExitStack() as stack:
+        start = time.perf_counter()
+        yield _answering([_process(stack, command, cwd=ROOT)], port, ask, start)
 
 
 @contextlib.contextmanager
@@ -318,10 +319,10 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _serve(store: str, fd: str) -> None:
-    """What a process of `ours` does: `geoplantnet serve`, on the socket it was handed."""
-    map_server.listen = lambda host, port: socket.socket(fileno=int(fd))  # type: ignore[assignment]
-    map_server.serve(Path(store), host="127.0.0.1", port=0, announce=lambda url: None)
+def _serve(store: str, port: str, workers: str) -> None:
+    """What the process of `ours` does."""
+    settings = ServerSettings(workers=int(workers), access_log="none")
+    serve(Path(store), host="127.0.0.1", port=int(port), announce=lambda url: None, settings=settings)
 
 
 if __name__ == "__main__":

@@ -199,8 +199,11 @@ class BlockMeans:
         return np.divide(np.nansum(grouped, axis=(1, 3)), count, out=np.full(self.shape, np.nan, np.float32), where=count > 0)
 
     def of(self, species: slice) -> Float:
-        """(species, block_y, block_x): mean p of some species."""
-        return _means_of_steps(np.asarray(self._means[species]))
+        """(species, block_y, block_x): mean p of some species. Raises IntegrityError."""
+        try:
+            return _means_of_steps(np.asarray(self._means[species]))
+        except Exception as error:  # whatever a codec makes of damaged bytes
+            raise IntegrityError(f"{self._means.store_path} cannot be read ({error}); verify the store and run again") from error
 
 
 def open_means(path: str | os.PathLike[str]) -> BlockMeans:

@@ -34,7 +34,7 @@ from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
-from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles
+from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles, at_once
 from geoplantnet.serving.wms import WebMapService, service_exception
 from geoplantnet.serving.wmts import WebMapTileService
 
@@ -58,8 +58,9 @@ def create_app(
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
     Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
 
-    Routes: ``/`` the page, ``/wms``, ``/wmts``, ``/tiles``, ``/api/layers``, ``/api/layers/{id}``, ``/stac/catalog.json`` and the
-    files the catalog lists, ``/ogc`` (OGC API Features, Records, Coverages), ``/qgis`` (project, layer definition, styles), ``/healthz``, ``/readyz``, ``/metrics``.
+    Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
+    ``/api/layers``, ``/api/layers/{id}``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
+    definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path)
@@ -72,10 +73,11 @@ def create_app(
     def public_url(request: Request) -> str:
         return (url or settings.url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
 
-    def wms(request: Request) -> Response:
+    async def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
         _note_layers(request, [id for name, value in pairs if name.upper() in ("LAYERS", "LAYER") for id in value.split(",", 16)[:16]])
-        answer = view_of(request.scope).wms.answer(pairs, url=f"{public_url(request)}/wms", etag=request.headers.get("if-none-match", ""))
+        held, service = request.headers.get("if-none-match", ""), view_of(request.scope).wms
+        answer = await at_once(lambda: service.answer(pairs, site=public_url(request), etag=held, **request.path_params))
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
@@ -122,6 +124,8 @@ def create_app(
         Route("/wmts/{path:path}", wmts),
         Route("/wmts", wmts),
         Route("/wms", wms, methods=["GET"]),
+        Route("/wms/species/{species}", wms, methods=["GET"]),
+        Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),

@@ -40,6 +40,8 @@ class Epoch:
     start: datetime
     end: datetime
     """What the map stands for, UTC."""
+    published: datetime
+    """When its catalog was written."""
     mosaic: Mosaic
 
     @property
@@ -184,7 +186,7 @@ class Atlas:
                 )
         if not time or time.lower() in ("current", "default"):
             return choice[0]
-        start, end = _moments(time)
+        start, end = moments(time)
         return min(choice, key=lambda epoch: max((epoch.start - end).total_seconds(), (start - epoch.end).total_seconds(), 0))
 
     def shown_by(self, layer: Layer, epoch: Epoch) -> Layer:
@@ -212,16 +214,18 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
 
 def _epoch(name: str, catalog: Catalog, cache_bytes: int) -> Epoch:
     start, end = (datetime.fromisoformat(moment) for moment in catalog.interval)
-    return Epoch(name=name, title=catalog.title, start=start, end=end, mosaic=Mosaic(catalog, cache_bytes=cache_bytes))
+    published = datetime.fromtimestamp((catalog.root / CATALOG).stat().st_mtime, UTC)
+    mosaic = Mosaic(catalog, cache_bytes=cache_bytes)
+    return Epoch(name=name, title=catalog.title, start=start, end=end, published=published, mosaic=mosaic)
 
 
-def _moments(text: str) -> tuple[datetime, datetime]:
-    """The two ends of a time as clients write it."""
+def moments(text: str) -> tuple[datetime, datetime]:
+    """The two ends of a time as clients write it; one that is no interval begins and ends at once. Raises InvalidDimensionValue."""
     parts = text.split("/")
     if len(parts) > 3:
         raise InvalidDimensionValue(f"TIME={shown(text)} is no time; write a date such as 2025-01-01, or start/end")
-    moments = [_moment(part, text) for part in parts[:2]]
-    return moments[0], moments[-1]
+    ends = [_moment(part, text) for part in parts[:2]]
+    return ends[0], ends[-1]
 
 
 def _moment(part: str, text: str) -> datetime:

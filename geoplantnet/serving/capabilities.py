@@ -1,20 +1,30 @@
-"""What the WMS offers, as the XML each version of the standard asks for: 1.3.0 and 1.1.1."""
+"""What a WMS offers, as the XML each version of the standard asks for: 1.3.0 and 1.1.1."""
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
 from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
+from geoplantnet.catalog.stac import CATALOG, COLLECTION
 from geoplantnet.serving import legend, render, styles
-from geoplantnet.serving.atlas import Atlas
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.crs import CRS84, CRSS, Bounds, Crs, reproject_bounds
+from geoplantnet.serving.dimensions import Dimension, dimensions_of, written
+from geoplantnet.serving.info import INFO_FORMATS
+from geoplantnet.serving.languages import LANGUAGES, told_in
+from geoplantnet.serving.offers import Offer
 
-INFO_FORMATS = ("application/json", "text/plain", "text/html")
 MAX_LAYERS = 16
 """Layers one map may be made of."""
+PIXEL = 0.00028
+"""Side of the pixel that scale denominators assume, metres (WMS 1.3.0, 7.2.4.6.9)."""
 
 _WMS = "http://www.opengis.net/wms"
 _SLD = "http://www.opengis.net/sld"
@@ -25,6 +35,9 @@ _SCHEMA = (
 )
 _DEGREES = 6
 _METRES = 3
+_CELL_IN_PIXELS = 100
+"""A cell drawn larger than so many pixels shows nothing more: maps need not be asked for at finer scales."""
+_CHECKLIST = "checklist"
 
 
 def families(layers: Iterable[Layer]) -> dict[str, list[Layer]]:
@@ -41,10 +54,37 @@ def extents(catalog: Catalog) -> dict[str, Bounds]:
     return {name: bounds for name, bounds in found.items() if bounds is not None}
 
 
-def capabilities(atlas: Atlas, url: str, version: str) -> bytes:
-    """The capabilities document. `url` is where the service answers, `version` is ``1.3.0`` or ``1.1.1``."""
-    writer = _Version130(atlas, url) if version == "1.3.0" else _Version111(atlas, url)
-    return writer.document()
+def update_sequence(atlas: Atlas) -> str:
+    """When the newest of the catalogs was published, and which bytes: later ones sort after earlier ones."""
+    return f"{written(max(epoch.published for epoch in atlas.epochs))}-{atlas.version[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contact:
+    """Whom to ask: a provider that the published STAC collection names."""
+
+    organisation: str
+    email: str = ""
+
+
+def contact_of(catalog: Catalog) -> Contact | None:
+    """The host of the catalog, or else the first provider that it names."""
+    providers: list[dict[str, Any]] = json.loads((catalog.root / COLLECTION / "collection.json").read_text("utf-8")).get("providers") or []
+    named = sorted((p for p in providers if p.get("name")), key=lambda p: "host" not in p.get("roles", ()))
+    return Contact(organisation=str(named[0]["name"]), email=str(named[0].get("email", ""))) if named else None
+
+
+def capabilities(atlas: Atlas, offer: Offer, site: str, version: str, *, sequence: str, language: str = LANGUAGES[0]) -> bytes:
+    """The capabilities document of an offer. `site` is the server's own address, `version` is ``1.3.0`` or ``1.1.1``, `sequence` that
+    of `update_sequence`.
+    """
+    writer = _Version130 if version == "1.3.0" else _Version111
+    return writer(atlas, offer, site, sequence, language).document()
+
+
+@functools.lru_cache(maxsize=8192)
+def _legend_size(layer: Layer, style: str) -> tuple[int, int]:
+    return legend.size(styles.drawing(layer, style))
 
 
 class _Version130:
@@ -54,15 +94,15 @@ class _Version130:
     service_name = "WMS"
     root_name = "WMS_Capabilities"
     crs_name = "CRS"
-    info_formats = INFO_FORMATS
-    exceptions = ("XML",)
+    exceptions: tuple[str, ...] = ("XML", "INIMAGE", "BLANK")
 
-    def __init__(self, atlas: Atlas, url: str) -> None:
-        self.atlas, self.catalog = atlas, atlas.catalog
-        self.url = url
+    def __init__(self, atlas: Atlas, offer: Offer, site: str, sequence: str, language: str) -> None:
+        self.atlas, self.offer, self.site, self.sequence, self.language = atlas, offer, site, sequence, language
+        self.catalog = atlas.catalog
+        self.url = f"{site}/{offer.path}"
 
     def document(self) -> bytes:
-        root = ET.Element(self.root_name, {"version": self.version, "updateSequence": self.atlas.version, **self.namespaces()})
+        root = ET.Element(self.root_name, {"version": self.version, "updateSequence": self.sequence, **self.namespaces()})
         self._service(_add(root, "Service"))
         self._capability(_add(root, "Capability"))
         return b'<?xml version="1.0" encoding="UTF-8"?>\n' + self.doctype() + ET.tostring(root, encoding="utf-8")
@@ -78,15 +118,22 @@ class _Version130:
 
     def _service(self, service: ET.Element) -> None:
         _add(service, "Name", self.service_name)
-        _add(service, "Title", self.catalog.title)
-        _add(service, "Abstract", self.catalog.notice)
-        keywords = _add(service, "KeywordList")
-        for word in ("biodiversity", "plants", "species distribution model"):
-            _add(keywords, "Keyword", word)
-        self._online(service, self.url)
+        _add(service, "Title", self.offer.title)
+        _add(service, "Abstract", self.offer.abstract)
+        _keywords(service, self.offer.keywords)
+        self._online(service, f"{self.site}/")
+        if contact := contact_of(self.catalog):
+            self._contact(_add(service, "ContactInformation"), contact)
         _add(service, "Fees", "none")
         _add(service, "AccessConstraints", "none")
         self.limits(service)
+
+    def _contact(self, element: ET.Element, contact: Contact) -> None:
+        primary = _add(element, "ContactPersonPrimary")
+        _add(primary, "ContactPerson", contact.organisation)
+        _add(primary, "ContactOrganization", contact.organisation)
+        if contact.email:
+            _add(element, "ContactElectronicMailAddress", contact.email)
 
     def limits(self, service: ET.Element) -> None:
         _add(service, "LayerLimit", str(MAX_LAYERS))
@@ -97,8 +144,8 @@ class _Version130:
         request = _add(capability, "Request")
         self._operation(request, "GetCapabilities", (self.mime(),))
         self._operation(request, "GetMap", render.FORMATS)
-        self._operation(request, "GetFeatureInfo", self.info_formats)
-        self._operation(request, self.legend_operation(), render.FORMATS)
+        self._operation(request, "GetFeatureInfo", INFO_FORMATS)
+        self._operation(request, self.legend_operation(), (render.PNG,))
         exception = _add(capability, "Exception")
         for name in self.exceptions:
             _add(exception, "Format", name)
@@ -111,13 +158,14 @@ class _Version130:
         operation = _add(request, name)
         for one in formats:
             _add(operation, "Format", one)
-        self._online(_add(_add(_add(operation, "DCPType"), "HTTP"), "Get"), f"{self.url}?")
+        spoken = "" if self.language == LANGUAGES[0] else f"LANGUAGE={self.language}&"
+        self._online(_add(_add(_add(operation, "DCPType"), "HTTP"), "Get"), f"{self.url}?{spoken}")
 
     def _layers(self, capability: ET.Element) -> None:
         """The root layer says where everything lies; families and layers below inherit it."""
         root = _add(capability, "Layer")
-        _add(root, "Title", self.catalog.title)
-        _add(root, "Abstract", self.catalog.notice)
+        _add(root, "Title", self.offer.title)
+        _add(root, "Abstract", self.offer.abstract)
         for name in self.crs_names():
             _add(root, self.crs_name, name)
         boxes = extents(self.catalog)
@@ -125,11 +173,40 @@ class _Version130:
         for name in self.crs_names():
             if name in boxes:
                 self._bounding_box(root, CRSS[name], boxes[name])
-        for family, layers in families(self.atlas.layers.values()).items():
+        if not self.offer.whole and self.atlas.species:
+            self._online(_add(root, "AuthorityURL", name=_CHECKLIST), f"{self.site}/ogc/collections/species")
+        if self.offer.compact:
+            for name in styles.PALETTES:
+                self._style(root, name)
+        self.scale(root)
+        for family, layers in families(self.offer.layers).items():
             group = _add(root, "Layer")
             _add(group, "Title", family)
             for layer in layers:
                 self._layer(group, layer)
+        if self.offer.whole and self.atlas.species:
+            self._species_group(_add(root, "Layer"), len(self.atlas.species.species))
+
+    def _species_group(self, group: ET.Element, count: int) -> None:
+        """A layer without a name: it cannot be drawn, and says where the species are."""
+        _add(group, "Title", f"Species ({count})")
+        _add(
+            group,
+            "Abstract",
+            f"{count} species are answered here without being listed: each is a layer named {SPECIES_PREFIX}<taxonID>, with styles and "
+            f"legend like any other. Search them at {self.site}/ogc/collections/species/items?q=. {self.site}/wms/species/<taxonID> is a "
+            f"service of one species that lists it, {self.site}/wms/family/<name> one of a family.",
+        )
+        _keywords(group, ("species", "species distribution model"))
+        self._link(group, "DataURL", "application/json", f"{self.site}/stac/{CATALOG}")
+
+    def scale(self, layer: ET.Element) -> None:
+        _add(layer, "MinScaleDenominator", _number(self._cell() / _CELL_IN_PIXELS / PIXEL, 0))
+
+    def _cell(self) -> float:
+        """Side of the tiles' cells, metres."""
+        tile = self.catalog.tiles[0]
+        return (tile.bounds[2] - tile.bounds[0]) / float(tile.properties["proj:shape"][1])
 
     def crs_names(self) -> Iterator[str]:
         yield from CRSS
@@ -156,22 +233,51 @@ class _Version130:
         return crs.north_first
 
     def _layer(self, group: ET.Element, layer: Layer) -> None:
+        told = told_in(layer, self.language)
         element = _add(group, "Layer", queryable="1")
         _add(element, "Name", layer.id)
-        _add(element, "Title", layer.title)
-        _add(element, "Abstract", " ".join(part for part in (layer.description, layer.direction) if part))
+        _add(element, "Title", told.title)
+        _add(element, "Abstract", " ".join(part for part in (told.description, told.direction) if part))
+        _keywords(element, tuple(dict.fromkeys((layer.family, *(one.label for one in told.classes)))))
+        self.dimensions(element, dimensions_of(self.atlas, layer))
         if layer.attribution:
             _add(_add(element, "Attribution"), "Title", layer.attribution)
+        if not self.offer.whole and self.atlas.species:
+            _add(element, "Identifier", layer.id.removeprefix(SPECIES_PREFIX), authority=_CHECKLIST)
+        self.metadata(element)
+        self._link(element, "DataURL", "application/json", f"{self.site}/stac/{CATALOG}")
         for name in styles.styles_of(layer):
-            style = _add(element, "Style")
-            _add(style, "Name", name)
-            _add(style, "Title", "As published" if name == styles.DEFAULT else f"Palette {name}")
-            if name == styles.DEFAULT:
-                width, height = legend.size(styles.drawing(layer, name))
-                link = _add(style, "LegendURL", width=str(width), height=str(height))
-                _add(link, "Format", "image/png")
-                query = f"SERVICE=WMS&VERSION={self.version}&REQUEST=GetLegendGraphic&FORMAT=image/png&LAYER={quote(layer.id)}"
-                self._online(link, f"{self.url}?{query}")
+            if not (self.offer.compact and name in styles.PALETTES):
+                self._style(element, name, told)
+
+    def metadata(self, element: ET.Element) -> None:
+        self._link(element, "MetadataURL", "application/json", f"{self.site}/stac/{COLLECTION}/collection.json", type="STAC")
+
+    def dimensions(self, element: ET.Element, dimensions: tuple[Dimension, ...]) -> None:
+        for one in dimensions:
+            flags = {"nearestValue": one.nearest, "current": one.current}
+            told = {name: "1" for name, flag in flags.items() if flag}
+            _add(element, "Dimension", one.extent, name=one.name, units=one.units, default=one.default, **told)
+
+    def _style(self, parent: ET.Element, name: str, layer: Layer | None = None) -> None:
+        """One of a layer, with its legend; or without, of all layers below."""
+        style = _add(parent, "Style")
+        _add(style, "Name", name)
+        _add(style, "Title", _STYLE_TITLES.get(name, f"Palette {name}"))
+        if layer is None:
+            return
+        width, height = _legend_size(layer, name)
+        link = _add(style, "LegendURL", width=str(width), height=str(height))
+        _add(link, "Format", render.PNG)
+        query = {"SERVICE": "WMS", "VERSION": self.version, "REQUEST": "GetLegendGraphic", "FORMAT": render.PNG, "LAYER": layer.id}
+        query |= {"STYLE": name} if name != styles.DEFAULT else {}
+        query |= {"LANGUAGE": self.language} if self.language != LANGUAGES[0] else {}
+        self._online(link, f"{self.url}?{urlencode(query, safe='/', quote_via=quote)}")
+
+    def _link(self, parent: ET.Element, name: str, media_type: str, href: str, /, **attributes: str) -> None:
+        link = _add(parent, name, **attributes)
+        _add(link, "Format", media_type)
+        self._online(link, href)
 
     def _online(self, parent: ET.Element, href: str) -> None:
         declared = {} if self.namespaces() else {"xmlns:xlink": _XLINK}
@@ -185,19 +291,22 @@ class _Version111(_Version130):
     service_name = "OGC:WMS"
     root_name = "WMT_MS_Capabilities"
     crs_name = "SRS"
-    exceptions = ("application/vnd.ogc.se_xml",)
+    exceptions = ("application/vnd.ogc.se_xml", "application/vnd.ogc.se_inimage", "application/vnd.ogc.se_blank")
 
     def namespaces(self) -> dict[str, str]:
         return {}
 
     def doctype(self) -> bytes:
-        return b'<!DOCTYPE WMT_MS_Capabilities SYSTEM "http://schemas.opengis.net/wms/1.1.1/WMS_MS_Capabilities.dtd">\n'
+        return b'<!DOCTYPE WMT_MS_Capabilities SYSTEM "http://schemas.opengis.net/wms/1.1.1/capabilities_1_1_1.dtd">\n'
 
     def mime(self) -> str:
         return "application/vnd.ogc.wms_xml"
 
     def limits(self, service: ET.Element) -> None:
         """1.1.1 has no words for them."""
+
+    def scale(self, layer: ET.Element) -> None:
+        """A ScaleHint needs an upper end, and there is none."""
 
     def legend_operation(self) -> str:
         return "GetLegendGraphic"
@@ -211,9 +320,33 @@ class _Version111(_Version130):
     def north_first(self, crs: Crs) -> bool:
         return False
 
+    def metadata(self, element: ET.Element) -> None:
+        """1.1.1 knows two standards of metadata, and STAC is neither."""
 
-def _add(parent: ET.Element, name: str, text: str | None = None, **attributes: str) -> ET.Element:
-    element = ET.SubElement(parent, name, attributes)
+    def dimensions(self, element: ET.Element, dimensions: tuple[Dimension, ...]) -> None:
+        for one in dimensions:
+            _add(element, "Dimension", name=one.name, units=one.units)
+        for one in dimensions:
+            told = {name: "1" for name, flag in {"nearestValue": one.nearest, "current": one.current}.items() if flag}
+            _add(element, "Extent", one.extent, name=one.name, default=one.default, **told)
+
+
+_STYLE_TITLES = {
+    styles.DEFAULT: "As published",
+    styles.CLASSES: "Five equal classes",
+    styles.PRESENCE: "Presence: above lambda (DIM_LAMBDA), or in the cell's species set",
+    styles.UNCERTAINTY: "How far to trust it",
+}
+
+
+def _keywords(parent: ET.Element, words: Iterable[str]) -> None:
+    keywords = _add(parent, "KeywordList")
+    for word in words:
+        _add(keywords, "Keyword", word)
+
+
+def _add(parent: ET.Element, tag: str, text: str | None = None, /, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
     element.text = text
     return element
 

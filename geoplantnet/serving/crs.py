@@ -77,18 +77,19 @@ def bounds_of(text: str, *, north_first: bool) -> Bounds:
 
 @functools.lru_cache(maxsize=64)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """Easting-first transformer between two CRS given by name. Safe to share between threads."""
+    """Easting-first transformer of points between two CRS given by name (of boxes: `reproject_bounds`). Safe to share between threads."""
+    ends = _in_proj(source), _in_proj(target)
     if source in CRSS and target in CRSS:
         # pyproj makes a transformer anew in each thread, where PROJ looks for all operations between the two, for some 40 ms of every new
         # thread; between these CRS all come to the same, so that the first is as good as any
-        first = pyproj.transformer.TransformerGroup(_in_proj(source), _in_proj(target), always_xy=True).transformers[0]
+        first = pyproj.transformer.TransformerGroup(*ends, always_xy=True).transformers[0]
         return pyproj.Transformer.from_pipeline(first.definition)
-    return _of_bounds(source, target)
+    return pyproj.Transformer.from_crs(*ends, always_xy=True)
 
 
 @functools.lru_cache(maxsize=64)
-def _of_bounds(source: str, target: str) -> pyproj.Transformer:
-    """One that knows its CRS, as `transform_bounds` asks."""
+def _of_boxes(source: str, target: str) -> pyproj.Transformer:
+    """One that knows its CRS: a box in degrees may cross the antimeridian or hold a pole, of which a pipeline knows nothing."""
     return pyproj.Transformer.from_crs(_in_proj(source), _in_proj(target), always_xy=True)
 
 
@@ -97,7 +98,7 @@ def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
     if source == target:
         return bounds
     try:
-        box = _of_bounds(source, target).transform_bounds(*bounds, densify_pts=51)
+        box = _of_boxes(source, target).transform_bounds(*bounds, densify_pts=51)
     except pyproj.exceptions.ProjError:
         return None
     west, south, east, north = box

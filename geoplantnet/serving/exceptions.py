@@ -43,6 +43,14 @@ class OperationNotSupported(RequestError):
     """A request the service does not know."""
 
 
+class CurrentUpdateSequence(RequestError):
+    """The client's capabilities are those of now."""
+
+
+class InvalidUpdateSequence(RequestError):
+    """The client claims capabilities newer than those of now."""
+
+
 class TileOutOfRange(RequestError):
     """A row or column that a tile matrix does not have."""
 
@@ -73,6 +81,8 @@ FAULTS: dict[type[GeoPlantNetError], Fault] = {
     StyleNotDefined: Fault(HTTPStatus.BAD_REQUEST, "StyleNotDefined"),
     InvalidDimensionValue: Fault(HTTPStatus.BAD_REQUEST, "InvalidDimensionValue"),
     OperationNotSupported: Fault(HTTPStatus.BAD_REQUEST, "OperationNotSupported"),
+    CurrentUpdateSequence: Fault(HTTPStatus.OK, "CurrentUpdateSequence"),
+    InvalidUpdateSequence: Fault(HTTPStatus.BAD_REQUEST, "InvalidUpdateSequence"),
     TileOutOfRange: Fault(HTTPStatus.BAD_REQUEST, "TileOutOfRange"),
     VersionGone: Fault(HTTPStatus.GONE, "NoApplicableCode"),
     TooLarge: Fault(HTTPStatus.BAD_REQUEST, "InvalidParameterValue"),

@@ -90,6 +90,15 @@ def size(drawing: Drawing) -> tuple[int, int]:
     return _WIDTH, _paint(None, describe_drawing(drawing))
 
 
+def note(image: Image.Image, text: str) -> None:
+    """Write a text into an image, from the top, wrapped to its width and cut at its end."""
+    draw, font = ImageDraw.Draw(image), _font(13)
+    lines = _wrap(_plain(text), font.getlength, image.width - 2 * _MARGIN)
+    draw.rectangle([0, 0, image.width - 1, min(round(17.5 * len(lines)) + _MARGIN, image.height - 1)], fill=_PAPER, outline="#b2182b")
+    for i, line in enumerate(lines):
+        draw.text((_MARGIN, 6 + round(17.5 * i)), line, fill="#b2182b", font=font)
+
+
 def _paint(canvas: ImageDraw.ImageDraw | None, legend: dict[str, Any]) -> int:
     """Draw from top to bottom and return the height; without a canvas, only measure."""
     y = _MARGIN

@@ -29,8 +29,10 @@ from geoplantnet.serving.warp import View
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Place = TypeVar("Place", float, FloatArray)
-Reads = Literal["value", "uncertainty", "set"]
-"""What is read of a layer: its own band, the one that says how far to trust it, or (of a species) whether it is in the cell's set."""
+Reads = Literal["value", "uncertainty", "applicable", "set"]
+"""What is read of a layer: its own band, the one that says how far to trust it, the one that says where the model applies, or (of a
+species) whether it is in the cell's set.
+"""
 
 MAX_CELLS = 4096 * 4096
 """Cells one answer may hold."""
@@ -39,6 +41,7 @@ CACHE_BYTES = 1_000_000_000
 PREDICTED = ("latent", "dense")
 """Assets that species are computed from: of such a layer `band` - 1 is the place in the species list."""
 
+_CALLED = {"applicable": "area of applicability", "set": "species set"}
 _STRIP = 256
 """Map rows worked on at a time: bounds the memory of a large map."""
 
@@ -217,12 +220,16 @@ class Mosaic:
             return RasterField(self._tiles, layer, band=layer.band, categorical=bool(layer.classes), scale=layer.scale, offset=layer.offset)
         if reads == "uncertainty" and layer.uncertainty:
             return RasterField(self._tiles, layer, band=layer.uncertainty.band, categorical=False, scale=layer.uncertainty.scale)
-        raise InvalidParameter(f"layer {layer.id!r} has no {'uncertainty' if reads == 'uncertainty' else 'species set'}")
+        if reads == "applicable" and layer.applicable:
+            return RasterField(self._tiles, layer, band=layer.applicable, categorical=True, scale=1.0)
+        raise InvalidParameter(f"layer {layer.id!r} has no {_CALLED.get(reads, reads)}")
 
     def _species_field(self, layer: Layer, reads: Reads) -> Field:
         predictions, k = self.predictions, layer.band - 1
         if predictions is None:
             raise InvalidParameter(f"layer {layer.id!r} is of a catalog without species")
+        if reads == "applicable":
+            raise InvalidParameter(f"layer {layer.id!r} has no {_CALLED[reads]} of its own")
         opened, means, overview = predictions.opened, predictions.means, predictions.overview
 
         def spread(tile: PublishedTile) -> npt.NDArray[np.float32]:

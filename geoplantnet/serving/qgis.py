@@ -24,7 +24,7 @@ from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.crs import CRS84, Bounds, crs_of
 from geoplantnet.serving.exceptions import InvalidParameter, StyleNotDefined, shown
 
-SERVICE = "wms"
+SERVICE = "wmts"
 """How a project asks for maps: ``wms``, or ``wmts``, of which QGIS fetches many tiles at a time."""
 MATRIX_SET = "EuropeanETRS89_LAEAQuad"
 """The tiles of ``wmts``."""
@@ -275,8 +275,10 @@ def _source(atlas: Atlas, layer: Layer, url: str) -> str:
         "styles": styles.DEFAULT,
     }
     if SERVICE == "wmts":
-        document = f"{url}/wmts{small}?SERVICE=WMTS&REQUEST=GetCapabilities"
-        return urlencode(parts | {"tileMatrixSet": MATRIX_SET, "url": document}, safe=":/")
+        parts |= {"tileMatrixSet": MATRIX_SET}
+        if len(atlas.epochs_of(layer)) > 1:  # else QGIS leaves the names of the dimensions in the URLs of values
+            parts |= {"tileDimensions": "Time=default;Scenario=default"}
+        return urlencode(parts | {"url": f"{url}/wmts{small}?SERVICE=WMTS&REQUEST=GetCapabilities"}, safe=":/")
     return urlencode(parts | {"url": f"{url}/wms{small}"}, safe=":/")
 
 

@@ -5,39 +5,46 @@ parsing, from version and CRS, and nowhere after: a parsed box is west, south, e
 
 Whatever is wrong is answered by a ServiceExceptionReport (``text/xml``; ``application/vnd.ogc.se_xml`` in 1.1.1) with
 HTTP 404 for a layer that does not exist, 400 for any other fault of the request, 503 for "try again" and 500 for a
-fault of the server. `geoplantnet.serving.exceptions.FAULTS` says which is which.
+fault of the server. `geoplantnet.serving.exceptions.FAULTS` says which is which. A map may be asked to show its fault as
+an image instead (EXCEPTIONS): then the status is 200, for what shows images shows those of other answers seldom.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
-import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
 from xml.etree import ElementTree as ET
+
+from PIL import Image
 
 from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
-from geoplantnet.errors import LayerNotFound, did_you_mean
+from geoplantnet.errors import LayerNotFound, RequestError, did_you_mean
 from geoplantnet.serving import legend, styles
 from geoplantnet.serving.atlas import Atlas, Epoch
-from geoplantnet.serving.capabilities import INFO_FORMATS, MAX_LAYERS, capabilities
-from geoplantnet.serving.crs import CRS84, bounds_of, crs_of, transformer
+from geoplantnet.serving.cache import NotHeld, takes_time
+from geoplantnet.serving.capabilities import MAX_LAYERS, capabilities, update_sequence
+from geoplantnet.serving.crs import bounds_of, crs_of
+from geoplantnet.serving.dimensions import chosen_epoch, lambda_of
 from geoplantnet.serving.exceptions import (
+    CurrentUpdateSequence,
     InvalidFormat,
     InvalidParameter,
     InvalidPoint,
+    InvalidUpdateSequence,
     MissingParameter,
     OperationNotSupported,
     fault_of,
     shown,
 )
-from geoplantnet.serving.render import FORMATS, MAX_SIZE, PNG, render
+from geoplantnet.serving.info import INFO_FORMATS, WRITERS, look
+from geoplantnet.serving.languages import language_of, told_in
+from geoplantnet.serving.offers import Offer, everything, one_family, one_species
+from geoplantnet.serving.render import FORMATS, MAX_SIZE, PNG, encode, render
 from geoplantnet.serving.styles import Drawing
 from geoplantnet.serving.warp import View
 
@@ -45,6 +52,9 @@ VERSIONS = ("1.3.0", "1.1.1")
 _COLOR = re.compile(r"0[xX]([0-9a-fA-F]{6})")
 _DIGITS = re.compile(r"[+-]?[0-9]{1,9}")
 _CACHE = "public, max-age=3600"
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_EXCEPTIONS_130 = "http://www.opengis.net/ogc http://schemas.opengis.net/wms/1.3.0/exceptions_1_3_0.xsd"
+_EXCEPTIONS_111 = b'<!DOCTYPE ServiceExceptionReport SYSTEM "http://schemas.opengis.net/wms/1.1.1/exception_1_1_1.dtd">\n'
 
 
 @dataclass(frozen=True)
@@ -102,29 +112,38 @@ class MapRequest:
     view: View
     background: tuple[int, int, int] | None
     """None: transparent."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the answer says beside: a Warning where a value was used that was not asked for."""
 
 
 class WebMapService:
-    """The service over one catalog."""
+    """The services over one atlas: that of everything, and small ones of a species or a family."""
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
-        self._operations: dict[str, Callable[[Parameters, str, str], Answer]] = {
+        self._sequence = update_sequence(atlas)
+        self._operations: dict[str, Callable[[Parameters, str, Offer, str], Answer]] = {
             "GETCAPABILITIES": self._capabilities,
             "GETMAP": self._map,
             "GETFEATUREINFO": self._feature_info,
             "GETLEGENDGRAPHIC": self._legend,
         }
+        self._document = lru_cache(maxsize=32)(self._make_document)
+        self._everything = everything(atlas)
 
     @property
     def catalog(self) -> Catalog:
         return self._atlas.catalog
 
-    def answer(self, pairs: Iterable[tuple[str, str]], *, url: str, etag: str = "") -> Answer:
-        """Answer a query string's (name, value) pairs; never raises. `url` is the service's own, `etag` what the client holds."""
+    def answer(self, pairs: Iterable[tuple[str, str]], *, site: str, etag: str = "", species: str = "", family: str = "") -> Answer:
+        """Answer a query string's (name, value) pairs; raises nothing but NotHeld, where it would take time within `held_only`.
+
+        `site` is the server's own address, `etag` what the client holds. `species` (a taxon id) or `family` choose the small
+        service of one: it lists and answers that alone.
+        """
         version = VERSIONS[0]
+        query = Parameters(pairs)
         try:
-            query = Parameters(pairs)
             version = _version(query)
             if query.get("SERVICE", "WMS").upper() != "WMS":
                 raise InvalidParameter(f"SERVICE={shown(query.get('SERVICE'))} is not served here; this is a WMS")
@@ -134,33 +153,51 @@ class WebMapService:
                 raise OperationNotSupported(
                     f"REQUEST={shown(name)} is not known; use GetCapabilities, GetMap, GetFeatureInfo or GetLegendGraphic"
                 )
+            offer = self._offer(species, family)
             if operation == self._capabilities:  # holds the URL the client came by: not for caches
-                return operation(query, version, url)
+                return operation(query, version, offer, site)
             tag = f'"{hashlib.sha256(self._atlas.version.encode() + query.canonical()).hexdigest()[:32]}"'
             headers = {"ETag": tag, "Cache-Control": _CACHE}
             if tag in etag:  # only an answer without fault ever carried it
                 return Answer(b"", "", HTTPStatus.NOT_MODIFIED, headers)
-            answer = operation(query, version, url)
-            return Answer(answer.body, answer.media_type, answer.status, headers)
+            answer = operation(query, version, offer, site)
+            return Answer(answer.body, answer.media_type, answer.status, {**headers, **answer.headers})
+        except NotHeld:
+            raise
         except Exception as error:
-            return service_exception(error, version)
+            return _fault_in_image(error, query) or service_exception(error, version)
+
+    def _offer(self, species: str, family: str) -> Offer:
+        if species:
+            return one_species(self._atlas, species)
+        return one_family(self._atlas, family) if family else self._everything
 
     # ---- the operations
 
-    def _capabilities(self, query: Parameters, version: str, url: str) -> Answer:
-        return Answer(capabilities(self._atlas, url, version), "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
+    def _capabilities(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:
+        held = query.get("UPDATESEQUENCE")
+        if held == self._sequence:
+            raise CurrentUpdateSequence(f"UPDATESEQUENCE={shown(held)} is that of now; the capabilities have not changed")
+        if held > self._sequence:
+            raise InvalidUpdateSequence(f"UPDATESEQUENCE={shown(held)} is later than that of now, {self._sequence}; leave it out")
+        takes_time()
+        body = self._document(offer, site, version, language_of(query.get("LANGUAGE")))
+        return Answer(body, "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
 
-    def _map(self, query: Parameters, version: str, url: str) -> Answer:
-        wanted = self._map_request(query, version)
+    def _make_document(self, offer: Offer, site: str, version: str, language: str) -> bytes:
+        return capabilities(self._atlas, offer, site, version, sequence=self._sequence, language=language)
+
+    def _map(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:
+        wanted = self._map_request(query, version, offer)
         image_format = _format(query.need("FORMAT"), FORMATS)
         drawn = [(epoch.mosaic, drawing) for epoch, drawing in wanted.drawn]
         body = render(drawn, wanted.view, background=wanted.background, format=image_format)
-        return Answer(body, image_format)
+        return Answer(body, image_format, headers=wanted.headers)
 
-    def _feature_info(self, query: Parameters, version: str, url: str) -> Answer:
-        wanted = self._map_request(query, version)
-        on_map = {drawing.source.id: epoch for epoch, drawing in wanted.drawn}
-        asked = self._layers(query.need("QUERY_LAYERS"))
+    def _feature_info(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:
+        wanted = self._map_request(query, version, offer)
+        on_map = {drawing.source.id: (epoch, drawing) for epoch, drawing in wanted.drawn}
+        asked = self._layers(query.need("QUERY_LAYERS"), offer)
         for layer in asked:
             if layer.id not in on_map:
                 raise LayerNotFound(f"QUERY_LAYERS names {layer.id!r}, which is not among LAYERS; ask only for layers of the map")
@@ -172,22 +209,28 @@ class WebMapService:
             raise InvalidPoint(str(error)) from None
         if not (0 <= i < wanted.view.width and 0 <= j < wanted.view.height):
             raise InvalidPoint(f"pixel ({i}, {j}) lies outside the map of {wanted.view.width} x {wanted.view.height} pixels")
-        return Answer(_INFO_WRITERS[info_format](self._values(wanted, [(on_map[layer.id], layer) for layer in asked], i, j)), info_format)
+        x, y = wanted.view.centre(i, j)
+        language = language_of(query.get("LANGUAGE"))
+        click = look([on_map[layer.id] for layer in asked], wanted.view.crs, x, y, notice=self.catalog.notice, language=language)
+        return Answer(WRITERS[info_format](click), info_format, headers=wanted.headers)
 
-    def _legend(self, query: Parameters, version: str, url: str) -> Answer:
-        layer = self._atlas.layer(query.need("LAYER"))
+    def _legend(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:
+        """The legend has a size of its own: WIDTH, HEIGHT, SCALE and RULE, meant for symbols of vector maps, are left aside."""
+        takes_time()
+        _refuse_sld(query)
+        layer = offer.layer(self._atlas, query.need("LAYER"))
         _format(query.get("FORMAT") or PNG, (PNG,))
-        return Answer(legend.draw(styles.drawing(layer, query.get("STYLE"))), PNG)
+        epoch = self._atlas.epoch(layer, time=query.get("TIME"), scenario=query.get("DIM_SCENARIO"))
+        told = told_in(self._atlas.shown_by(layer, epoch), language_of(query.get("LANGUAGE")))
+        return Answer(legend.draw(styles.drawing(told, query.get("STYLE"), threshold=lambda_of(query.get("DIM_LAMBDA")))), PNG)
 
     # ---- parsing
 
-    def _map_request(self, query: Parameters, version: str) -> MapRequest:
+    def _map_request(self, query: Parameters, version: str, offer: Offer) -> MapRequest:
         if not query.get("VERSION") and not query.get("WMTVER"):
             raise MissingParameter(f"VERSION is missing; it decides the order of axes, use one of {', '.join(VERSIONS)}")
-        for name in ("SLD", "SLD_BODY"):
-            if query.get(name):
-                raise OperationNotSupported(f"{name} is not served; choose one of the named styles of the capabilities")
-        layers = self._layers(query.need("LAYERS"))
+        _refuse_sld(query)
+        layers = self._layers(query.need("LAYERS"), offer)
         names = query.get("STYLES").split(",") if query.get("STYLES") else [""] * len(layers)
         if len(names) != len(layers):
             raise InvalidParameter(f"STYLES names {len(names)} styles for {len(layers)} layers; give one a layer, or leave it empty")
@@ -196,44 +239,74 @@ class WebMapService:
         width, height = query.integer("WIDTH"), query.integer("HEIGHT")
         if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE):
             raise InvalidParameter(f"a map of {width} x {height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
-        drawn = []
+        time, scenario, threshold = query.get("TIME"), query.get("DIM_SCENARIO"), lambda_of(query.get("DIM_LAMBDA"))
+        drawn: list[tuple[Epoch, Drawing]] = []
+        warnings: list[str] = []
         for layer, name in zip(layers, names, strict=True):
-            epoch = self._atlas.epoch(layer, time=query.get("TIME"), scenario=query.get("DIM_SCENARIO"))
-            drawn.append((epoch, styles.drawing(self._atlas.shown_by(layer, epoch), name)))
-        return MapRequest(drawn=tuple(drawn), view=View(crs=crs, bbox=bbox, width=width, height=height), background=_background(query))
+            epoch, told = chosen_epoch(self._atlas, layer, time=time, scenario=scenario)
+            drawing = styles.drawing(self._atlas.shown_by(layer, epoch), name, threshold=threshold)
+            drawn.append((epoch, drawing))
+            warnings += told
+        return MapRequest(
+            drawn=tuple(drawn),
+            view=View(crs=crs, bbox=bbox, width=width, height=height),
+            background=_background(query),
+            headers={"Warning": ", ".join(dict.fromkeys(warnings))} if warnings else {},
+        )
 
-    def _layers(self, text: str) -> list[Layer]:
+    def _layers(self, text: str, offer: Offer) -> list[Layer]:
         names = text.split(",")
         if len(names) > MAX_LAYERS:
             raise InvalidParameter(f"{len(names)} layers are asked at once, at most {MAX_LAYERS} are drawn")
-        return [self._atlas.layer(name) for name in names]
-
-    def _values(self, wanted: MapRequest, layers: list[tuple[Epoch, Layer]], i: int, j: int) -> dict[str, Any]:
-        """The values of the cells under the centre of a pixel, as a GeoJSON FeatureCollection: one feature a layer."""
-        x, y = wanted.view.centre(i, j)
-        name = wanted.view.crs.name
-        easting, northing = transformer(name, self.catalog.crs).transform(x, y)
-        longitude, latitude = transformer(name, CRS84.name).transform(x, y)
-        here = math.isfinite(longitude) and math.isfinite(latitude)
-        point = {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]} if here else None
-        features = []
-        for epoch, layer in layers:
-            known = math.isfinite(easting) and math.isfinite(northing)
-            value = epoch.mosaic.value_at(layer, easting, northing) if known else None
-            features.append({"type": "Feature", "id": layer.id, "geometry": point, "properties": _properties(layer, value)})
-        return {"type": "FeatureCollection", "notice": self.catalog.notice, "features": features}
+        return [offer.layer(self._atlas, name) for name in names]
 
 
 def service_exception(error: Exception, version: str = VERSIONS[0]) -> Answer:
     """An error as a ServiceExceptionReport of the asked version."""
     fault, message = fault_of(error)
-    code = "InvalidSRS" if fault.code == "InvalidCRS" and version != "1.3.0" else fault.code
-    namespace = {"xmlns": "http://www.opengis.net/ogc"} if version == "1.3.0" else {}
-    report = ET.Element("ServiceExceptionReport", {"version": version, **namespace})
+    new = version == "1.3.0"
+    code = "InvalidSRS" if fault.code == "InvalidCRS" and not new else fault.code
+    namespaces = {"xmlns": "http://www.opengis.net/ogc", "xmlns:xsi": _XSI, "xsi:schemaLocation": _EXCEPTIONS_130} if new else {}
+    report = ET.Element("ServiceExceptionReport", {"version": version, **namespaces})
     exception = ET.SubElement(report, "ServiceException", {} if code == "NoApplicableCode" else {"code": code})
     exception.text = message
-    body = b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(report, encoding="utf-8")
-    return Answer(body, "text/xml" if version == "1.3.0" else "application/vnd.ogc.se_xml", fault.status)
+    doctype = b"" if new else _EXCEPTIONS_111
+    body = b'<?xml version="1.0" encoding="UTF-8"?>\n' + doctype + ET.tostring(report, encoding="utf-8")
+    return Answer(body, "text/xml" if new else "application/vnd.ogc.se_xml", fault.status)
+
+
+def _fault_in_image(error: Exception, query: Parameters) -> Answer | None:
+    """The fault of a map as an image of the size and format asked, with its text or blank; None where no image is asked, or none can be made."""
+    try:
+        kind = _IN_IMAGES.get(query.get("EXCEPTIONS").lower())
+        if kind is None or query.get("REQUEST").upper() != "GETMAP":
+            return None
+        width, height = query.integer("WIDTH"), query.integer("HEIGHT")
+        image_format = _format(query.need("FORMAT"), FORMATS)
+        background = _background(query)
+    except (RequestError, LayerNotFound):
+        return None
+    fault, message = fault_of(error)
+    if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE) or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    canvas = Image.new("RGBA", (width, height), (*(background or (255, 255, 255)), 0 if background is None else 255))
+    if kind == "INIMAGE":
+        legend.note(canvas, f"{fault.code}: {message}")
+    return Answer(encode(canvas, image_format), image_format, headers={"Cache-Control": "no-store"})
+
+
+_IN_IMAGES = {
+    "inimage": "INIMAGE",
+    "application/vnd.ogc.se_inimage": "INIMAGE",
+    "blank": "BLANK",
+    "application/vnd.ogc.se_blank": "BLANK",
+}
+
+
+def _refuse_sld(query: Parameters) -> None:
+    for name in ("SLD", "SLD_BODY"):
+        if query.get(name):
+            raise OperationNotSupported(f"{name} is not served; choose one of the named styles of the capabilities")
 
 
 def _version(query: Parameters) -> str:
@@ -269,41 +342,3 @@ def _background(query: Parameters) -> tuple[int, int, int] | None:
         return None
     red, green, blue = bytes.fromhex(color[1])
     return red, green, blue
-
-
-def _properties(layer: Layer, value: float | None) -> dict[str, Any]:
-    """What a click tells of one layer: the value of the cell, its unit, and the class it stands for."""
-    # the scale's own digits: 0.004 * 93 is 0.372, not 0.37200000000000005
-    number = None if value is None or not math.isfinite(value) else float(f"{value:.9g}")
-    label = next((c.label for c in layer.classes if c.value == value), None)
-    return {"layer": layer.id, "title": layer.title, "value": number, "unit": layer.unit, "label": label}
-
-
-def _as_json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _as_text(values: dict[str, Any]) -> bytes:
-    lines = [values["notice"], *(f"{p['title']}: {_words(p)}" for p in (feature["properties"] for feature in values["features"]))]
-    return ("\n".join(line for line in lines if line) + "\n").encode()
-
-
-def _as_html(values: dict[str, Any]) -> bytes:
-    rows = "".join(
-        f"<tr><th>{html.escape(p['title'])}</th><td>{html.escape(_words(p))}</td></tr>"
-        for p in (feature["properties"] for feature in values["features"])
-    )
-    notice = html.escape(values["notice"])
-    return f"<!doctype html><html><head><meta charset='utf-8'><title>Values</title></head><body><p>{notice}</p><table>{rows}</table></body></html>".encode()
-
-
-def _words(properties: dict[str, Any]) -> str:
-    if properties["value"] is None:
-        return "no data"
-    if properties["label"] is not None:
-        return f"{properties['label']} ({properties['value']:g})"
-    unit = "" if properties["unit"] in ("1", "class", "") else f" {properties['unit']}"
-    return f"{properties['value']:g}{unit}"
-
-
-_INFO_WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {"application/json": _as_json, "text/plain": _as_text, "text/html": _as_html}

@@ -131,6 +131,7 @@ Requests/sec:   4494.21
     assert (found.requests, found.sent, found.p50, found.p95) == (22_474, 22_482, 1.71, 2.38)
     assert found.statuses == {200: 22_470, 503: 4} and found.errors == 4 + 2 + 1
     assert found.rate == pytest.approx(4494.25, abs=0.01)
+    assert math.isnan(parse(out.replace('"requests": 22474', '"requests": 0')).p95)  # and not the fastest of all
     with pytest.raises(ValueError, match="unable to connect"):
         parse("unable to connect to 127.0.0.1:1 Connection refused\n")
 

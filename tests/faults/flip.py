@@ -24,13 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
 
 from geoplantnet import occurrences as occ
 from geoplantnet.assemblages import open_latent
 from geoplantnet.assemblages.assemblage import open_assemblage
 from geoplantnet.catalog.catalog import open_catalog
+from geoplantnet.catalog.overview import SPECIES, open_species_overview
 from geoplantnet.cubes import node_named, open_cube
-from geoplantnet.errors import GeoPlantNetError
+from geoplantnet.errors import GeoPlantNetError, RasterError
 from geoplantnet.sdm.held_out import HeldOut
 from geoplantnet.sdm.species_report import SpeciesTables
 from geoplantnet.serving.mosaic import Mosaic
@@ -95,7 +98,7 @@ def _assemblage(run: Run) -> object:
 
 
 def _layer(name: str) -> Callable[[Run], object]:
-    """All cells of a layer, as the map server reads them; of a file with a band a species, the last band's."""
+    """All cells of a layer, as the map server reads them."""
 
     def read(run: Run) -> object:
         mosaic = Mosaic(catalog := open_catalog(run.store))
@@ -107,6 +110,38 @@ def _layer(name: str) -> Callable[[Run], object]:
         return cells.filled(0), cells.mask
 
     return read
+
+
+def _bands(name: str) -> Callable[[Run], object]:
+    """The last band of a file that is published to be fetched."""
+
+    def read(run: Run) -> object:
+        try:
+            with rasterio.open(run.product(run.tiles[0], f"{name}.tif"), driver="GTiff") as file:
+                return file.read(file.count)
+        except RasterioError as error:
+            raise RasterError(str(error)) from error
+
+    return read
+
+
+def _far(name: str) -> Callable[[Run], object]:
+    """A layer from afar."""
+
+    def read(run: Run) -> object:
+        mosaic = Mosaic(catalog := open_catalog(run.store))
+        try:
+            cells, _ = mosaic.cells(catalog.layer(name), catalog.bounds, mosaic.levels(catalog.layer(name)) - 3)
+        finally:
+            mosaic.close()
+        return cells.filled(0), cells.mask
+
+    return read
+
+
+def _far_species(run: Run) -> object:
+    overview = open_species_overview(open_catalog(run.store).overviews[SPECIES])
+    return overview.species, overview.highest, [overview.species_map(k) for k in range(len(overview.species))], overview.threshold()
 
 
 def _catalog(run: Run) -> object:
@@ -146,7 +181,10 @@ KINDS = {
     "tree richness": Kind("tiles/{t}/tree_richness.tif", "indicators {t}", _layer("tree_richness")),
     "invasives": Kind("tiles/{t}/invasives.tif", "indicators {t}", _layer("invasives")),
     "iucn_worst": Kind("tiles/{t}/iucn_worst.tif", "indicators {t}", _layer("iucn_worst")),
-    "species": Kind("tiles/{t}/species.tif", "publish {t}", _layer("species")),
+    "species": Kind("tiles/{t}/species.tif", "publish {t}", _bands("species")),
+    "overview of an indicator": Kind("overviews/*.tif", "catalog catalog", _far("richness")),
+    "record of an overview": Kind("overviews/*.json", "catalog catalog"),
+    "overview of species": Kind("overviews/all-species.zarr/**/*", "catalog catalog", _far_species),
     "applicability": Kind("tiles/{t}/applicability.tif", "publish {t}", _layer("applicability")),
     "relief": Kind("tiles/{t}/relief.tif", "publish {t}", _layer("relief")),
     "coverage": Kind("tiles/{t}/coverage.gpkg", "publish {t}"),

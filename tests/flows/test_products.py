@@ -20,6 +20,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geoplantnet.assemblages import open_latent
 from geoplantnet.catalog.catalog import check, open_catalog
+from geoplantnet.catalog.overview import SPECIES, open_species_overview
 from geoplantnet.cubes import PatchReader
 from geoplantnet.indicators import SPARSE, indicator
 from geoplantnet.sdm.predict import predict_tile
@@ -143,10 +144,12 @@ def test_the_stac_catalog_ties_all_together_and_its_checksums_match(reference):
 
 
 def test_the_catalog_opens_for_serving_without_a_finding(reference, opened):
-    """Layers for relief, uncertainty, every indicator and every species; nothing missing, changed, unreadable or outside."""
+    """Layers for relief, uncertainty and every indicator, and every species in the overview; nothing missing, changed, unreadable or outside."""
     assert check(reference.store) == []
-    layers = set(open_catalog(reference.store).layers)
-    assert layers == {"relief", "applicability", "dissimilarity", *INDICATORS, *(f"species.{t.taxon_id}" for t in stored_species(opened))}
+    catalog = open_catalog(reference.store)
+    assert set(catalog.layers) == {"relief", "applicability", "dissimilarity", *INDICATORS}
+    assert set(catalog.overviews) == {"relief", "applicability", *INDICATORS, SPECIES}
+    assert open_species_overview(catalog.overviews[SPECIES]).species == stored_species(opened)
 
 
 def test_dense_map_equals_patch_prediction_at_200_cells_of_the_run(opened):

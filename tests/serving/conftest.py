@@ -19,6 +19,7 @@ from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.grid import MetaTile, TileGrid
 from geoplantnet.serving import Mosaic, create_app
 from geoplantnet.serving.atlas import Atlas, open_atlas
+from tests.serving.epochs import publish_epochs
 
 # Three tiles of a square of four: the hole in the south-east makes every mirrored or rotated map visible.
 TILES = ("25kmE4100N2550", "25kmE4100N2575", "25kmE4125N2575")
@@ -177,6 +178,10 @@ def atlas(store: Path) -> Iterator[Atlas]:
 @pytest.fixture(scope="session")
 def server(store: Path) -> Iterator[str]:
     """The URL of the application answering on a free port of this machine."""
+    yield from serving(store)
+
+
+def serving(store: Path) -> Iterator[str]:
     running = uvicorn.Server(uvicorn.Config(create_app(store), host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
@@ -194,3 +199,24 @@ def client(server: str) -> Iterator[httpx.Client]:
     """A client of the running application."""
     with httpx.Client(base_url=server, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def epochs_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of today and a scenario, with indicators that have uncertainty and an area of applicability, and species."""
+    return publish_epochs(tmp_path_factory.mktemp("epochs"))
+
+
+@pytest.fixture(scope="session")
+def epochs_atlas(epochs_store: Path) -> Iterator[Atlas]:
+    atlas = open_atlas(epochs_store)
+    yield atlas
+    atlas.close()
+
+
+@pytest.fixture(scope="session")
+def epochs_client(epochs_store: Path) -> Iterator[httpx.Client]:
+    """A client of a server over `epochs_store`."""
+    for url in serving(epochs_store):
+        with httpx.Client(base_url=url, timeout=30) as client:
+            yield client

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from geoplantnet.catalog import Layer, LegendClass
 from geoplantnet.catalog.product import Uncertainty
 from geoplantnet.serving import create_app, legend, qgis, styles
+from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.exceptions import StyleNotDefined
 from geoplantnet.serving.mosaic import PREDICTED
 
@@ -116,7 +117,8 @@ def test_every_layer_is_in_the_tree_and_asks_this_server(client, server, catalog
     assert len(leaves) == len(set(leaves)) == len(catalog.layers) and set(leaves) == set(found)
     assert {source["layers"] for source in found.values()} == set(catalog.layers)
     for source in found.values():
-        assert (source["url"], source["crs"], source["styles"]) == (f"{server}/wms", "EPSG:3035", "default")
+        assert (source["crs"], source["styles"]) == ("EPSG:3035", "default")
+        assert source["url"].split("?")[0] == f"{server}/{qgis.SERVICE}"
 
 
 def test_the_tree_shows_one_map_over_the_relief(client):
@@ -149,19 +151,23 @@ def test_behind_a_proxy_files_name_the_public_address(store):
     """Sources and nothing else hold the configured URL, not the address the request came by."""
     with TestClient(create_app(store, url="https://maps.example.org/plants")) as inside:
         found = sources(inside.get("/qgis/project.qgs").content)
-    assert {source["url"] for source in found.values()} == {"https://maps.example.org/plants/wms"}
+    assert {source["url"].split("?")[0] for source in found.values()} == {f"https://maps.example.org/plants/{qgis.SERVICE}"}
 
 
 def test_tiles_instead_of_maps(atlas, monkeypatch):
-    """Switched to WMTS, sources name the matrix set of the tiles' CRS and the capabilities, their query kept whole."""
+    """Switched to WMTS, sources name the matrix set of the tiles' CRS and the capabilities, their query kept whole; of several epochs the default."""
     monkeypatch.setattr(qgis, "SERVICE", "wmts")
     found = sources(qgis.project(atlas, qgis.listed(atlas), "http://x"))["geoplantnet_habitat"]
     assert (found["tileMatrixSet"], found["layers"]) == ("EuropeanETRS89_LAEAQuad", "habitat")
-    assert found["url"] == "http://x/wmts?SERVICE=WMTS&REQUEST=GetCapabilities"
+    assert found["url"] == "http://x/wmts?SERVICE=WMTS&REQUEST=GetCapabilities" and "tileDimensions" not in found
+    monkeypatch.setattr(Atlas, "epochs_of", lambda atlas, layer: atlas.epochs * 2)
+    found = sources(qgis.project(atlas, qgis.listed(atlas), "http://x"))["geoplantnet_habitat"]
+    assert found["tileDimensions"] == "Time=default;Scenario=default"
 
 
 def test_a_species_that_is_not_listed_comes_from_its_own_service(atlas, catalog, monkeypatch):
     """QGIS refuses a layer its capabilities do not list: such a species is asked of /wms/species/<id>, of tiles likewise."""
+    monkeypatch.setattr(qgis, "SERVICE", "wms")
     rare = dataclasses.replace(catalog.layer("species.v001"), id="species.rare-one")
     (found,) = sources(qgis.layer_definition(atlas, [rare], "http://x")).values()
     assert (found["url"], found["layers"]) == ("http://x/wms/species/rare-one", "species.rare-one")

@@ -165,7 +165,8 @@ def test_values_of_a_click_are_those_of_the_source_cell(client, world, mosaic):
         answer = client.get("/wms", params=MAP | wanted).json()
         species, habitat = (feature["properties"] for feature in answer["features"])
         assert species["value"] == pytest.approx(mosaic.value_at(mosaic.catalog.layer("species.v003"), east, north))
-        assert habitat == {"layer": "habitat", "title": "Habitat", "value": 1, "unit": "class", "label": "Woodland"}
+        told = {"layer": "habitat", "title": "Habitat", "value": 1, "unit": "class", "label": "Woodland"}
+        assert habitat == told | {"epoch": "today", "start": "2017-01-01T00:00:00Z", "end": "2021-12-31T00:00:00Z"}
         assert answer["notice"] == world.notice
         assert answer["features"][0]["geometry"]["coordinates"] == pytest.approx(transformer(crs, "CRS:84").transform(px, py))
 
@@ -174,7 +175,8 @@ def test_a_click_in_words(client):
     """Text and HTML name the class, the unit, and where there is no data."""
     ask = MAP | {"REQUEST": "GetFeatureInfo", "LAYERS": "richness,habitat", "QUERY_LAYERS": "richness,habitat", "STYLES": ","}
     text = client.get("/wms", params=ask | {"I": "1", "J": "1", "INFO_FORMAT": "text/plain"}).text
-    assert text.splitlines() == ["Predicted, not observed.", "Species richness: 50.155 species", "Habitat: Grassland (2)"]
+    told = "  map: today, 2017-01-01 to 2021-12-31"
+    assert text.splitlines() == ["Predicted, not observed.", "Species richness: 50.155 species", told, "Habitat: Grassland (2)", told]
     page = client.get("/wms", params=ask | {"I": "99", "J": "99", "INFO_FORMAT": "text/html"})
     assert page.headers["content-type"].startswith("text/html") and page.text.count("no data") == 2
     old = client.get(

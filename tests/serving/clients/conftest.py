@@ -39,7 +39,7 @@ class View:
     def around(cls, box: Bounds, crs: str, width: int, height: int) -> View:
         """The view whose middle is that of a box of the grid, all of which it shows."""
         found = reproject_bounds(box, GRID, crs)
-        assert found is not None
+        assert found
         west, south, east, north = found
         half = max((east - west) / width, (north - south) / height) * 1.1 / 2
         x, y = (west + east) / 2, (south + north) / 2

@@ -81,13 +81,13 @@ def test_the_capabilities_are_enough(server, views, assert_in_place, rgba, tmp_p
 
 
 @pytest.mark.skipif(GML not in INFO_FORMATS, reason=f"GDAL asks GetFeatureInfo for {GML} alone, which is not served")
-@pytest.mark.parametrize(("version", "crs"), CASES)
-def test_a_pixel_tells_the_stored_value(server, views, places, tmp_path, version, crs):
-    """What gdallocationinfo tells of a known cell holds the number stored in it."""
+@pytest.mark.parametrize("crs", [crs for version, crs in CASES if version == "1.1.1"])
+def test_a_pixel_tells_the_stored_value(server, views, places, tmp_path, crs):
+    """What gdallocationinfo tells of a known cell holds the number stored in it. It writes X and Y in every version; 1.3.0 wants I and J."""
     for (east, north), stored in places.items():
         view = type(views(crs)[0]).around((east - 400, north - 400, east + 400, north + 400), crs, 61, 40)
         service = tmp_path / "service.xml"
-        service.write_text(description(server, version, view, "richness"))
+        service.write_text(description(server, "1.1.1", view, "richness"))
         report = ET.fromstring(output_of("gdallocationinfo", "-xml", "-b", 1, service, *view.pixel_of(east, north)))
         (told,) = report.iter("LocationInfo")
         numbers = [float(number) for number in re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", " ".join(told.itertext()))]

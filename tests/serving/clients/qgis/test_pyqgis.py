@@ -97,6 +97,29 @@ def test_every_place_is_where_it_is(qgis, server, views, assert_in_place, rgba, 
         assert_in_place(rgba(picture.read_bytes()), view)
 
 
+@pytest.mark.parametrize(
+    ("matrix_set", "crs", "corner", "coarsest"),
+    [
+        ("WebMercatorQuad", "EPSG:3857", (-20037508.342789244, 20037508.342789244), 156543.03392804097),
+        ("EuropeanETRS89_LAEAQuad", "EPSG:3035", (2_000_000, 5_500_000), 17578.125),
+    ],
+)
+def test_tiles_lie_where_they_lie(qgis, client, server, views, assert_in_place, rgba, tmp_path, matrix_set, crs, corner, coarsest):
+    """WMTS: at the scale of a matrix QGIS puts tiles together so that corner, hole and single cell lie where they are."""
+    capabilities = f"{server}/wmts?SERVICE=WMTS&REQUEST=GetCapabilities"
+    if client.get(capabilities).status_code != 200:
+        pytest.skip("no WMTS is served")
+    asked = f"contextualWMSLegend=0&crs={crs}&dpiMode=7&format=image/png&layers=habitat&styles=default&tileMatrixSet={matrix_set}"
+    for view in views(crs)[1:]:
+        resolution = coarsest / 2 ** round(np.log2(coarsest / view.resolution))
+        west = corner[0] + round((view.bounds[0] - corner[0]) / resolution) * resolution
+        north = corner[1] - round((corner[1] - view.bounds[3]) / resolution) * resolution
+        bounds = (west, north - view.height * resolution, west + view.width * resolution, north)
+        on_pixels, picture = dataclasses.replace(view, bounds=bounds), tmp_path / "tiles.png"
+        qgis.ask("draw", source=f"{asked}&url={quote(capabilities, safe=':/')}", file=picture, **dataclasses.asdict(on_pixels))
+        assert_in_place(rgba(picture.read_bytes()), on_pixels)
+
+
 @pytest.mark.parametrize("told", ["html", "text", "feature"])
 @pytest.mark.parametrize(("version", "crs"), CASES)
 def test_identify_tells_the_stored_value(qgis, server, views, places, version, crs, told):

@@ -630,10 +630,16 @@ class ServingSection(Section):
     max_body: int = Field(1_048_576, ge=1)
     body_s: float = Field(20.0, gt=0)
     post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution",)
+    delete_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/jobs/*",)
     private_layers: tuple[LayerPattern, ...] = ()
     keys: Path | None = None
     access_log: Literal["auto", "json", "text", "none"] = "auto"
     metrics: bool = True
+    postgis: str = Field("", pattern=r"^(postgres(ql)?://\S+|.*=.*)?$")
+    postgis_schema: str = Field("geoplantnet", pattern=r"^[a-z_][a-z0-9_]{0,47}$")
+    occurrences: Literal[10, 100, 1_000, 5_000, 10_000, 50_000, 100_000] | None = None
+    jobs: Path | None = None
+    scheduler: str = Field("", pattern=r"^((tcp|tls|ucx)://\S+)?$")
 
 
 class CubeRecipe(Section):

@@ -32,6 +32,7 @@ from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_curr
 from geoplantnet.serving.guard.metrics import MEDIA_TYPE
 from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
+from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
 from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles, at_once
@@ -50,13 +51,19 @@ _MEDIA_TYPES = {".json": "application/json", ".tif": "image/tiff; application=ge
 
 
 def create_app(
-    catalog_path: str | Path, *, url: str | None = None, settings: ServerSettings | None = None, log: AccessLog | None = None
+    catalog_path: str | Path,
+    *,
+    url: str | None = None,
+    settings: ServerSettings | None = None,
+    log: AccessLog | None = None,
+    operator: Operator | None = None,
 ) -> Starlette:
     """The ASGI application over the catalog at `catalog_path`, as it stands now; open it anew after publishing again.
 
     `url` is the address the server is reached by from outside (behind a proxy), such as ``https://maps.example.org``;
     without it, here and in `settings`, every answer uses the address its request came by. `log` gets a line a request.
-    Raises what `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn.
+    `operator` maps a tile, for who holds a key that grants it (the process ``map-tile``); without it nobody can. Raises what
+    `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
     Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
     ``/api/layers``, ``/api/layers/{id}``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
@@ -72,6 +79,9 @@ def create_app(
 
     def public_url(request: Request) -> str:
         return (url or settings.url or f"{request.url.scheme}://{request.url.netloc}{request.scope.get('app_root_path', '')}").rstrip("/")
+
+    ogc = OgcApi(lambda request: view_of(request.scope).atlas, public_url, settings, operator=operator)
+    ogc.check(atlas)
 
     async def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
@@ -115,6 +125,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with guard.running():
             yield
+        ogc.close()
         atlas.close()
 
     wmts = Endpoint(lambda scope: view_of(scope).wmts.answer, public_url)
@@ -130,7 +141,7 @@ def create_app(
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
-        *OgcApi(lambda request: view_of(request.scope).atlas, public_url).routes("/ogc"),
+        *ogc.routes("/ogc"),
         *qgis.routes("/qgis", lambda request: view_of(request.scope).atlas, public_url),
         Route("/healthz", health, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),

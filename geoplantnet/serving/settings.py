@@ -55,7 +55,10 @@ class ServerSettings:
     body_s: float = 20.0
     """Seconds in which a body must have arrived."""
     post_paths: tuple[str, ...] = ("/ogc/processes/*/execution",)
-    """Paths that may be posted to, ``*`` for one segment; everywhere else only GET and HEAD."""
+    """Paths that may be posted to, ``*`` for one segment; elsewhere only GET and HEAD, and see `delete_paths`."""
+
+    delete_paths: tuple[str, ...] = ("/ogc/jobs/*",)
+    """Paths that may be deleted: jobs, by who knows their ids."""
 
     private_layers: tuple[str, ...] = ()
     """Patterns of layer ids, such as ``species.*``, that only keys which grant them may see."""
@@ -67,6 +70,18 @@ class ServerSettings:
     metrics: bool = True
     """Whether ``/metrics`` is answered."""
 
+    postgis: str = ""
+    """Address of the database that coverage was loaded into (`geoplantnet export`), such as ``postgresql://geoplantnet_reader@db/plants``; its
+    password by PGPASSWORD, ~/.pgpass or a connection service. Empty: coverage is read from the tiles' GeoPackages."""
+    postgis_schema: str = "geoplantnet"
+    occurrences: int | None = None
+    """Side of the squares (m) that the places of records are generalised to, at least; None: records are not served."""
+    jobs: Path | None = None
+    """Folder that keeps jobs of the OGC API Processes and their results for a day; None: they end with the server."""
+    scheduler: str = ""
+    """Address of a Dask scheduler, such as ``tcp://10.0.0.5:8786``, whose workers see the store at the same path and do the jobs; empty: the
+    server does."""
+
     def __post_init__(self) -> None:
         for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
             if isinstance(value, int | float) and not isinstance(value, bool) and not value > (-1 if name == "max_waiting" else 0):
@@ -77,9 +92,10 @@ class ServerSettings:
             raise ConfigurationError(f"serving.access_log is {self.access_log!r}; use auto, json, text or none")
         for pattern in self.private_layers:
             check_pattern(pattern, "serving.private_layers")
-        for path in self.post_paths:
-            if not path.startswith("/"):
-                raise ConfigurationError(f"serving.post_paths: {path!r} does not start with /")
+        for name in ("post_paths", "delete_paths"):
+            for path in getattr(self, name):
+                if not path.startswith("/"):
+                    raise ConfigurationError(f"serving.{name}: {path!r} does not start with /")
         for network in self.trusted_proxies:
             try:
                 ipaddress.ip_network(network)

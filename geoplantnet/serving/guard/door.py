@@ -35,8 +35,7 @@ class Door:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._limits = settings
-        patterns = ("/".join("[^/]+" if part == "*" else re.escape(part) for part in path.split("/")) for path in settings.post_paths)
-        self._posts = re.compile("|".join(patterns) or r"(?!)")
+        self._others = {"POST": _any_of(settings.post_paths), "DELETE": _any_of(settings.delete_paths)}
 
     def check(self, scope: Mapping[str, Any]) -> bool:
         """Raises Refused. Returns whether a body follows."""
@@ -81,9 +80,10 @@ class Door:
         return self._body_follows(scope, method, length, chunked)
 
     def _body_follows(self, scope: Mapping[str, Any], method: str, length: bytes, chunked: bool) -> bool:
-        posted = method == "POST" and self._posts.fullmatch(scope["path"]) is not None
-        if not posted and method not in ("GET", "HEAD"):
-            allowed = "GET, HEAD" + (", POST" if self._posts.fullmatch(scope["path"]) else "")
+        others = [name for name, paths in self._others.items() if paths.fullmatch(scope["path"])]
+        posted = method == "POST" and method in others
+        if method not in ("GET", "HEAD", *others):
+            allowed = ", ".join(("GET", "HEAD", *others))
             message = f"this path is not for {method[:20]!r}; use {allowed}"
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, message, reason="method", headers=(("Allow", allowed), *_CLOSE))
         announced = chunked or (length != b"" and length.strip(b"0") != b"")
@@ -118,6 +118,11 @@ class Door:
     def _too_long(self, what: str, length: int, limit: int) -> Refused:
         message = f"the {what} has {length} bytes, at most {limit} are read{_PHRASE}"
         return Refused(HTTPStatus.REQUEST_URI_TOO_LONG, message, reason="url")
+
+
+def _any_of(paths: tuple[str, ...]) -> re.Pattern[str]:
+    patterns = ("/".join("[^/]+" if part == "*" else re.escape(part) for part in path.split("/")) for path in paths)
+    return re.compile("|".join(patterns) or r"(?!)")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

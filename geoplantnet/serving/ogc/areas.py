@@ -1,0 +1,225 @@
+"""What lies in a polygon: coverage of every species, exact, from the tiles' species sets, and means of indicators, cell by cell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import shapely
+from odc.geo.geobox import GeoBox
+
+from geoplantnet.assemblages.assemblage import open_assemblage
+from geoplantnet.assemblages.coverage import polygon_weights
+from geoplantnet.catalog import Catalog, PublishedTile
+from geoplantnet.catalog.product import Layer
+from geoplantnet.errors import IntegrityError
+from geoplantnet.grid import TileGrid
+from geoplantnet.serving.atlas import Atlas, Epoch
+from geoplantnet.serving.crs import CRS84, transformer
+from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
+from geoplantnet.serving.mosaic import PREDICTED
+from geoplantnet.serving.ogc.features import trait_of
+from geoplantnet.serving.ogc.jobs import Budget
+
+MAX_VERTICES = 10_000
+ASSET = "assemblage"
+"""Of a tile, its species sets."""
+THREATENED = frozenset({"VU", "EN", "CR"})
+"""Red List categories of threatened species."""
+_NOT_INDICATORS = frozenset({"Terrain", "Species"})
+"""Families of layers that no report tells of."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Area:
+    """A polygon as it was asked for."""
+
+    shape: shapely.Geometry
+    """In the catalog's CRS."""
+    sha256: str
+    """Of the polygon as given, whatever the order of its rings and vertices: the same for the same area."""
+
+    @property
+    def km2(self) -> float:
+        """Its area: the grid's CRS is one of equal areas."""
+        return float(shapely.area(self.shape)) / 1e6
+
+
+def area_of(told: Any, crs: str) -> Area:
+    """A GeoJSON polygon, multipolygon or feature of one, or a bbox, in longitude, latitude (RFC 7946). Raises InvalidParameter, TooLarge."""
+    if isinstance(told, dict) and "type" not in told and "bbox" in told:
+        west, south, east, north = (float(side) for side in told["bbox"])
+        if not (west < east and south < north):
+            raise InvalidParameter("bbox has no area: it is west, south, east, north, minimum before maximum")
+        told = {"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]]}
+    geometry = told.get("geometry") if isinstance(told, dict) and told.get("type") == "Feature" else told
+    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        raise InvalidParameter("area is no GeoJSON Polygon, MultiPolygon or Feature of one; give it in longitude, latitude")
+    rings = _positions(geometry)
+    if len(rings) > MAX_VERTICES:
+        raise TooLarge(f"area has {len(rings)} vertices, at most {MAX_VERTICES} are read; simplify it")
+    try:
+        shape = shapely.geometry.shape(geometry)
+    except (ValueError, TypeError, KeyError, IndexError, shapely.errors.ShapelyError) as error:
+        raise InvalidParameter("area cannot be read as a polygon; each ring needs four positions or more, the last as the first") from error
+    if shape.is_empty or not np.isfinite(shapely.get_coordinates(shape)).all():
+        raise InvalidParameter("area is empty, or holds a number that is not finite; draw it again")
+    west, south, east, north = shape.bounds
+    if west < -180 or east > 180 or south < -90 or north > 90:
+        raise InvalidParameter(f"area reaches from {west:g}, {south:g} to {east:g}, {north:g}; it has to be in longitude, latitude")
+    if not shape.is_valid:
+        raise InvalidParameter(
+            f"area is no valid polygon ({shapely.is_valid_reason(shape)}); repair it, for instance with shapely.make_valid"
+        )
+    flat = shapely.force_2d(shape)
+    moved = shapely.transform(flat, lambda xy: np.stack(transformer(CRS84.name, crs).transform(xy[:, 0], xy[:, 1]), axis=1))
+    if not np.isfinite(shapely.get_coordinates(moved)).all() or not moved.is_valid or not moved.area > 0:
+        raise InvalidParameter(f"area has no image in {crs}; choose one inside the mapped area")
+    return Area(shape=moved, sha256=hashlib.sha256(shapely.to_wkb(shapely.normalize(flat), byte_order=1)).hexdigest())
+
+
+def _positions(geometry: Mapping[str, Any]) -> list[Any]:
+    """All positions, counted before anything is made of them. Raises InvalidParameter."""
+    found: list[Any] = []
+    polygons = geometry.get("coordinates")
+    for polygon in [polygons] if geometry["type"] == "Polygon" else polygons if isinstance(polygons, list) else [None]:
+        for ring in polygon if isinstance(polygon, list) else [None]:
+            if not isinstance(ring, list) or not all(_is_position(position) for position in ring):
+                raise InvalidParameter("area holds something that is no ring of positions; each position is [longitude, latitude]")
+            found += ring
+    return found
+
+
+def _is_position(value: Any) -> bool:
+    return isinstance(value, list) and 2 <= len(value) <= 4 and all(type(number) in (int, float) for number in value)
+
+
+def tiles_of(epoch: Epoch, area: Area, most: int) -> list[PublishedTile]:
+    """The tiles an area meets. Raises InvalidParameter for none, TooLarge for more than `most`."""
+    shapely.prepare(area.shape)
+    tiles = [tile for tile in epoch.catalog.tiles_meeting(area.shape.bounds) if shapely.intersects(area.shape, shapely.box(*tile.bounds))]
+    if not tiles:
+        raise InvalidParameter("area meets no mapped tile; the extent of the collections says what is mapped")
+    if len(tiles) > most:
+        raise TooLarge(
+            f"area meets {len(tiles)} tiles, at most {most} are gone through in one request; ask for less, or with Prefer: respond-async"
+        )
+    return tiles
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cover:
+    """Species in an area."""
+
+    coverage: npt.NDArray[np.float64]
+    """(species,): share of the area's valid cells whose set holds the species; NaN where no cell is valid."""
+    cells: float
+    """Valid cells, parts of cells as such."""
+    cell_area: float
+    """m2"""
+
+
+def cover_of(epoch: Epoch, area: Area, tiles: list[PublishedTile], list_hash: str, budget: Budget) -> Cover:
+    """Coverage of all species, tile by tile: each counts by its cells. Raises IntegrityError for sets of another species list."""
+    grid = _grid_of(epoch.catalog)
+    present: npt.NDArray[np.float64] | float = 0.0
+    cells = 0.0
+    polygons = gpd.GeoSeries([area.shape], crs=epoch.catalog.crs)
+    for number, tile in enumerate(tiles):
+        budget.step(number, len(tiles))
+        sets = open_assemblage(tile.assets[ASSET], grid)
+        if sets.list_hash != list_hash:
+            raise IntegrityError(f"tile {tile.id} holds species sets of another list; run `geoplantnet indicators` again")
+        share, known = sets.coverage(polygon_weights(polygons, sets.tile.geobox()))
+        present = present + np.nan_to_num(share[0]) * known[0]
+        cells += float(known[0])
+    return Cover(coverage=np.asarray(present) / (cells or np.nan), cells=cells, cell_area=float(grid.cell_size) ** 2)
+
+
+def indicators_of(atlas: Atlas, epoch: Epoch, area: Area, tiles: list[PublishedTile], budget: Budget) -> Iterator[dict[str, Any]]:
+    """What every indicator's map tells of an area: its mean, or the shares of its classes, weighted by how much of each cell lies inside."""
+    polygons = gpd.GeoSeries([area.shape], crs=epoch.catalog.crs)
+    weights: dict[tuple[str, tuple[int, ...]], npt.NDArray[np.float64]] = {}
+    for layer in epoch.catalog.layers.values():
+        if layer.family in _NOT_INDICATORS or layer.asset in PREDICTED:
+            continue
+        values, share = [], []
+        for tile in tiles:
+            budget.check()
+            stored, transform = epoch.mosaic.cells(layer, tile.bounds)
+            if (tile.id, stored.shape) not in weights:
+                box = GeoBox(stored.shape, transform, epoch.catalog.crs)
+                weights[tile.id, stored.shape] = polygon_weights(polygons, box).toarray()[0]
+            weight = weights[tile.id, stored.shape]
+            counts = (weight > 0) & ~np.ma.getmaskarray(stored).ravel()
+            field = epoch.mosaic.field(layer, "value")
+            values.append(np.ma.getdata(stored).ravel()[counts] * np.float64(field.scale) + field.offset)
+            share.append(weight[counts])
+        yield _indicator(layer, np.concatenate(values), np.concatenate(share))
+
+
+def _indicator(layer: Layer, values: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> dict[str, Any]:
+    cells = float(weight.sum())
+    told: dict[str, Any] = {"layer": layer.id, "title": layer.title, "unit": layer.unit, "cells": number(cells)}
+    if layer.classes:
+        shares = [(one, float(weight[values == one.value].sum()) / cells if cells else 0.0) for one in layer.classes]
+        return told | {"classes": [{"value": one.value, "label": one.label, "share": number(share)} for one, share in shares if share > 0]}
+    return told | {"mean": number(float(values @ weight) / cells) if cells else None}
+
+
+def rows_of(atlas: Atlas, cover: Cover, least: float) -> list[dict[str, Any]]:
+    """The species shown that cover some of an area, and `least` of it: the widest spread first, then in the order of the list."""
+    assert atlas.species
+    index = {taxon.taxon_id: atlas.species.species.index_of(taxon.taxon_id) for taxon in atlas.taxa}
+    found = [(taxon, float(cover.coverage[index[taxon.taxon_id]])) for taxon in atlas.taxa]
+    kept = sorted(((taxon, share) for taxon, share in found if share > 0 and share >= least), key=lambda pair: -pair[1])
+    return [
+        {
+            "taxonID": taxon.taxon_id,
+            "scientificName": taxon.scientific_name,
+            "coverage": number(share),
+            "cells": number(share * cover.cells),
+        }
+        for taxon, share in kept
+    ]
+
+
+def groups_of(atlas: Atlas, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the species found: how many are protected, invasive, threatened and of narrow range, with their names, and of how many it is not known.
+
+    Of narrow range are the quarter of all species with the smallest `range_squares` (the quartile definition of rarity: Gaston 1994).
+    """
+    ranges = {taxon.taxon_id: trait_of(atlas, taxon.taxon_id, "range_squares") for taxon in atlas.taxa}
+    known = [value for value in ranges.values() if value is not None]
+    narrow = float(np.quantile(known, 0.25)) if known else None
+
+    def belongs(taxon_id: str, group: str) -> bool | None:
+        if group == "narrow_ranged":
+            squares = ranges[taxon_id]
+            return None if squares is None or narrow is None else bool(squares <= narrow)
+        if group == "threatened":
+            category = trait_of(atlas, taxon_id, "iucn")
+            return None if category in (None, "DD", "NE") else category in THREATENED
+        return trait_of(atlas, taxon_id, {"protected": "eu_directive"}.get(group, group))
+
+    told = {}
+    for group in ("protected", "invasive", "threatened", "narrow_ranged"):
+        answers = [(row, belongs(row["taxonID"], group)) for row in rows]
+        members = [row for row, yes in answers if yes]
+        told[group] = {"count": len(members), "unknown": sum(yes is None for _, yes in answers), "species": members}
+    return told
+
+
+def number(value: float) -> float:
+    """Nine digits: what a float32 of cells is worth, and no noise."""
+    return float(f"{value:.9g}")
+
+
+def _grid_of(catalog: Catalog) -> TileGrid:
+    size = round(catalog.tiles[0].bounds[2] - catalog.tiles[0].bounds[0])
+    return TileGrid(crs=catalog.crs, tile_size=size, cell_size=round(size / catalog.tiles[0].properties["proj:shape"][0]))

@@ -1,0 +1,110 @@
+"""The records a model learnt from, as points: only where the operator says so, and never nearer than they were told to be.
+
+Places of plants can be sensitive. A record is told as the middle of a square of the reference grid that is as wide as its uncertainty
+and as wide as the operator asks for, and is looked for by that square alone: a box does not find out more than the answer says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from geoplantnet.errors import ConfigurationError
+from geoplantnet.serving.crs import CRS84, transformer
+from geoplantnet.serving.ogc.features import Feature, Query, Schema, Unchanging
+from geoplantnet.serving.ogc.parameters import Parameter, text
+
+RECORDS = Path("occurrences", "records")
+"""Of the store, where they lie."""
+SQUARES = (10, 100, 1_000, 5_000, 10_000, 50_000, 100_000)
+"""Sides of the squares, metres."""
+UNKNOWN = 10_000
+"""Side of the square of a record that says nothing of its uncertainty."""
+
+
+class Occurrences(Unchanging):
+    """The records of a store, in the order they were kept. Read when the first is asked for."""
+
+    fields: Mapping[str, Schema] = {
+        name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")
+    } | {name: {"type": "integer"} for name in ("year", "coordinateUncertaintyInMeters")}
+    parameters: Sequence[Parameter] = (
+        *(Parameter(name=name, about=f"records of this {name}", schema=text()) for name in ("taxonID", "scientificName", "datasetID")),
+        Parameter(name="year", about="records of this year", schema={"type": "integer", "minimum": 0, "maximum": 9999}),
+    )
+
+    def __init__(self, store: Path, *, square: int, crs: str, hidden: frozenset[str] = frozenset()) -> None:
+        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y; `hidden`: taxa that are not told.
+
+        Raises ConfigurationError.
+        """
+        if square not in SQUARES:
+            raise ConfigurationError(f"occurrences are generalised to {square} m; use one of {', '.join(map(str, SQUARES))}")
+        if not (store / RECORDS / "occurrences.parquet").is_file():
+            raise ConfigurationError(f"{store / RECORDS} holds no records to serve; leave occurrences out, or serve the store they lie in")
+        self._folder, self._square, self._crs, self._hidden = store / RECORDS, square, crs, hidden
+
+    def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
+        """See `Features.page`. A time finds the records of its years."""
+        table = self._table
+        meets = np.ones(len(table), bool)
+        for name, value in query.equal.items():
+            meets &= (table[name] == (int(value) if name == "year" else value)).to_numpy()
+        start, end = query.times
+        year = table["year"].to_numpy()
+        meets &= ((year >= start.year) if start else True) & ((year <= end.year) if end else True)
+        if query.box:
+            area = query.box.polygon(self._crs)
+            meets &= shapely.intersects_xy(area, table["x"].to_numpy(), table["y"].to_numpy()) if area is not None else False
+        found = np.flatnonzero(meets)
+        return [self._feature(int(i)) for i in found[offset : offset + limit]], len(found)
+
+    def by_id(self, id: str) -> Feature | None:
+        """See `Features.by_id`."""
+        return self._feature(int(id)) if id.isdecimal() and len(id) < 12 and int(id) < len(self._table) else None
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """X and y are the middles of squares."""
+        events = pd.read_parquet(
+            self._folder / "events.parquet",
+            columns=["eventID", "x", "y", "coordinateUncertaintyInMeters", "year", "sampling", "datasetID"],
+        )
+        rows = pd.read_parquet(self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"])
+        rows = rows[~rows["taxonID"].isin(self._hidden)]
+        table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
+        side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
+        x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))
+        table = table.assign(x=x, y=y, side=side)
+        for name in ("taxonID", "scientificName", "occurrenceStatus", "sampling", "datasetID"):
+            table[name] = table[name].astype("category")
+        return table
+
+    def _feature(self, i: int) -> Feature:
+        row = self._table.iloc[i]
+        longitude, latitude = transformer(self._crs, CRS84.name).transform(row["x"], row["y"])
+        properties: dict[str, Any] = {
+            "taxonID": str(row["taxonID"]),
+            "scientificName": str(row["scientificName"]),
+            "occurrenceStatus": str(row["occurrenceStatus"]),
+            "datasetID": str(row["datasetID"]),
+            "basis": str(row["sampling"]),
+            "year": int(row["year"]) if np.isfinite(row["year"]) else None,
+            "coordinateUncertaintyInMeters": int(row["side"]),
+        }
+        point = {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]}
+        return {"type": "Feature", "id": str(i), "geometry": point, "properties": properties}
+
+
+def _sides(uncertainty: npt.NDArray[np.float64], least: int) -> npt.NDArray[np.float64]:
+    """The side of each record's square: the smallest that is no narrower than its uncertainty and than `least`."""
+    squares = np.array(SQUARES, float)
+    wanted = np.maximum(np.where(np.isfinite(uncertainty), uncertainty, UNKNOWN), least)
+    return squares[np.minimum(np.searchsorted(squares, wanted), len(squares) - 1)]

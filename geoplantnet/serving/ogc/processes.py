@@ -1,0 +1,345 @@
+"""What can be computed: species in an area, a report of it, a file of it, and, for an operator, the map of a tile."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from rasterio.features import geometry_mask
+
+from geoplantnet import __version__
+from geoplantnet.catalog.geopackage import write_coverage
+from geoplantnet.catalog.product import Layer
+from geoplantnet.errors import LayerNotFound
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
+from geoplantnet.serving.crs import CRS84
+from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
+from geoplantnet.serving.mosaic import MAX_CELLS
+from geoplantnet.serving.ogc.areas import Area, area_of, cover_of, groups_of, indicators_of, number, rows_of, tiles_of
+from geoplantnet.serving.ogc.coverages import GEOTIFF, MAX_FIELDS, Cells, geotiff
+from geoplantnet.serving.ogc.jobs import Budget, Result
+from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows
+
+Inputs = Mapping[str, Any]
+Operator = Callable[[str], Mapping[str, Any]]
+"""Maps a tile, named by its id, and tells what came of it."""
+
+MAP_TILE = "map-tile"
+GRANT = f"process.{MAP_TILE}"
+"""What a key has to open for it."""
+SYNC_S = 30
+"""Seconds a request waits for a process."""
+SYNC_TILES, ASYNC_TILES = 16, 1000
+"""Tiles a request goes through, and a job."""
+MOST_ROWS = 500_000
+"""Rows of one exported GeoPackage."""
+JSON = "application/json"
+GEOPACKAGE = "application/geopackage+sqlite3"
+
+_POSITION = {"type": "array", "items": {"type": "number"}, "minItems": 2}
+_RINGS = {"type": "array", "items": {"type": "array", "items": _POSITION}}
+_AREA = {
+    "anyOf": [
+        {
+            "type": "object",
+            "required": ["bbox"],
+            "properties": {
+                "bbox": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+                "crs": {"type": "string", "enum": [CRS84.uri]},
+            },
+        },
+        {
+            "type": "object",
+            "required": ["type", "coordinates"],
+            "properties": {"type": {"type": "string", "enum": ["Polygon"]}, "coordinates": _RINGS},
+        },
+        {
+            "type": "object",
+            "required": ["type", "coordinates"],
+            "properties": {"type": {"type": "string", "enum": ["MultiPolygon"]}, "coordinates": {"type": "array", "items": _RINGS}},
+        },
+        {
+            "type": "object",
+            "required": ["type", "geometry"],
+            "properties": {"type": {"type": "string", "enum": ["Feature"]}, "geometry": {"type": "object"}},
+        },
+    ]
+}
+_NAMES = {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": MAX_FIELDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """An input of a process."""
+
+    title: str
+    schema: Mapping[str, Any]
+    """JSON schema (2020-12 and OpenAPI 3.0 alike)."""
+    required: bool = True
+
+
+_WHERE = Input(title="A GeoJSON polygon, multipolygon or feature of one, or a bbox, in longitude, latitude", schema=_AREA)
+_LEAST = Input(title="The smallest coverage that counts, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}, required=False)
+_EPOCH = Input(title="today, or the name of a scenario", schema={"type": "string", "maxLength": 60}, required=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """Something that can be computed."""
+
+    id: str
+    title: str
+    description: str
+    inputs: Mapping[str, Input]
+    output: str
+    """Name of its one output."""
+    media_types: tuple[str, ...]
+    run: Callable[[Atlas, Inputs, Budget, int], Result]
+    """(atlas, checked inputs, budget, most tiles) -> result. Raises RequestError for inputs that mean nothing."""
+    only_async: bool = False
+
+
+def species_in_area(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
+    """Coverage of an area by each species."""
+    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
+    tiles = tiles_of(epoch, area, most_tiles)
+    cover = cover_of(epoch, area, tiles, _list(atlas), budget)
+    rows = rows_of(atlas, cover, inputs.get("min_coverage", 0))
+    told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
+    return _as_json(told | {"count": len(rows), "species": rows})
+
+
+def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
+    """Species, groups of them and indicators of an area."""
+    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
+    tiles = tiles_of(epoch, area, most_tiles)
+    cover = cover_of(epoch, area, tiles, _list(atlas), budget)
+    least = inputs.get("min_coverage", 0)
+    rows = rows_of(atlas, cover, least)
+    told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
+    return _as_json(
+        told
+        | {
+            "min_coverage": least,
+            "count": len(rows),
+            "groups": groups_of(atlas, rows),
+            "indicators": list(indicators_of(atlas, epoch, area, tiles, budget)),
+            "species": rows,
+        }
+    )
+
+
+def export(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
+    """Layers of an area as one GeoTIFF, or coverage of its reporting cells as one GeoPackage."""
+    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
+    tiles = tiles_of(epoch, area, most_tiles)
+    species = tuple(dict.fromkeys(inputs.get("species", ())))
+    for taxon_id in species:
+        atlas.taxon(taxon_id)
+    if inputs.get("format", "geotiff") == "geopackage":
+        return _geopackage(atlas, epoch, area, species, budget)
+    layers = {f"{SPECIES_PREFIX}{taxon_id}": atlas.species_layer(taxon_id) for taxon_id in species}
+    for name in dict.fromkeys(inputs.get("indicators", ())):
+        if name not in epoch.catalog.layers:
+            raise LayerNotFound(f"{name[:60]!r} is no layer of {epoch.title}; the collections of coverages name those there are")
+        layers[name] = epoch.catalog.layers[name]
+    if not layers:
+        raise InvalidParameter("nothing is asked for; name species, indicators, or both")
+    budget.step(0, 1)
+    return Result(body=_raster(epoch, area, layers, len(tiles)), media_type=GEOTIFF["mimetype"], filename="export.tif")
+
+
+def _raster(epoch: Epoch, area: Area, layers: Mapping[str, Layer], tiles: int) -> bytes:
+    mosaic = epoch.mosaic
+    sides = {mosaic.lattice(layer).cell for layer in layers.values()}
+    if len(sides) > 1:
+        raise InvalidParameter(f"the layers have cells of {', '.join(f'{side:g}' for side in sorted(sides))} m; ask for those of one size")
+    west, south, east, north = area.shape.bounds
+    size = (east - west) * (north - south) / next(iter(sides)) ** 2 * len(layers)
+    if size > MAX_CELLS:
+        raise TooLarge(f"about {size:.0f} cells are asked, at most {MAX_CELLS} fit one file; ask for a smaller area, or fewer layers")
+    read = {name: mosaic.cells(layer, area.shape.bounds) for name, layer in layers.items()}
+    transform, shape = next(iter(read.values()))[1], next(iter(read.values()))[0].shape
+    if not min(shape):
+        raise InvalidParameter("the area meets no cell; the extent of the collections says what is mapped")
+    outside = geometry_mask([area.shape], out_shape=shape, transform=transform)
+    fields = {name: mosaic.field(layer, "value") for name, layer in layers.items()}
+    cells = Cells(
+        layers=layers,
+        arrays={name: np.ma.array(stored, mask=np.ma.getmaskarray(stored) | outside) for name, (stored, _) in read.items()},
+        coding={name: (one.scale, one.offset, one.missing) for name, one in fields.items()},
+        transform=transform,
+        crs=mosaic.crs,
+    )
+    return geotiff(cells)
+
+
+def _geopackage(atlas: Atlas, epoch: Epoch, area: Area, species: tuple[str, ...], budget: Budget) -> Result:
+    """The reporting cells an area meets, and the rows of some species or all that are shown."""
+    source = GeoPackageRows(epoch.catalog)
+    shown = {taxon.taxon_id for taxon in atlas.taxa}
+    wanted = species or tuple(shown)
+    rows, cells = [], {}
+    for number_, taxon_id in enumerate(sorted(wanted)):
+        budget.step(number_, len(wanted))
+        for row in source.page(Chosen(taxon=taxon_id, area=area.shape), 0, MOST_ROWS + 1 - len(rows)):
+            cells[row.cell] = {"cell_id": row.cell, "n_cells": row.n_cells, "valid_cells": row.valid_cells, "geometry": row.shape}
+            rows.append((row.cell, row.taxon, row.name, row.coverage, row.mean_probability))
+        if len(rows) > MOST_ROWS:
+            raise TooLarge(f"more than {MOST_ROWS} rows are asked; ask for fewer species, or a smaller area")
+    if not rows:
+        raise InvalidParameter("none of the species is in a reporting cell of the area; ask for others, or for a larger area")
+    table = pd.DataFrame(rows, columns=["cell_id", "taxonID", "scientificName", "coverage", "mean_probability"])
+    polygons = gpd.GeoDataFrame(list(cells.values()), geometry="geometry", crs="EPSG:3035")
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = {"title": epoch.title, "notice": epoch.catalog.notice, "license": epoch.catalog.license}
+        path = write_coverage(Path(folder, "export.gpkg"), polygons, table, metadata)
+        return Result(body=path.read_bytes(), media_type=GEOPACKAGE, filename="export.gpkg")
+
+
+def _map_tile(operator: Operator) -> Callable[[Atlas, Inputs, Budget, int], Result]:
+    def run(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
+        return _as_json(operator(inputs["tile"]))
+
+    return run
+
+
+PROCESSES: Mapping[str, Process] = {
+    one.id: one
+    for one in (
+        Process(
+            id="species-in-area",
+            title="Species in an area",
+            description="Which species are predicted in a polygon, and on what share of its cells: of every cell the species set is counted, "
+            "cells on the edge by the part that lies inside.",
+            inputs={"area": _WHERE, "min_coverage": _LEAST, "scenario": _EPOCH},
+            output="species",
+            media_types=(JSON,),
+            run=species_in_area,
+        ),
+        Process(
+            id="area-report",
+            title="Report of an area",
+            description="Species in a polygon, which of them are protected, invasive, threatened or of narrow range, and the means of "
+            "all indicators there.",
+            inputs={"area": _WHERE, "min_coverage": _LEAST, "scenario": _EPOCH},
+            output="report",
+            media_types=(JSON,),
+            run=area_report,
+        ),
+        Process(
+            id="export",
+            title="Export of an area",
+            description="Maps of some species and indicators in a polygon as a GeoTIFF (a cell belongs to it when its centre does), or the "
+            "coverage of its reporting cells as a GeoPackage. For more than a few tiles use `geoplantnet export`.",
+            inputs={
+                "area": _WHERE,
+                "species": Input(title="Taxon ids", schema=_NAMES, required=False),
+                "indicators": Input(title="Ids of layers, for a GeoTIFF", schema=_NAMES, required=False),
+                "format": Input(
+                    title="geotiff or geopackage", schema={"type": "string", "enum": ["geotiff", "geopackage"]}, required=False
+                ),
+                "scenario": _EPOCH,
+            },
+            output="file",
+            media_types=(GEOTIFF["mimetype"], GEOPACKAGE),
+            run=export,
+        ),
+    )
+}
+
+
+def processes_of(operator: Operator | None) -> Mapping[str, Process]:
+    """What a server offers; `operator` maps tiles, where somebody switched it on."""
+    if operator is None:
+        return PROCESSES
+    one = Process(
+        id=MAP_TILE,
+        title="Map a tile",
+        description="Runs the pipeline for a tile. The server shows it once it is started anew. Needs a key that grants " + GRANT,
+        inputs={"tile": Input(title="Id of a tile", schema={"type": "string", "pattern": "^[0-9]{1,4}kmE[0-9]{1,5}N[0-9]{1,5}$"})},
+        output="tile",
+        media_types=(JSON,),
+        run=_map_tile(operator),
+        only_async=True,
+    )
+    return {**PROCESSES, one.id: one}
+
+
+# ---- on a Dask worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A job as plain values, for a worker that sees the store at the same path."""
+
+    process: str
+    inputs: Inputs
+    store: str
+    version: str
+    """Of the catalog: another one is opened anew."""
+    hidden: frozenset[str]
+    """Ids of layers that are not told."""
+    seconds: float
+    operator: Operator | None = None
+
+
+def run_elsewhere(task: Task) -> Result:
+    """Do a job on a worker of a cluster."""
+    process = processes_of(task.operator)[task.process]
+    atlas = _opened(task.store, task.version)
+    shown = atlas.showing(lambda layer_id: layer_id not in task.hidden) if task.hidden else atlas
+    return process.run(shown, task.inputs, Budget(task.seconds), ASYNC_TILES)
+
+
+@lru_cache(maxsize=1)
+def _opened(store: str, version: str) -> Atlas:
+    return open_atlas(store)
+
+
+# ---- inside
+
+
+def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
+    if atlas.species is None:
+        raise InvalidParameter("the store was published without species; publish it anew with them")
+    name = inputs.get("scenario", atlas.today.name)
+    for epoch in atlas.epochs:
+        if epoch.name == name:
+            return epoch
+    raise InvalidParameter(f"there is no scenario {name!r}; use one of {', '.join(epoch.name for epoch in atlas.epochs)}")
+
+
+def _list(atlas: Atlas) -> str:
+    assert atlas.species
+    return atlas.species.species.hash
+
+
+def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: int, cells: float, cell_area: float) -> dict[str, Any]:
+    """What every answer tells of where, when and of which version it is."""
+    return {
+        "notice": epoch.catalog.notice,
+        "area": {
+            "km2": number(area.km2),
+            "mapped_km2": number(cells * cell_area / 1e6),
+            "cells": number(cells),
+            "tiles": tiles,
+            "vertices": int(shapely.get_num_coordinates(area.shape)),
+            "sha256": area.sha256,
+        },
+        "epoch": {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]},
+        "version": {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__},
+    }
+
+
+def _as_json(told: Mapping[str, Any]) -> Result:
+    return Result(body=json.dumps(told, ensure_ascii=False, allow_nan=False).encode(), media_type=JSON)

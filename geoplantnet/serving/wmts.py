@@ -3,7 +3,7 @@
     /wmts?SERVICE=WMTS&REQUEST=GetCapabilities            also GetTile, GetFeatureInfo
     /wmts/1.0.0/WMTSCapabilities.xml
     /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}.png     also .webp and .jpg
-    /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}/{J}/{I}.json    also .txt and .html
+    /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}/{J}/{I}.json    also .html, .gml and .txt
     /wmts/1.0.0/{layer}/{style}/legend.png
     /wmts/species/{taxonID}   and   /wmts/species/{taxonID}/1.0.0/WMTSCapabilities.xml           of one species
 
@@ -27,7 +27,6 @@ from geoplantnet.errors import GeoPlantNetError, LayerNotFound, did_you_mean
 from geoplantnet.serving import legend
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Epoch
 from geoplantnet.serving.cache import Cache, NotHeld, takes_time
-from geoplantnet.serving.capabilities import INFO_FORMATS
 from geoplantnet.serving.exceptions import (
     InvalidCrs,
     InvalidDimensionValue,
@@ -40,6 +39,7 @@ from geoplantnet.serving.exceptions import (
     fault_of,
     shown,
 )
+from geoplantnet.serving.info import INFO_FORMATS
 from geoplantnet.serving.render import FORMATS, PNG
 from geoplantnet.serving.styles import Drawing
 from geoplantnet.serving.tilematrix import TILE_SIZE, TileMatrixSet, tile_bounds, tile_matrix_set, tile_number
@@ -52,6 +52,8 @@ _SPECIES = "species"
 _DOCUMENTS = 4_000_000
 """Bytes of capabilities that are kept ready."""
 _OWS = "http://www.opengis.net/ows/1.1"
+_UNSAID = (ANY, "{Time}", "{Scenario}")
+"""What leaves a dimension open: QGIS identifies by the template as it is, where nobody chose a value."""
 _INVALID = (LayerNotFound, StyleNotDefined, InvalidFormat, InvalidCrs, InvalidDimensionValue, InvalidParameter)
 """What the standard has one code for: InvalidParameterValue."""
 
@@ -172,7 +174,9 @@ class WebMapTileService:
 
     def _drawing(self, layer: str, style: str, time: str, scenario: str) -> tuple[Epoch, Drawing]:
         try:
-            return self._pyramid.drawing(layer, style=style, time="" if time == ANY else time, scenario="" if scenario == ANY else scenario)
+            return self._pyramid.drawing(
+                layer, style=style, time="" if time in _UNSAID else time, scenario="" if scenario in _UNSAID else scenario
+            )
         except InvalidDimensionValue as error:
             raise _At("Scenario" if str(error).startswith("scenario") else "Time", error) from error
         except (LayerNotFound, StyleNotDefined) as error:
@@ -220,7 +224,7 @@ class WebMapTileService:
             "INFO_FORMAT": info_format,
             "DIM_SCENARIO": epoch.name,
         }
-        answer = self._wms.answer(query.items(), url="")
+        answer = self._wms.answer(((name, str(value)) for name, value in query.items()), site="")
         if answer.status != HTTPStatus.OK:
             raise _NoInfo("".join(ET.fromstring(answer.body).itertext()).strip(), answer.status)
         return answer.body

@@ -147,7 +147,7 @@ def test_every_template_leads_somewhere(client):
         assert (answer.status_code, answer.headers["cache-control"]) == (200, YEAR)
         assert answer.headers["content-type"].split(";")[0] == resource.get("format")
         kinds.add(resource.get("format"))
-    assert kinds == {"image/png", "image/webp", "image/jpeg", "application/json", "text/plain", "text/html"}
+    assert kinds == {"image/png", "image/webp", "image/jpeg", "application/json", "application/vnd.ogc.gml", "text/plain", "text/html"}
 
 
 def test_dimensions_are_of_layers_with_epochs(ask):
@@ -165,7 +165,7 @@ def test_dimensions_are_of_layers_with_epochs(ask):
     warmer = ask(f"{head}/default/warmer/{place}.png").body
     assert today != warmer
     for words, picture in {
-        "default/default": today, "2018/default": today, "2050-01-01/default": warmer, "2050-01-01/today": today, "2017-01-01/warmer": warmer,
+        "default/default": today, "{Time}/{Scenario}": today, "2018/default": today, "2050-01-01/default": warmer, "2050-01-01/today": today, "2017-01-01/warmer": warmer,
     }.items():  # fmt: skip
         assert ask(f"{head}/{words}/{place}.png").body == picture, words
     matrix_words = {"TILEMATRIXSET": LAEA, "TILEMATRIX": matrix, "TILEROW": str(row), "TILECOL": str(col)}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -14,7 +15,7 @@ from owslib.wmts import WebMapTileService
 from PIL import Image
 
 from geoplantnet.serving.crs import transformer
-from geoplantnet.serving.tilematrix import TILE_MATRIX_SETS
+from geoplantnet.serving.tilematrix import TILE_MATRIX_SETS, TileMatrixSet
 
 SETS = {"EPSG:3857": "WebMercatorQuad", "EPSG:3035": "EuropeanETRS89_LAEAQuad"}
 CAPABILITIES = "wmts/1.0.0/WMTSCapabilities.xml"
@@ -28,6 +29,16 @@ def output_of(*command: object) -> str:
     ended = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0 and "ERROR" not in ended.stderr, f"{command[0]} ended with {ended.returncode}: {ended.stderr}"
     return ended.stdout
+
+
+def within(tiles: TileMatrixSet, matrix: str, view: Any) -> Any:
+    """A view of whole pixels of a matrix, about where another one is: a client has nothing to move, so that all must be in place."""
+    step = tiles.matrix(matrix).cell_size
+    west, south, east, north = view.bounds
+    left, right = (round((x - tiles.west) / step) for x in (west, east))
+    top, bottom = (round((tiles.north - y) / step) for y in (north, south))
+    bounds = (tiles.west + left * step, tiles.north - bottom * step, tiles.west + right * step, tiles.north - top * step)
+    return type(view)(crs=tiles.crs.name, bounds=bounds, width=right - left, height=bottom - top)
 
 
 @pytest.mark.parametrize("crs", SETS)
@@ -66,15 +77,11 @@ def test_gdal_puts_tiles_where_they_belong(server, views, assert_in_place, rgba,
         f"<TileMatrixSet>{tiles.id}</TileMatrixSet><TileMatrix>{zoom}</TileMatrix><Format>image/png</Format><BandsCount>4</BandsCount>"
         f"<Cache><Path>{tmp_path / 'cache'}</Path></Cache></GDAL_WMTS>"
     )
-    step = tiles.matrix(str(zoom)).cell_size
     whole, _, near = views(crs)
-    west, south, east, north = (near if zoom == 13 else whole).bounds
-    # whole pixels of the matrix: what GDAL warps, it does not move
-    left, right = (round((x - tiles.west) / step) for x in (west, east))
-    top, bottom = (round((tiles.north - y) / step) for y in (north, south))
-    bounds = (tiles.west + left * step, tiles.north - bottom * step, tiles.west + right * step, tiles.north - top * step)
-    view = type(whole)(crs=crs, bounds=bounds, width=right - left, height=bottom - top)
-    output_of("gdalwarp", "-q", "-r", "near", "-te", *bounds, "-tr", repr(step), repr(step), "-ovr", "NONE", "-of", "PNG", source, picture)
+    view, step = within(tiles, str(zoom), near if zoom == 13 else whole), tiles.matrix(str(zoom)).cell_size
+    output_of(
+        "gdalwarp", "-q", "-r", "near", "-te", *view.bounds, "-tr", repr(step), repr(step), "-ovr", "NONE", "-of", "PNG", source, picture
+    )
     assert_in_place(rgba(picture.read_bytes()), view)
 
 

@@ -4,6 +4,7 @@
     mosaic        catalog rasters read as one         ogc, providers       OGC APIs, pygeoapi behind a narrow door
     render        layers -> PNG, for every facade     styles, legend       colours, and how a layer is read
     crs           axis order                          exceptions           an error -> HTTP status and OGC code
+    tiles, tilematrix   XYZ, and what all tiles share    wmts, wmts_capabilities   Web Map Tile Service 1.0.0
     guard         limits, keys, logs, metrics           files                the catalog's files
     settings      what an operator decides              server               the port and its processes
     web           the page

@@ -243,6 +243,8 @@ def _core(function: CoreFunction, finish: Callable[[Service, dict[str, Any]], No
     def handler(service: Service, request: Request, query: dict[str, str]) -> Response:
         headers, status, content = function(service.api, _clean_request(service, request, query), *request.path_params.values())
         told = _only_served(json.loads(content) if isinstance(content, (str, bytes)) else content)
+        if status >= HTTPStatus.BAD_REQUEST:
+            return _refused_by_core(status, told)
         if finish and status == HTTPStatus.OK:
             finish(service, told)
         return told_as(request, query, told, status=status, headers=headers, media_type=headers.get("Content-Type", _JSON))
@@ -312,9 +314,10 @@ def _items(service: Service, request: Request, query: dict[str, str]) -> Respons
     with asking(asked):
         headers, status, content = itemtypes.get_collection_items(service.api, _clean_request(service, request, passed), name)
     told = json.loads(content)
-    if status == HTTPStatus.OK:
-        told["links"] = _page_links(service, name, query, told)
-    return told_as(request, query, told, status=status, headers=headers, media_type=_GEOJSON if status == HTTPStatus.OK else _JSON)
+    if status >= HTTPStatus.BAD_REQUEST:
+        return _refused_by_core(status, told)
+    told["links"] = _page_links(service, name, query, told)
+    return told_as(request, query, told, headers=headers, media_type=_GEOJSON)
 
 
 def _page_links(service: Service, name: str, query: Mapping[str, str], told: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -426,6 +429,11 @@ def problem(error: Exception) -> Response:
     code = executions.KINDS.get(type(error)) or ("NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code)
     headers = {"Retry-After": "5"} if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Response(_exception(fault.status, message, code), fault.status, headers, PROBLEM)
+
+
+def _refused_by_core(status: int, told: Mapping[str, Any]) -> Response:
+    """What pygeoapi refuses, in the same shape; never as a page, since programs have to know."""
+    return Response(_exception(HTTPStatus(status), str(told.get("description", "")), str(told.get("code", ""))), status, media_type=PROBLEM)
 
 
 def ogc_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:

@@ -167,9 +167,8 @@ def _layer(layers: Mapping[str, Layer], name: str) -> Layer:
     if not name and len(layers) == 1:
         return next(iter(layers.values()))
     if name not in layers:
-        raise InvalidParameter(
-            f"this collection has {len(layers)} fields, and a map shows one; choose it with properties=.{did_you_mean(name[:60], layers)}"
-        )
+        words = f"{shown(name)} is none of them" if name else "a map shows one; choose it with properties="
+        raise InvalidParameter(f"of the fields of this collection ({len(layers)}), {words}.{did_you_mean(name[:60], layers)}")
     return layers[name]
 
 

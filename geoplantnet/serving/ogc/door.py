@@ -25,10 +25,10 @@ from starlette.routing import Route
 from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import Atlas
-from geoplantnet.serving.exceptions import TooLarge, fault_of, shown
+from geoplantnet.serving.exceptions import Fault, StyleNotDefined, TileOutOfRange, TooLarge, fault_of, shown
 from geoplantnet.serving.guard.refusal import PROBLEM
 from geoplantnet.serving.guard.refusal import problem as problem_of
-from geoplantnet.serving.ogc import executions, pages
+from geoplantnet.serving.ogc import executions, maps, pages
 from geoplantnet.serving.ogc.collections import MAX_ITEMS, configuration, gridded, listed
 from geoplantnet.serving.ogc.coverages import GEOTIFF, coverage
 from geoplantnet.serving.ogc.executions import LIST, Failed, Processing
@@ -36,10 +36,11 @@ from geoplantnet.serving.ogc.features import Features, Query, asking, hidden_tax
 from geoplantnet.serving.ogc.jobs import Jobs
 from geoplantnet.serving.ogc.occurrences import Occurrences
 from geoplantnet.serving.ogc.openapi import CONFORMANCE, document
-from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, Parameter, box_of, checked, times_of
+from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, NAMES, Parameter, box_of, checked, times_of
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.ogc.rows import ASSET, CoverageRows, make_rows
 from geoplantnet.serving.settings import ServerSettings
+from geoplantnet.serving.tiles import Pyramid
 
 _NOT_SERVED = re.compile(r"/TileMatrixSets\b|[?&]f=(jsonld|csv)")
 _JSON = "application/json"
@@ -63,9 +64,14 @@ class Service:
         return core.API(configuration(self.atlas, self.url, self.items), {})
 
     @cached_property
+    def pyramid(self) -> Pyramid:
+        """Its tiles."""
+        return Pyramid(self.atlas)
+
+    @cached_property
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
-        others, schemas = [executions.paths()], executions.SCHEMAS
+        others, schemas = [maps.paths(self.gridded, self.pyramid), executions.paths()], maps.SCHEMAS | executions.SCHEMAS
         return document(self.atlas, self.url, self.items, self.gridded, paths_of_others=others, schemas_of_others=schemas)
 
     def features(self, name: str) -> Features:
@@ -121,6 +127,7 @@ class OgcApi:
             self._get(f"{one}/items", _items, lambda service, request: (*ITEMS, *_collection(service, request).parameters)),
             self._get(f"{one}/items/{{item}}", _core(itemtypes.get_collection_item), lambda service, request: ITEM),
             self._get(f"{one}/coverage", _coverage, lambda service, request: COVERAGE),
+            *self._pictures(prefix, one),
             self._get(f"{prefix}/processes", self._processes, lambda service, request: LIST),
             self._get(f"{prefix}/processes/{{process}}", self._process),
             Route(f"{prefix}/processes/{{process}}/execution", self._execute, methods=["POST"]),
@@ -130,6 +137,23 @@ class OgcApi:
             self._get(f"{prefix}/jobs/{{job}}", self._dismiss, lambda service, request: (), method="DELETE"),
             self._get(f"{prefix}/jobs/{{job}}/results", self._results, lambda service, request: ()),
         ]
+
+    def _pictures(self, prefix: str, one: str) -> list[Route]:
+        """Maps, tiles, styles."""
+        found = [
+            self._get(f"{prefix}/tileMatrixSets", _told(maps.matrix_sets)),
+            self._get(f"{prefix}/tileMatrixSets/{{tiles}}", _told(maps.matrix_set)),
+            self._get(f"{one}/styles", _told(maps.styles_of), lambda service, request: (*DOCUMENT, NAMES)),
+            self._get(f"{one}/styles/{{style}}/legend", maps.legend_of, lambda service, request: maps.LEGEND),
+        ]
+        for base in (one, f"{one}/styles/{{style}}"):
+            found += [
+                self._get(f"{base}/map", maps.map_of, lambda service, request: maps.MAP),
+                self._get(f"{base}/map/tiles", _told(maps.tilesets_of)),
+                self._get(f"{base}/map/tiles/{{tiles}}", _told(maps.tileset_of)),
+                self._get(f"{base}/map/tiles/{{tiles}}/{{z}}/{{row}}/{{col}}", maps.tile_of, lambda service, request: maps.TILE),
+            ]
+        return found
 
     def check(self, atlas: Atlas) -> None:
         """Raises ConfigurationError for settings that this store cannot follow."""
@@ -219,6 +243,8 @@ def _core(function: CoreFunction, finish: Callable[[Service, dict[str, Any]], No
     def handler(service: Service, request: Request, query: dict[str, str]) -> Response:
         headers, status, content = function(service.api, _clean_request(service, request, query), *request.path_params.values())
         told = _only_served(json.loads(content) if isinstance(content, (str, bytes)) else content)
+        if status >= HTTPStatus.BAD_REQUEST:
+            return _refused_by_core(status, told)
         if finish and status == HTTPStatus.OK:
             finish(service, told)
         return told_as(request, query, told, status=status, headers=headers, media_type=headers.get("Content-Type", _JSON))
@@ -226,17 +252,26 @@ def _core(function: CoreFunction, finish: Callable[[Service, dict[str, Any]], No
     return handler
 
 
+def _told(make: Callable[[Service, Request, Mapping[str, str]], dict[str, Any]]) -> Handler:
+    """A handler of a document."""
+    return lambda service, request, query: told_as(request, query, make(service, request, query))
+
+
 def _landing(service: Service, told: dict[str, Any]) -> None:
     told["links"] = [link for link in told["links"] if link["rel"] != "about"]
+    schemes = {"rel": "http://www.opengis.net/def/rel/ogc/1.0/tiling-schemes", "type": _JSON, "title": "Tile matrix sets"}
+    told["links"].append({**schemes, "href": f"{service.url}/ogc/tileMatrixSets"})
 
 
 def _described(service: Service, told: dict[str, Any]) -> None:
+    """Collections that can be drawn say where."""
     for one in told.get("collections", [told]):
-        one.pop("itemType", None) if one["id"] in service.gridded else None
+        if one["id"] in service.gridded:
+            one["links"] += maps.links_of(service, one["id"])
 
 
 def _conformance(service: Service, request: Request, query: dict[str, str]) -> Response:
-    return told_as(request, query, {"title": "Conformance", "conformsTo": [*CONFORMANCE, *executions.CONFORMANCE]})
+    return told_as(request, query, {"title": "Conformance", "conformsTo": [*CONFORMANCE, *maps.CONFORMANCE, *executions.CONFORMANCE]})
 
 
 def _openapi(service: Service, request: Request, query: dict[str, str]) -> Response:
@@ -279,9 +314,10 @@ def _items(service: Service, request: Request, query: dict[str, str]) -> Respons
     with asking(asked):
         headers, status, content = itemtypes.get_collection_items(service.api, _clean_request(service, request, passed), name)
     told = json.loads(content)
-    if status == HTTPStatus.OK:
-        told["links"] = _page_links(service, name, query, told)
-    return told_as(request, query, told, status=status, headers=headers, media_type=_GEOJSON if status == HTTPStatus.OK else _JSON)
+    if status >= HTTPStatus.BAD_REQUEST:
+        return _refused_by_core(status, told)
+    told["links"] = _page_links(service, name, query, told)
+    return told_as(request, query, told, headers=headers, media_type=_GEOJSON)
 
 
 def _page_links(service: Service, name: str, query: Mapping[str, str], told: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -388,9 +424,16 @@ def problem(error: Exception) -> Response:
     if isinstance(error, Failed):
         return Response(_exception(error.status, str(error), "NoApplicableCode"), error.status, media_type=PROBLEM)
     fault, message = fault_of(error)
+    if isinstance(error, TileOutOfRange | StyleNotDefined):  # both are parts of a path here
+        fault = Fault(HTTPStatus.NOT_FOUND, fault.code)
     code = executions.KINDS.get(type(error)) or ("NotFound" if fault.status == HTTPStatus.NOT_FOUND else fault.code)
     headers = {"Retry-After": "5"} if fault.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return Response(_exception(fault.status, message, code), fault.status, headers, PROBLEM)
+
+
+def _refused_by_core(status: int, told: Mapping[str, Any]) -> Response:
+    """What pygeoapi refuses, in the same shape; never as a page, since programs have to know."""
+    return Response(_exception(HTTPStatus(status), str(told.get("description", "")), str(told.get("code", ""))), status, media_type=PROBLEM)
 
 
 def ogc_exception(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[bytes, str]:

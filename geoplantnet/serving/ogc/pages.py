@@ -38,6 +38,9 @@ def _content(told: Mapping[str, Any]) -> list[str]:
         return [_listing(told["processes"], "title", "description", "Processes")]
     if "jobs" in told:
         return [_table(told["jobs"], ("jobID", "processID", "status", "progress", "created", "message"), link="jobID")]
+    for kind in ("styles", "tilesets", "tileMatrixSets"):
+        if isinstance(told.get(kind), list):
+            return [_listing(told[kind], "title", "description", told.get("title", kind))]
     if "features" in told:
         return [_features(told)]
     if told.get("type") == "Feature":

@@ -63,8 +63,8 @@ def test_every_link_of_ours_leads_somewhere(client, server):
         if url in seen:
             continue
         seen.add(url)
-        if "/species-probability/coverage" in url or url.endswith("/execution"):
-            continue  # asks which species; is posted to
+        if "/species-probability/coverage" in url or url.endswith("/execution") or "{" in url:
+            continue  # asks which species; is posted to; is to be filled in
         answer = client.get(url, follow_redirects=True)
         assert answer.status_code < 400, (url, answer.text[:300])
         if "json" in answer.headers["content-type"] and "/stac" not in url and "coverage?" not in url:

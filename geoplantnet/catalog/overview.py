@@ -28,7 +28,7 @@ from geoplantnet.catalog.geotiff import write_cog
 from geoplantnet.catalog.product import Layer
 from geoplantnet.catalog.stac import TREE_CHECKSUM
 from geoplantnet.errors import IntegrityError, RasterError
-from geoplantnet.storage import write_beside, write_json
+from geoplantnet.storage import sha256, write_beside, write_json
 from geoplantnet.taxonomy import SpeciesList
 
 FOLDER = "overviews"
@@ -157,7 +157,7 @@ def write_overview(root: Path, asset: str, tiles: Sequence[Source], *, classes: 
         overviews=[side // coarser for coarser in sides(cells) if coarser < side and side % coarser == 0],
         tags={"title": f"Overview of {asset}"},
     )
-    write_json(record, now | {"tiles": wanted})
+    write_json(record, now | {"tiles": wanted, "sha256": sha256(path)})
     return path
 
 
@@ -207,8 +207,11 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
         "traits": dict(traits),
         "origin": [window.affine.c, window.affine.f],
     }
-    if path.is_dir() and zarr.open_group(str(path), mode="r").attrs.get("made_from") == told:
+    record = path.with_suffix(".json")
+    before = _told(path, record)
+    if before and before | told == before:
         return path
+    record.unlink(missing_ok=True)
     places = [_place(tile, window, side) for tile in tiles]
     counts = [means.cells().astype(np.float32) for means in opened]
     threshold = np.full(window.shape, np.nan, np.float32)
@@ -241,6 +244,7 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
             p[some] = stored
         group.create_array("threshold", data=threshold, compressors=packing)
         group.create_array("highest", data=highest, compressors=packing)
+    write_json(record, told | {"sha256": sha256(path)})
     return path
 
 
@@ -295,11 +299,17 @@ def _place(tile: Source, window: GeoBox, side: int) -> tuple[slice, slice]:
 
 def _known(path: Path, record: Path, now: Mapping[str, Any]) -> dict[str, str]:
     """Checksums of the tiles that the overview at `path` was made from; none where there is no such overview, or one of another kind."""
-    try:
-        told = json.loads(record.read_text("utf-8")) if path.is_file() else {}
-    except (OSError, ValueError):
-        return {}
+    told = _told(path, record)
     return dict(told["tiles"]) if told and {name: told.get(name) for name in now} == dict(now) else {}
+
+
+def _told(path: Path, record: Path) -> dict[str, Any]:
+    """What the record says of the overview at `path`; nothing where it does not vouch for its bytes."""
+    try:
+        told = json.loads(record.read_text("utf-8"))
+        return dict(told) if path.exists() and told["sha256"] == sha256(path) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _reduced(

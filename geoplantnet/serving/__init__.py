@@ -1,11 +1,13 @@
-"""Maps over the network (floor 5): one catalog in, one ASGI application out.
+"""Maps over the network (floor 5): a store in, one ASGI application out.
 
-    app           the application and its routes      wms, capabilities    Web Map Service 1.3.0 and 1.1.1
-    mosaic        catalog rasters read as one         ogc, providers       OGC APIs, pygeoapi behind a narrow door
-    render        layers -> PNG, for every facade     styles, legend       colours, and how a layer is read
-    crs           axis order                          exceptions           an error -> HTTP status and OGC code
-    guard         limits, keys, logs, metrics           files                the catalog's files
-    settings      what an operator decides              server               the port and its processes
+    atlas         layers by name, epochs, species     app, server          the application; the port and its processes
+    fields        cells at several levels             wms, capabilities    Web Map Service 1.3.0 and 1.1.1 (offers, dimensions, info)
+    mosaic, warp  cells under the pixels of a map     wmts, tiles          Web Map Tile Service 1.0.0, XYZ (tilematrix)
+    render        layers -> image, for every facade   ogc                  OGC APIs, pygeoapi behind a narrow door
+    styles        how numbers become colours          qgis                 project, layers and styles for QGIS
+    legend        how a layer is read                 stac_files           the files the catalog lists
+    crs           axis order                          guard, settings      limits, keys, logs, metrics; what an operator decides
+    cache, files  what is kept                        exceptions           an error -> HTTP status and OGC code
     web           the page
 
 A facade parses (axis order, styles, names), the mosaic reads, the renderer draws. Runs without torch.

@@ -35,7 +35,7 @@ from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
-from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles
+from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles, at_once
 from geoplantnet.serving.wms import WebMapService, service_exception
 from geoplantnet.serving.wmts import WebMapTileService
 
@@ -83,11 +83,11 @@ def create_app(
     ogc = OgcApi(lambda request: view_of(request.scope).atlas, public_url, settings, operator=operator)
     ogc.check(atlas)
 
-    def wms(request: Request) -> Response:
+    async def wms(request: Request) -> Response:
         pairs = request.query_params.multi_items()
         _note_layers(request, [id for name, value in pairs if name.upper() in ("LAYERS", "LAYER") for id in value.split(",", 16)[:16]])
-        held = request.headers.get("if-none-match", "")
-        answer = view_of(request.scope).wms.answer(pairs, site=public_url(request), etag=held, **request.path_params)
+        held, service = request.headers.get("if-none-match", ""), view_of(request.scope).wms
+        answer = await at_once(lambda: service.answer(pairs, site=public_url(request), etag=held, **request.path_params))
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ def extents(catalog: Catalog) -> dict[str, Bounds]:
 
 
 def update_sequence(atlas: Atlas) -> str:
-    """When the newest of the catalogs was published, and which bytes: later ones sort after earlier ones."""
-    return f"{written(max(epoch.published for epoch in atlas.epochs))}-{atlas.version[:12]}"
+    """When the newest of the catalogs was published, and what of which bytes is shown: later ones sort after earlier ones."""
+    newest = max(epoch.published for epoch in atlas.epochs)
+    told = [atlas.version, *atlas.layers, *(taxon.taxon_id for taxon in atlas.taxa)]
+    return f"{written(newest)}-{hashlib.sha256(repr(told).encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +176,7 @@ class _Version130:
         for name in self.crs_names():
             if name in boxes:
                 self._bounding_box(root, CRSS[name], boxes[name])
-        if not self.offer.whole and self.atlas.species:
+        if not self.offer.whole and self.atlas.taxa:
             self._online(_add(root, "AuthorityURL", name=_CHECKLIST), f"{self.site}/ogc/collections/species")
         if self.offer.compact:
             for name in styles.PALETTES:
@@ -184,8 +187,8 @@ class _Version130:
             _add(group, "Title", family)
             for layer in layers:
                 self._layer(group, layer)
-        if self.offer.whole and self.atlas.species:
-            self._species_group(_add(root, "Layer"), len(self.atlas.species.species))
+        if self.offer.whole and self.atlas.taxa:
+            self._species_group(_add(root, "Layer"), len(self.atlas.taxa))
 
     def _species_group(self, group: ET.Element, count: int) -> None:
         """A layer without a name: it cannot be drawn, and says where the species are."""
@@ -242,7 +245,7 @@ class _Version130:
         self.dimensions(element, dimensions_of(self.atlas, layer))
         if layer.attribution:
             _add(_add(element, "Attribution"), "Title", layer.attribution)
-        if not self.offer.whole and self.atlas.species:
+        if not self.offer.whole and self.atlas.taxa:
             _add(element, "Identifier", layer.id.removeprefix(SPECIES_PREFIX), authority=_CHECKLIST)
         self.metadata(element)
         self._link(element, "DataURL", "application/json", f"{self.site}/stac/{CATALOG}")

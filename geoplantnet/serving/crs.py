@@ -77,7 +77,7 @@ def bounds_of(text: str, *, north_first: bool) -> Bounds:
 
 @functools.lru_cache(maxsize=64)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """Easting-first transformer between two CRS given by name. Safe to share between threads."""
+    """Easting-first transformer of points between two CRS given by name (of boxes: `reproject_bounds`). Safe to share between threads."""
     ends = _in_proj(source), _in_proj(target)
     if source in CRSS and target in CRSS:
         # pyproj makes a transformer anew in each thread, where PROJ looks for all operations between the two, for some 40 ms of every new

@@ -13,7 +13,6 @@ from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.exceptions import shown
-from geoplantnet.taxonomy import Taxon
 
 MOST_SPECIES = 200
 """Species listed in the service of a family."""
@@ -57,7 +56,7 @@ def everything(atlas: Atlas) -> Offer:
 def one_species(atlas: Atlas, taxon_id: str) -> Offer:
     """The service of one species. Raises LayerNotFound."""
     layer = atlas.layer(f"{SPECIES_PREFIX}{taxon_id}")
-    known = [taxon for taxon in (atlas.species.species if atlas.species else ()) if taxon.taxon_id == taxon_id]
+    known = [taxon for taxon in atlas.taxa if taxon.taxon_id == taxon_id]
     words = [word for taxon in known for word in (taxon.scientific_name, taxon.vernacular_name, taxon.genus, taxon.family) if word]
     return Offer(
         path=f"wms/species/{quote(taxon_id, safe='')}",
@@ -70,9 +69,11 @@ def one_species(atlas: Atlas, taxon_id: str) -> Offer:
 
 def one_family(atlas: Atlas, name: str) -> Offer:
     """The service of a family's species, by their scientific names, at most `MOST_SPECIES` of them. Raises LayerNotFound."""
-    taxa = [taxon for taxon in (atlas.species.species if atlas.species else ()) if taxon.family.casefold() == name.casefold()]
+    taxa = [taxon for taxon in atlas.taxa if taxon.family.casefold() == name.casefold()]
     if not taxa or not name:
-        raise LayerNotFound(f"no species of family {shown(name)} is served here.{did_you_mean(name[:100], _families(atlas))}")
+        raise LayerNotFound(
+            f"no species of family {shown(name)} is served here.{did_you_mean(name[:100], sorted({taxon.family for taxon in atlas.taxa}))}"
+        )
     taxa.sort(key=lambda taxon: taxon.scientific_name)
     listed, family = taxa[:MOST_SPECIES], taxa[0].family
     left = (
@@ -88,8 +89,3 @@ def one_family(atlas: Atlas, name: str) -> Offer:
         layers=tuple(atlas.species_layer(taxon.taxon_id) for taxon in listed),
         compact=True,
     )
-
-
-def _families(atlas: Atlas) -> list[str]:
-    taxa: tuple[Taxon, ...] = atlas.species.species.taxa if atlas.species else ()
-    return sorted({taxon.family for taxon in taxa})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import struct
-import zlib
 from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 from PIL import Image
 
 from geoplantnet.serving import kernels, styles
+from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidFormat, InvalidParameter, shown
 from geoplantnet.serving.fields import Field
 from geoplantnet.serving.mosaic import Mosaic
@@ -29,7 +30,9 @@ FORMATS = (PNG, WEBP, JPEG)
 Color = tuple[int, int, int]
 _WHITE = (255, 255, 255)
 _LEVEL = 1
-"""Of zlib: a map is looked at once, and the network is faster than level 6."""
+"""Of deflate: a map is looked at once, and the network is faster than level 6. ISA-L's takes a fifth of zlib's time for 6 % more bytes."""
+_AT_ONCE = 512 * 512
+"""Pixels of the largest map that is drawn without leaving the thread that asks (`cache.held_only`)."""
 
 
 def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: Color | None = None, format: str = PNG) -> bytes:
@@ -42,6 +45,8 @@ def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: C
         raise InvalidParameter(f"a map of {view.width} x {view.height} pixels is asked; both sides must lie between 1 and {MAX_SIZE}")
     if format not in FORMATS:
         raise InvalidFormat(f"format {shown(format)} is not offered; use {' or '.join(FORMATS)}")
+    if view.width * view.height * len(drawn) > _AT_ONCE or format != PNG:
+        takes_time()
     images = [(class_array(mosaic, drawing, view), drawing) for mosaic, drawing in drawn]
     if not any(index.max() for index, _ in images):
         return blank(view.width, view.height, background=background, format=format)
@@ -105,12 +110,12 @@ def _png(packed: npt.NDArray[np.uint8], width: int, bits: int, palette: bytes, *
     rows[:, 1:] = packed
     header = struct.pack(">IIBBBBB", width, height, bits, 3, 0, 0, 0)
     clear = _chunk(b"tRNS", b"\0") if transparent else b""
-    data = zlib.compress(rows.tobytes(), _LEVEL)
+    data = isal_zlib.compress(rows.tobytes(), _LEVEL)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"PLTE", palette) + clear + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(kind + data))
 
 
 def encode(canvas: Image.Image, format: str) -> bytes:

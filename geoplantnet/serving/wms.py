@@ -26,6 +26,7 @@ from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, RequestError, did_you_mean
 from geoplantnet.serving import legend, styles
 from geoplantnet.serving.atlas import Atlas, Epoch
+from geoplantnet.serving.cache import NotHeld, takes_time
 from geoplantnet.serving.capabilities import MAX_LAYERS, capabilities, update_sequence
 from geoplantnet.serving.crs import bounds_of, crs_of
 from geoplantnet.serving.dimensions import chosen_epoch, lambda_of
@@ -135,7 +136,7 @@ class WebMapService:
         return self._atlas.catalog
 
     def answer(self, pairs: Iterable[tuple[str, str]], *, site: str, etag: str = "", species: str = "", family: str = "") -> Answer:
-        """Answer a query string's (name, value) pairs; never raises.
+        """Answer a query string's (name, value) pairs; raises nothing but NotHeld, where it would take time within `held_only`.
 
         `site` is the server's own address, `etag` what the client holds. `species` (a taxon id) or `family` choose the small
         service of one: it lists and answers that alone.
@@ -161,6 +162,8 @@ class WebMapService:
                 return Answer(b"", "", HTTPStatus.NOT_MODIFIED, headers)
             answer = operation(query, version, offer, site)
             return Answer(answer.body, answer.media_type, answer.status, {**headers, **answer.headers})
+        except NotHeld:
+            raise
         except Exception as error:
             return _fault_in_image(error, query) or service_exception(error, version)
 
@@ -177,6 +180,7 @@ class WebMapService:
             raise CurrentUpdateSequence(f"UPDATESEQUENCE={shown(held)} is that of now; the capabilities have not changed")
         if held > self._sequence:
             raise InvalidUpdateSequence(f"UPDATESEQUENCE={shown(held)} is later than that of now, {self._sequence}; leave it out")
+        takes_time()
         body = self._document(offer, site, version, language_of(query.get("LANGUAGE")))
         return Answer(body, "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml")
 
@@ -212,6 +216,7 @@ class WebMapService:
 
     def _legend(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:
         """The legend has a size of its own: WIDTH, HEIGHT, SCALE and RULE, meant for symbols of vector maps, are left aside."""
+        takes_time()
         _refuse_sld(query)
         layer = offer.layer(self._atlas, query.need("LAYER"))
         _format(query.get("FORMAT") or PNG, (PNG,))

@@ -3,7 +3,7 @@
     /wmts?SERVICE=WMTS&REQUEST=GetCapabilities            also GetTile, GetFeatureInfo
     /wmts/1.0.0/WMTSCapabilities.xml
     /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}.png     also .webp and .jpg
-    /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}/{J}/{I}.json    also .txt and .html
+    /wmts/1.0.0/{layer}/{style}/{TileMatrixSet}/{TileMatrix}/{TileRow}/{TileCol}/{J}/{I}.json    also .html, .gml and .txt
     /wmts/1.0.0/{layer}/{style}/legend.png
     /wmts/species/{taxonID}   and   /wmts/species/{taxonID}/1.0.0/WMTSCapabilities.xml           of one species
 
@@ -27,7 +27,6 @@ from geoplantnet.errors import GeoPlantNetError, LayerNotFound, did_you_mean
 from geoplantnet.serving import legend
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Epoch
 from geoplantnet.serving.cache import Cache, NotHeld, takes_time
-from geoplantnet.serving.capabilities import INFO_FORMATS
 from geoplantnet.serving.exceptions import (
     InvalidCrs,
     InvalidDimensionValue,
@@ -40,6 +39,7 @@ from geoplantnet.serving.exceptions import (
     fault_of,
     shown,
 )
+from geoplantnet.serving.info import INFO_FORMATS
 from geoplantnet.serving.render import FORMATS, PNG
 from geoplantnet.serving.styles import Drawing
 from geoplantnet.serving.tilematrix import TILE_SIZE, TileMatrixSet, tile_bounds, tile_matrix_set, tile_number
@@ -52,6 +52,8 @@ _SPECIES = "species"
 _DOCUMENTS = 4_000_000
 """Bytes of capabilities that are kept ready."""
 _OWS = "http://www.opengis.net/ows/1.1"
+_UNSAID = (ANY, "{Time}", "{Scenario}")
+"""What leaves a dimension open: QGIS identifies by the template as it is, where nobody chose a value."""
 _INVALID = (LayerNotFound, StyleNotDefined, InvalidFormat, InvalidCrs, InvalidDimensionValue, InvalidParameter)
 """What the standard has one code for: InvalidParameterValue."""
 
@@ -137,22 +139,25 @@ class WebMapTileService:
             takes_time()
             return legend.draw(self._drawing(segments[0], segments[1], "", "")[1]), PNG
         # a layer that has dimensions may be asked for without them
-        dimensions = 2 if len(segments) in (8, 10) and segments[2] not in self._pyramid.sets else 0
-        words, place, pixel = segments[: 2 + dimensions], segments[2 + dimensions : 6 + dimensions], segments[6 + dimensions :]
-        if len(place) != 4 or len(pixel) not in (0, 2):
+        with_dimensions = len(segments) in (8, 10) and segments[2] not in self._pyramid.sets
+        time, scenario = segments[2:4] if with_dimensions else ("", "")
+        rest = segments[4:] if with_dimensions else segments[2:]
+        if len(rest) not in (4, 6):
             raise InvalidParameter(f"/wmts/{shown(asked.path)} leads nowhere; the templates of the capabilities say what does")
-        last, _, extension = (pixel or place)[-1].partition(".")
-        layer, style, time, scenario = (*words, "", "")[:4]
-        drawn = self._drawing(layer, style, time, scenario)
-        if dimensions and not self._dimensions(drawn[1]):
-            raise InvalidParameter(f"layer {drawn[1].source.id!r} has no dimensions; leave {shown('/'.join(words[2:]))} out")
+        drawn = self._drawing(segments[0], segments[1], time, scenario)
+        if with_dimensions and len(self._pyramid.atlas.epochs_of(drawn[1].source)) == 1:
+            raise InvalidParameter(f"layer {drawn[1].source.id!r} has no dimensions; leave {shown(f'{time}/{scenario}')} out")
+        set_name, matrix, row, col, *pixel = rest
         if not pixel:
+            col, _, extension = col.partition(".")
             image_format = format_of(extension)
-            return self._pyramid.image(drawn, *self._place(place[0], place[1], place[2], last), image_format), image_format
+            return self._pyramid.image(drawn, *self._place(set_name, matrix, row, col), image_format), image_format
+        j, last = pixel
+        i, _, extension = last.partition(".")
         if extension not in INFO_EXTENSIONS:
             raise InvalidFormat(f"a pixel's values do not end in {shown('.' + extension)}; use .{', .'.join(INFO_EXTENSIONS)}")
         info_format = INFO_EXTENSIONS[extension]
-        return self._info(drawn, self._place(place[0], place[1], place[2], place[3]), last, pixel[0], info_format), info_format
+        return self._info(drawn, self._place(set_name, matrix, row, col), i, j, info_format), info_format
 
     # ---- both
 
@@ -169,14 +174,13 @@ class WebMapTileService:
 
     def _drawing(self, layer: str, style: str, time: str, scenario: str) -> tuple[Epoch, Drawing]:
         try:
-            return self._pyramid.drawing(layer, style=style, time="" if time == ANY else time, scenario="" if scenario == ANY else scenario)
+            return self._pyramid.drawing(
+                layer, style=style, time="" if time in _UNSAID else time, scenario="" if scenario in _UNSAID else scenario
+            )
         except InvalidDimensionValue as error:
             raise _At("Scenario" if str(error).startswith("scenario") else "Time", error) from error
         except (LayerNotFound, StyleNotDefined) as error:
             raise _At("Layer" if isinstance(error, LayerNotFound) else "Style", error) from error
-
-    def _dimensions(self, drawing: Drawing) -> bool:
-        return len(self._pyramid.atlas.epochs_of(drawing.source)) > 1
 
     def _place(self, set_name: str, matrix_id: str, row: str, col: str) -> tuple[TileMatrixSet, str, int, int]:
         with _Locating("TileMatrixSet"):

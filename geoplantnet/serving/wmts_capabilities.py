@@ -7,8 +7,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from geoplantnet.catalog.product import Layer
-from geoplantnet.serving import legend, styles
-from geoplantnet.serving.capabilities import INFO_FORMATS, extents, families
+from geoplantnet.serving import info, legend, styles
+from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.crs import CRS84, Bounds, Crs
 from geoplantnet.serving.render import FORMATS, PNG
 from geoplantnet.serving.tilematrix import TILE_SIZE, TileMatrixSet
@@ -18,7 +18,7 @@ VERSION = "1.0.0"
 CAPABILITIES = "WMTSCapabilities.xml"
 ANY = "default"
 """Of a dimension: whatever the other one asks for, and of both today's map."""
-INFO_EXTENSIONS: Mapping[str, str] = {"json": "application/json", "txt": "text/plain", "html": "text/html"}
+INFO_EXTENSIONS: Mapping[str, str] = {"json": info.JSON, "html": info.HTML, "gml": info.GML, "txt": info.TEXT}
 """Formats of the values under a pixel, by the ends of their URLs."""
 
 _NAMESPACES = {
@@ -93,7 +93,7 @@ def _layer(element: ET.Element, pyramid: Pyramid, layer: Layer, boxes: Mapping[s
         _style(element, layer, name, rest)
     for image_format in FORMATS:
         _add(element, "Format", image_format)
-    for info_format in INFO_FORMATS:
+    for info_format in info.INFO_FORMATS:
         _add(element, "InfoFormat", info_format)
     epochs = pyramid.atlas.epochs_of(layer)
     if len(epochs) > 1:

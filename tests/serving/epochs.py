@@ -84,12 +84,15 @@ GAIN = Layer(
     nodata=255,
     range=(0, 9),
 )
+RELIEF = Layer(
+    id="relief", title="Relief", description="Hillshade.", family="Terrain", asset="relief", nodata=0, range=(1, 255), palette="grey"
+)
 LAYERS = (RICHNESS, HABITAT, APPLICABILITY)
 
 
 def publish_epochs(root: Path) -> Path:
     """Today's map and that of the scenario ``warmer``; richness is 10 more in the latter."""
-    _publish(root, title="Test maps", start=2017, warmer=0, layers=LAYERS)
+    _publish(root, title="Test maps", start=2017, warmer=0, layers=(*LAYERS, RELIEF))
     _publish(root / "scenarios" / "warmer", title="Test maps, warmer", start=2050, warmer=1, layers=(*LAYERS, GAIN))
     return root
 
@@ -117,9 +120,10 @@ def _publish(root: Path, *, title: str, start: int, warmer: int, layers: tuple[L
             ),
             "habitat": (np.stack([np.where(y > NORTH - 5000, 2, 1), 2 - inside]).astype(np.uint8), 0, ["habitat", "inside"], "class"),
             "change": (np.full((1, *box.shape), 3, np.uint8), 255, ["gain"], "species"),
+            "relief": (np.full((1, *box.shape), 100, np.uint8), 0, ["relief"], "1"),
         }
         products = []
-        for key in ("richness", "habitat", "change") if warmer else ("richness", "habitat"):
+        for key in ("richness", "habitat", "change" if warmer else "relief"):
             array, nodata, names, unit = bands[key]
             scale = [0.05, 0.05, 1.0] if key == "richness" else 1.0
             units = [unit, unit, "1"] if key == "richness" else unit

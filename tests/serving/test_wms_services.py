@@ -22,7 +22,7 @@ from geoplantnet.serving.languages import language_of
 from geoplantnet.serving.offers import MOST_SPECIES, everything, one_family, one_species
 from geoplantnet.serving.wms import WebMapService
 from geoplantnet.taxonomy import SpeciesList, Taxon
-from tests.serving import epochs, ogc
+from tests.serving import epochs, ogc_schemas
 
 WMS = "{http://www.opengis.net/wms}"
 SERVICES = ("/wms", "/wms/species/v001", "/wms/family/Pinaceae")
@@ -48,7 +48,7 @@ def pixels(image: bytes) -> np.ndarray:
 
 
 def described(client: httpx.Client, path: str = "/wms", **asked: str) -> etree._Element:
-    return ogc.validate(client.get(path, params={"SERVICE": "WMS", "REQUEST": "GetCapabilities"} | asked).content)
+    return ogc_schemas.validate(client.get(path, params={"SERVICE": "WMS", "REQUEST": "GetCapabilities"} | asked).content)
 
 
 # ---- schemas
@@ -87,7 +87,7 @@ def test_exceptions_are_valid(epochs_client, path, change, version):
     """By the OGC's schema, or DTD, whatever is wrong."""
     answer = epochs_client.get(path, params=MAP | {"VERSION": version, "SRS": "EPSG:3035"} | change)
     assert answer.status_code in (400, 404)
-    assert ogc.validate(answer.content).tag.endswith("ServiceExceptionReport")
+    assert ogc_schemas.validate(answer.content).tag.endswith("ServiceExceptionReport")
 
 
 def test_a_schema_notices_a_wrong_order(epochs_client):
@@ -96,7 +96,7 @@ def test_a_schema_notices_a_wrong_order(epochs_client):
     layer = root.find(f".//{WMS}Layer")
     layer.insert(0, layer.find(f"{WMS}CRS"))
     with pytest.raises(etree.DocumentInvalid):
-        ogc.validate(etree.tostring(root))
+        ogc_schemas.validate(etree.tostring(root))
 
 
 # ---- dimensions
@@ -160,14 +160,14 @@ def test_a_value_not_asked_for_is_warned_of(epochs_client, asked, epoch, warning
 def test_a_value_that_is_none_is_refused(epochs_client, asked, request_name):
     """InvalidDimensionValue, with what may be asked."""
     answer = epochs_client.get("/wms", params=CLICK | {"REQUEST": request_name, "LAYER": "richness", "FORMAT": "image/png"} | asked)
-    assert ogc.validate(answer.content)[0].get("code") == "InvalidDimensionValue"
+    assert ogc_schemas.validate(answer.content)[0].get("code") == "InvalidDimensionValue"
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-0.1", "1_0", "0x1", "1e", "..", "٠", " 0.5", "set "])
 def test_what_is_no_probability_is_refused_as_lambda(epochs_client, text):
     """Nor is what other parsers of numbers would let pass."""
     answer = epochs_client.get("/wms", params=MAP | {"LAYERS": "species.v001", "STYLES": "presence", "DIM_LAMBDA": text})
-    assert ogc.validate(answer.content)[0].get("code") == "InvalidDimensionValue"
+    assert ogc_schemas.validate(answer.content)[0].get("code") == "InvalidDimensionValue"
 
 
 def test_presence_is_above_lambda(epochs_client):
@@ -198,10 +198,10 @@ def test_update_sequences_are_negotiated(epochs_client, epochs_atlas):
     assert now == update_sequence(epochs_atlas)
     ask = {"SERVICE": "WMS", "REQUEST": "GetCapabilities"}
     same = epochs_client.get("/wms", params=ask | {"UPDATESEQUENCE": now})
-    assert ogc.validate(same.content)[0].get("code") == "CurrentUpdateSequence" and same.status_code == 200
+    assert ogc_schemas.validate(same.content)[0].get("code") == "CurrentUpdateSequence" and same.status_code == 200
     assert described(epochs_client, UPDATESEQUENCE="2001-01-01T00:00:00Z").tag == f"{WMS}WMS_Capabilities"
     later = epochs_client.get("/wms", params=ask | {"UPDATESEQUENCE": "3000-01-01T00:00:00Z"})
-    assert ogc.validate(later.content)[0].get("code") == "InvalidUpdateSequence"
+    assert ogc_schemas.validate(later.content)[0].get("code") == "InvalidUpdateSequence"
 
 
 # ---- species
@@ -236,7 +236,7 @@ def test_a_small_service_is_a_whole_one(epochs_client, path, layers, version):
     legend = httpx.get(wms[layers[0]].styles["presence"]["legend"])
     assert Image.open(BytesIO(legend.content)).format == "PNG"
     other = epochs_client.get(path, params=MAP)
-    assert other.status_code == 404 and ogc.validate(other.content)[0].get("code") == "LayerNotDefined"
+    assert other.status_code == 404 and ogc_schemas.validate(other.content)[0].get("code") == "LayerNotDefined"
 
 
 def test_a_species_service_names_its_taxon(epochs_client):
@@ -289,7 +289,7 @@ def test_ten_thousand_species_make_no_capabilities_of_ten_thousand_layers(crowde
     document = capabilities(crowded, family, "https://maps.example.org", version, sequence=sequence)
     assert len(document) < 500_000
     for made in (whole, one, document):
-        ogc.validate(made)
+        ogc_schemas.validate(made)
     with pytest.raises(LayerNotFound, match="Family3aceae"):
         one_family(crowded, "Family3acae")
 
@@ -400,7 +400,7 @@ def test_a_fault_can_be_an_image(epochs_client, version, format):
 def test_a_fault_that_fits_no_image_is_told_in_xml(epochs_client, change):
     """Where size, format or background are at fault themselves, or no map is asked for."""
     ask = {name: value for name, value in (MAP | {"LAYERS": "nothing", "EXCEPTIONS": "INIMAGE"} | change).items() if value is not None}
-    ogc.validate(epochs_client.get("/wms", params=ask).content)
+    ogc_schemas.validate(epochs_client.get("/wms", params=ask).content)
 
 
 def test_a_fault_of_the_server_is_not_hidden_in_an_image(epochs_atlas, monkeypatch):
@@ -459,3 +459,18 @@ def test_capabilities_speak_french(epochs_client):
     assert wms["richness"].title == "Richesse spécifique" and "LANGUAGE=fr" in wms["richness"].styles["default"]["legend"]
     assert wms["change.gain"].title == "Species gained"
     assert [language_of(text) for text in ("fr-CH", "FRE", "", "de", "x" * 999)] == ["fr", "fr", "en", "en", "en"]
+
+
+def test_what_is_not_shown_is_nowhere(epochs_atlas):
+    """Private layers and species are in no capabilities, no family, no count and no suggestion, and have no service."""
+    shown = epochs_atlas.showing(lambda layer_id: layer_id not in ("species.v003", "richness"))
+    service = WebMapService(shown)
+    ask = {"SERVICE": "WMS", "REQUEST": "GetCapabilities"}.items()
+    whole, family = (service.answer(ask, site="http://x", family=name).body for name in ("", "Pinaceae"))
+    assert b"Species (2)" in whole and b"Richness" not in whole and b"<Name>richness" not in whole
+    assert b"1 of 1 species of Pinaceae" in family and b"v003" not in family and b"Picea" not in family
+    for name in ("v003", "v03"):
+        hidden = service.answer(ask, site="http://x", species=name)
+        assert hidden.status == 404 and b"Picea" not in hidden.body
+    assert b"v003" not in service.answer((MAP | {"LAYERS": "species.v03"}).items(), site="http://x").body
+    assert update_sequence(shown) != update_sequence(epochs_atlas)

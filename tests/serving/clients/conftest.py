@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from geoplantnet.catalog import Catalog
-from geoplantnet.serving.crs import Bounds, transformer
+from geoplantnet.serving.crs import Bounds, reproject_bounds, transformer
 
 GRID = "EPSG:3035"
 SPARSE_CELL = (4_120_025, 2_580_025)
@@ -38,7 +38,9 @@ class View:
     @classmethod
     def around(cls, box: Bounds, crs: str, width: int, height: int) -> View:
         """The view whose middle is that of a box of the grid, all of which it shows."""
-        west, south, east, north = transformer(GRID, crs).transform_bounds(*box, densify_pts=21)
+        found = reproject_bounds(box, GRID, crs)
+        assert found
+        west, south, east, north = found
         half = max((east - west) / width, (north - south) / height) * 1.1 / 2
         x, y = (west + east) / 2, (south + north) / 2
         return cls(crs=crs, bounds=(x - half * width, y - half * height, x + half * width, y + half * height), width=width, height=height)

@@ -18,6 +18,8 @@ from geoplantnet.serving.app import PAGE
 from geoplantnet.serving.crs import transformer
 from geoplantnet.serving.legend import draw
 from geoplantnet.serving.styles import drawing
+from geoplantnet.serving.tilematrix import TILE_MATRIX_SETS
+from tests.serving.clients.test_wmts_clients import within
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
@@ -81,6 +83,16 @@ def test_every_place_is_where_it_is(page, views, assert_in_place, rgba, version,
     for view in views(crs):
         picture = page.evaluate("asked => draw(asked)", asked(view, version, "habitat", tiled=tiled))
         assert_in_place(rgba(b64decode(picture.split(",")[1])), view)
+
+
+@pytest.mark.parametrize("tiles", TILE_MATRIX_SETS.values(), ids=list(TILE_MATRIX_SETS))
+@pytest.mark.parametrize("zoom", [7, 9, 13])
+def test_tiles_lie_where_the_capabilities_say(page, views, assert_in_place, rgba, tiles, zoom):
+    """A map of WMTS tiles that OpenLayers places by the capabilities alone shows corner, hole and single cell where they are."""
+    whole, _, near = views(tiles.crs.name)
+    view = within(tiles, str(zoom), near if zoom == 13 else whole)
+    picture = page.evaluate("asked => draw(asked)", {**asked(view, "", "habitat"), "matrixSet": tiles.id})
+    assert_in_place(rgba(b64decode(picture.split(",")[1])), view)
 
 
 @pytest.mark.parametrize(("version", "crs"), CASES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -444,10 +444,15 @@ def serve(
     scenario: ScenarioOption = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that share the port; overrides the recipe's.")] = None,
     url: Annotated[str | None, typer.Option("--url", help="Address it is reached by from outside, behind a proxy.")] = None,
+    map_tiles: Annotated[
+        bool, typer.Option("--map-tiles", help="Let who holds a key that grants process.map-tile have tiles of the recipe mapped.")
+    ] = False,
 ) -> None:
     """Serve the published products: web map, WMS, OGC APIs. Limits and private layers: `serving:` of the recipe."""
     given = {name: value for name, value in (("workers", workers), ("url", url)) if value is not None}
-    _serve(_open(recipe, data, store, None, scenario=scenario), host, port, **given)
+    run = _open(recipe, data, store, None, scenario=scenario)
+    operator = partial(_pipeline("pipelines.on_demand").map_tile, recipe, data, run.store) if map_tiles else None
+    _serve(run, host, port, operator=operator, **given)
 
 
 @app.command()
@@ -595,8 +600,8 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
         raise typer.Exit
 
 
-def _serve(run: Run, host: str, port: int, **given: Any) -> None:
-    """Serve a run's catalog; `given` on the command line goes before the recipe's `serving:`."""
+def _serve(run: Run, host: str, port: int, *, operator: Callable[[str], Mapping[str, Any]] | None = None, **given: Any) -> None:
+    """Serve a run's catalog; `given` on the command line goes before the recipe's `serving:`. `operator` maps tiles."""
     try:
         from geoplantnet.config.serving import server_settings
         from geoplantnet.serving.server import serve as start
@@ -604,7 +609,11 @@ def _serve(run: Run, host: str, port: int, **given: Any) -> None:
         raise UsageError(f"the map server needs the serving extra ({error.name} is missing): pip install 'geoplantnet[serving]'") from error
     settings = replace(server_settings(run.recipe.serving), **given)
     told = Console(highlight=False)
-    start(run.store, host=host, port=port, announce=lambda url: told.print(f"Map server at {url}  (Ctrl-C ends it)"), settings=settings)
+
+    def announce(url: str) -> None:
+        told.print(f"Map server at {url}  (Ctrl-C ends it)")
+
+    start(run.store, host=host, port=port, announce=announce, settings=settings, operator=operator)
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def create_app(
     atlas = open_atlas(catalog_path)
     catalog = atlas.catalog
     guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
-    files = StacFiles(catalog)
+    files = StacFiles(catalog, {epoch.name: epoch.catalog for epoch in atlas.epochs[1:]})
     view_of = guard.access.views(lambda may: _View(atlas, files, may))
     readiness = Readiness([catalog_is_current(catalog), a_tile_can_be_read(catalog)])
 

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from geoplantnet.serving.app import create_app
 from geoplantnet.serving.guard import AccessLog, KeyRing
 from geoplantnet.serving.guard.log import logging_of
 from geoplantnet.serving.guard.metrics import FOLDER
+from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -69,7 +71,15 @@ class ImpatientProtocol(Protocol):
             self.transport.close()
 
 
-def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None], settings: ServerSettings | None = None) -> None:
+def serve(
+    store: Path,
+    *,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+    settings: ServerSettings | None = None,
+    operator: Operator | None = None,
+) -> None:
     """Serve the catalog of a store until interrupted; `announce` gets the URL once requests are answered.
 
     SIGTERM and SIGINT: no further connection is taken, requests at work have `drain_s` seconds to end. Port 0 takes a free
@@ -78,7 +88,7 @@ def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None],
     settings = settings or ServerSettings()
     if not (store / "catalog.json").is_file():
         raise StorageError(f"nothing is published in {store}; run `geoplantnet run RECIPE` (or `geoplantnet publish RECIPE`) first")
-    make = partial(create_app, store, settings=settings, log=AccessLog.of(settings.access_log, sys.stderr))
+    log = AccessLog.of(settings.access_log, sys.stderr)
     options: dict[str, Any] = {
         "log_config": logging_of(human=sys.stderr.isatty()),
         "http": ImpatientProtocol,
@@ -90,7 +100,7 @@ def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None],
         "forwarded_allow_ips": list(settings.trusted_proxies),
     }
     if settings.workers == 1:
-        app = make()
+        app = create_app(store, settings=settings, log=log, operator=operator)
         listener = _listen(host, port)
         announce(_address(host, listener))
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
@@ -99,8 +109,10 @@ def serve(store: Path, *, host: str, port: int, announce: Callable[[str], None],
     if settings.keys is not None:
         KeyRing(settings.keys).close()
     listener = _listen(host, port)
-    with TemporaryDirectory(prefix="geoplantnet-metrics-") as folder:
+    with TemporaryDirectory(prefix="geoplantnet-metrics-") as folder, TemporaryDirectory(prefix="geoplantnet-jobs-") as jobs:
         os.environ[FOLDER] = folder  # read by the workers, when they import prometheus_client
+        shared = replace(settings, jobs=settings.jobs or Path(jobs))  # whichever worker is asked about a job, it knows
+        make = partial(create_app, store, settings=shared, log=log, operator=operator)
         config = uvicorn.Config(make, factory=True, workers=settings.workers, timeout_worker_healthcheck=_HUNG_S, **options)
         announce(_address(host, listener))
         Multiprocess(config, sockets=[listener]).run()

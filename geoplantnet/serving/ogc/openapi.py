@@ -11,6 +11,8 @@ from typing import Any
 from geoplantnet import __version__
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving.atlas import Atlas
+from geoplantnet.serving.capabilities import extents
+from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.ogc.features import Features
 from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, Parameter
 
@@ -146,6 +148,7 @@ def document(
     }
     for more in paths_of_others:
         paths |= more
+    _exemplify(paths, [round(side, 4) for side in extents(atlas.catalog)[CRS84.name]])
     return {
         "openapi": "3.0.3",
         "info": {
@@ -158,6 +161,19 @@ def document(
         "paths": paths,
         "components": {"schemas": SCHEMAS | (schemas_of_others or {})},
     }
+
+
+def _exemplify(paths: Document, extent: list[float]) -> None:
+    """Boxes that meet something, for people who try the document out, and for testers."""
+    for verbs in paths.values():
+        for operation in verbs.values():
+            if not isinstance(operation, dict):
+                continue
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] == "bbox":
+                    parameter["example"] = extent
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                content["example"] = {"inputs": {"area": {"bbox": extent}}}
 
 
 def ref(schema: str) -> Document:

@@ -293,3 +293,12 @@ def test_records_are_found_by_time_and_dataset(serving):
     assert found(year="2019") == ["0", "1"] and found(datasetID="herbarium") == ["3"]
     assert found(datetime="2020-01-01/..") == ["3"] and found(datetime="2018-01-01/2019-06-30") == ["0", "1"]
     assert found() == ["0", "1", "2", "3"] and found(taxonID="abies-alba") == ["0", "2"]
+
+
+# ---- size
+
+
+def test_collections_do_not_grow_with_species(flora):
+    """Neither the collections, nor the landing page, nor the OpenAPI document names a species."""
+    for path in ("/ogc", "/ogc/collections", "/ogc/openapi", "/ogc/processes"):
+        assert "abies" not in flora.get(path).text.lower(), path

@@ -265,14 +265,16 @@ def _values(array: np.ma.MaskedArray, scale: float, offset: float) -> list[float
 
 def geotiff(cells: Cells) -> bytes:
     """A band a layer: stored numbers with scale, offset, unit and nodata where all layers share one kind of them, else values as float32."""
-    arrays, coding = dict(cells.arrays), dict(cells.coding)
+    arrays: dict[str, np.ma.MaskedArray] = dict(cells.arrays)
+    coding = dict(cells.coding)
     kinds = {(array.dtype.str, coding[name][2]) for name, array in arrays.items()}
     dtype: npt.DTypeLike = next(iter(arrays.values())).dtype
     nodata = next(iter(coding.values()))[2]
     if len(kinds) > 1 or math.isnan(nodata) or np.dtype(dtype).kind == "f":
         for name, array in arrays.items():
             scale, offset, _ = coding[name]
-            arrays[name], coding[name] = array.astype(np.float32) * np.float32(scale) + np.float32(offset), (1.0, 0.0, math.nan)
+            arrays[name] = np.ma.asarray(array.astype(np.float32) * np.float32(scale) + np.float32(offset))
+            coding[name] = 1.0, 0.0, math.nan
         nodata, dtype = math.nan, np.float32
     rows, columns = next(iter(arrays.values())).shape
     profile = {"driver": "GTiff", "compress": "deflate", "tiled": True, "interleave": "band"}

@@ -171,7 +171,8 @@ class Jobs:
         except BaseException as error:
             self._failed(id, error)
             raise
-        return self.job(id)  # type: ignore[return-value] - it was written a moment ago
+        (job,) = self._select("WHERE id = ?", (id,))
+        return job
 
     def job(self, id: str) -> Job | None:
         """A job by its id, which nobody can guess."""
@@ -220,7 +221,10 @@ class Jobs:
     # ---- work
 
     def _start(self, id: str, work: Callable[..., Result], args: tuple[Any, ...]) -> None:
-        budget = Budget(JOB_S, lambda share: self._update(id, "running", "at work", progress=round(95 * share), only=OPEN))
+        def told(share: float) -> None:
+            self._update(id, "running", "at work", progress=round(95 * share), only=OPEN)
+
+        budget = Budget(JOB_S, told)
 
         def here() -> Result:
             budget.check()
@@ -288,17 +292,7 @@ class Jobs:
         columns = "id, process, owner, status, message, progress, code, created, started, finished, updated, media_type, filename"
         with self._db() as db:
             rows = db.execute(f"SELECT {columns} FROM job {where}", values).fetchall()
-        names = columns.split(", ")
-        times = {"created", "started", "finished", "updated"}
-        return [
-            Job(
-                **{
-                    name: datetime.fromtimestamp(value, UTC) if name in times and value is not None else value
-                    for name, value in zip(names, row)
-                }
-            )
-            for row in rows
-        ]
+        return [_job_of(dict(zip(columns.split(", "), row))) for row in rows]
 
     def _update(self, id: str, status: str, message: str, *, only: tuple[str, ...], **more: object) -> bool:
         """Write what became of a job; False where it is in another state than one of `only`."""
@@ -332,6 +326,12 @@ class Jobs:
                 host, pid, _ = worker.rsplit(":", 2)
                 if host == socket.gethostname() and _name_of(int(pid)) != worker:
                     db.execute(f"{_FORGOTTEN} worker = ?", (now, now, worker))
+
+
+def _job_of(row: dict[str, Any]) -> Job:
+    for name in ("created", "started", "finished", "updated"):
+        row[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC)
+    return Job(**row)
 
 
 def _name_of(pid: int) -> str:

@@ -188,7 +188,8 @@ def _geopackage(atlas: Atlas, epoch: Epoch, area: Area, species: tuple[str, ...]
     source = GeoPackageRows(epoch.catalog)
     shown = {taxon.taxon_id for taxon in atlas.taxa}
     wanted = species or tuple(shown)
-    rows, cells = [], {}
+    rows: list[tuple[str, str, str, float, float]] = []
+    cells: dict[str, dict[str, Any]] = {}
     for number_, taxon_id in enumerate(sorted(wanted)):
         budget.step(number_, len(wanted))
         for row in source.page(Chosen(taxon=taxon_id, area=area.shape), 0, MOST_ROWS + 1 - len(rows)):

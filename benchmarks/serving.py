@@ -296,9 +296,10 @@ def told(loads: Sequence[Load]) -> str:
 
 
 def overload(server: Server, paths: Sequence[str], *, seconds: float, clients: int, past: int, folder: Path) -> tuple[Load, Load]:
-    """So many clients for so long, then for a fifth of the time more at once than the server takes (`past`)."""
+    """So many clients for so long, then for a fifth of the time more of them, and of work, than the server takes: `past`, maps of 1,024 px."""
     at_work = load(server, paths, connections=clients, seconds=seconds, folder=folder)
-    return at_work, load(server, paths, connections=past, seconds=max(1.0, seconds / 5), folder=folder)
+    large = [path.replace(f"WIDTH={PIXELS}", "WIDTH=1024").replace(f"HEIGHT={PIXELS}", "HEIGHT=1024") for path in paths]
+    return at_work, load(server, large, connections=past, seconds=max(2.0, seconds / 5), folder=folder)
 
 
 def side_by_side(folder: Path, store: Path, stored: npt.NDArray[np.uint8], quick: bool) -> list[Row]:
@@ -408,14 +409,14 @@ def other_questions(folder: Path, store: Path, quick: bool) -> list[Row]:
                 found = load(server, paths, connections=connections, seconds=seconds, folder=folder, begins=begins)
                 size = "" if begins == _PNG else f"; {len(body) / 1e3:.1f} kB"
                 rows.append(Row(name=f"{name}, {_by(connections)}", value=found.cpu, unit="CPU-ms", reference=told([found]) + size, target="0 errors", ok=not found.errors))  # fmt: skip
-        clients, past = 32, 64 if quick else 512
+        clients, past = 32, 128 if quick else 512
         at_work, beyond = overload(server, [wms(tile) for tile in wanted], seconds=1 if quick else 60, clients=clients, past=past, folder=folder)  # fmt: skip
     statuses = ", ".join(f"{count:,} of {status}" for status, count in sorted(beyond.statuses.items()))
     strange = beyond.broken + sum(count for status, count in beyond.statuses.items() if status not in (200, 503))
     return [
         *rows,
         Row(name=f"errors, {clients} clients for {at_work.seconds:.0f} s", value=at_work.errors, unit="", reference=told([at_work]), target="0", ok=at_work.errors == 0),
-        Row(name=f"neither maps nor 503, {past} clients for {beyond.seconds:.0f} s", value=strange, unit="", reference=statuses + ("" if 503 in beyond.statuses else ": no limit met"), target="0", ok=strange == 0),
+        Row(name=f"neither maps nor 503, maps of 1,024 px, {past} clients for {beyond.seconds:.0f} s", value=strange, unit="", reference=statuses + ("" if 503 in beyond.statuses else ": no limit met"), target="0", ok=strange == 0),
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from geoplantnet.serving.exceptions import InvalidParameter, MissingParameter, O
 from geoplantnet.serving.guard.exchange import exchange_of
 from geoplantnet.serving.ogc.features import hidden_taxa
 from geoplantnet.serving.ogc.jobs import Budget, Dismissed, Job, Jobs, Result
-from geoplantnet.serving.ogc.openapi import HTML, Document, get, path_parameter, ref, refusals
+from geoplantnet.serving.ogc.openapi import HTML, PROBLEM, Document, get, path_parameter, ref, refusals
 from geoplantnet.serving.ogc.parameters import DOCUMENT, LIMIT, OFFSET, F
 from geoplantnet.serving.ogc.processes import (
     ASYNC_TILES,
@@ -433,5 +433,6 @@ def _post(process: Process) -> Document:
             "200": {"description": "The result", "content": content | {JSON: {"schema": {"type": "object"}}}},
             "201": {"description": "A job was made (Prefer: respond-async)", "content": {JSON: {"schema": ref("job")}}},
             **refusals(missing=True),
+            "413": {"description": "The body is too large", "content": {PROBLEM: {"schema": ref("exception")}}},
         },
     }

@@ -288,8 +288,8 @@ class Task:
     store: str
     version: str
     """Of the catalog: another one is opened anew."""
-    hidden: frozenset[str]
-    """Ids of layers that are not told."""
+    shown: frozenset[str]
+    """Ids of all layers, of species too, that the client may see: what is published meanwhile is not among them."""
     seconds: float
     operator: Operator | None = None
 
@@ -298,8 +298,7 @@ def run_elsewhere(task: Task) -> Result:
     """Do a job on a worker of a cluster."""
     process = processes_of(task.operator)[task.process]
     atlas = _opened(task.store, task.version)
-    shown = atlas.showing(lambda layer_id: layer_id not in task.hidden) if task.hidden else atlas
-    return process.run(shown, task.inputs, Budget(task.seconds), ASYNC_TILES)
+    return process.run(atlas.showing(task.shown.__contains__), task.inputs, Budget(task.seconds), ASYNC_TILES)
 
 
 @lru_cache(maxsize=1)

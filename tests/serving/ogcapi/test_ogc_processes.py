@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import geopandas as gpd
 import numpy as np
@@ -356,6 +358,29 @@ def test_a_cluster_does_the_jobs(serving, flora):
         assert job["status"] == "successful", job
         assert client.get(f"/ogc/jobs/{job['jobID']}/results").json() == run(flora, "species-in-area", area=lonlat(WEDGE)).json()
         client.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("scenario", ["today", "warmer"])
+def test_a_worker_of_a_cluster_tells_no_private_layer(serving, monkeypatch, scenario):
+    """Neither an indicator nor a species that the client may not see, of any epoch, is in a job's report or export."""
+    with ThreadPoolExecutor(1) as cluster:
+
+        class Far:
+            """Hands work over as plain bytes, as a cluster does."""
+
+            def submit(self, work, task):
+                return cluster.submit(work, pickle.loads(pickle.dumps(task)))
+
+        monkeypatch.setattr(Jobs, "_workers", lambda self: Far())
+        client = serving(private_layers=("species.cyp*", "habitat"), scheduler="tcp://127.0.0.1:1")
+        asked = {"area": {"bbox": [7.0, 46.0, 7.4, 46.2]}, "scenario": scenario}
+        job = ended(client, run(client, "area-report", {"Prefer": "respond-async"}, **asked).json())
+        assert job["status"] == "successful", job
+        told = client.get(f"/ogc/jobs/{job['jobID']}/results")
+        assert [one["layer"] for one in told.json()["indicators"]] == ["richness"] and "cypripedium" not in told.text
+        for private in ({"indicators": ["habitat"]}, {"species": ["cypripedium-calceolus"]}):
+            job = ended(client, run(client, "export", {"Prefer": "respond-async"}, **asked, **private).json())
+            assert job["status"] == "failed" and client.get(f"/ogc/jobs/{job['jobID']}/results").status_code == 404
 
 
 def test_tiles_are_mapped_only_for_who_may(plants, tmp_path):

@@ -106,6 +106,11 @@ class Atlas:
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
 
     @property
+    def shown(self) -> frozenset[str]:
+        """Ids of all layers that are shown, in any epoch, advertised or of species."""
+        return frozenset(self.layers) | {f"{SPECIES_PREFIX}{taxon.taxon_id}" for taxon in self.taxa}
+
+    @property
     def hides_species(self) -> bool:
         """Whether there are species that are not shown."""
         return self.species is not None and len(self.taxa) < len(self.species.species)

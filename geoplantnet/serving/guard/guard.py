@@ -183,9 +183,11 @@ class Guard:
     def _headers(self, exchange: Exchange, headers: Any) -> list[tuple[bytes, bytes]]:
         # QGIS finds the JSON of GetFeatureInfo by this spelling alone.
         kept = [(b"Content-Type" if name == b"content-type" else name, value) for name, value in headers if name not in _OURS]
-        if self.access.private:  # what one may see another may not: no shared cache may mix them up
-            if exchange.key is not None:
-                kept = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in kept]
+        if exchange.key is not None:  # no shared cache may keep what a key was answered, least of all where nothing is said of caches
+            said = next((value for name, value in kept if name == b"cache-control"), b"no-cache")
+            kept = [(name, value) for name, value in kept if name != b"cache-control"]
+            kept.append((b"cache-control", said if b"no-store" in said else b"private, " + said.replace(b"public, ", b"")))
+        if self.access.private:  # what one may see another may not: caches may not mix them up
             kept.append((b"vary", b"authorization, x-api-key"))
         return [*kept, *_SECURITY, *exchange.headers, (b"x-request-id", exchange.id.encode())]
 

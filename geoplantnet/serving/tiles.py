@@ -122,7 +122,7 @@ class Pyramid:
 
     def kept(self, asked: Asked, tag: str, lasts: str, make: Callable[[], tuple[bytes, str]]) -> Answer:
         """An answer (body and media type) with its ETag; without body, and unmade, for a client that holds it."""
-        headers = {"ETag": tag, "Cache-Control": lasts, "Access-Control-Allow-Origin": "*"}
+        headers = {"ETag": tag, "Cache-Control": lasts}
         if tag in asked.etag:  # only an answer without fault ever carried it
             return Answer(b"", "", HTTPStatus.NOT_MODIFIED, headers)
         body, media_type = make()

@@ -288,7 +288,7 @@ def exception_report(error: Exception, *, by_path: bool = False) -> Answer:
     exception = ET.SubElement(report, "Exception", {"exceptionCode": code, **({"locator": locator} if locator else {})})
     ET.SubElement(exception, "ExceptionText").text = message
     body = b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(report, encoding="utf-8")
-    return Answer(body, "text/xml", status, {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"})
+    return Answer(body, "text/xml", status, {"Cache-Control": "no-store"})
 
 
 def _need(query: Parameters, name: str) -> str:

@@ -169,3 +169,31 @@ def test_the_renderer_refuses_what_the_services_refuse(mosaic, catalog):
     png = Image.open(BytesIO(render(drawn, view(20, 10))))
     assert png.mode == "P" and png.size == (20, 10)
     assert np.asarray(png.convert("RGBA"))[9, 19, 3] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/wms?SERVICE=WMS&REQUEST=GetCapabilities", 200),
+        ("/wms", 400),
+        ("/wmts/1.0.0/WMTSCapabilities.xml", 200),
+        ("/wmts", 400),
+        ("/tiles/richness.json", 200),
+        ("/tiles/richness/9/267/181.gif", 400),
+        ("/ogc", 200),
+        ("/ogc/collections/nothing", 404),
+        ("/stac/catalog.json", 200),
+        ("/stac/nothing.json", 404),
+        ("/api/layers", 200),
+        ("/qgis/layers.qlr", 200),
+        ("/healthz", 200),
+    ],
+)
+def test_pages_of_other_origins_may_read_every_answer(client, path, status):
+    """One header, once, on every facade, on refusals too; and the headers that a client of maps needs can be read."""
+    answer = client.get(path, headers={"Origin": "https://elsewhere.example", "Accept": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers.get_list("access-control-allow-origin") == ["*"]
+    exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
+    assert {"ratelimit", "ratelimit-policy", "etag", "warning", "content-range"} <= set(exposed)
+    assert "access-control-allow-credentials" not in answer.headers

@@ -79,11 +79,16 @@ class Door:
             raise Refused(HTTPStatus.BAD_REQUEST, message, reason="key-in-query")
         return self._body_follows(scope, method, length, chunked)
 
+    def methods(self, path: str) -> tuple[str, ...]:
+        """Those of a path."""
+        return ("GET", "HEAD", *(name for name, paths in self._others.items() if paths.fullmatch(path)))
+
     def _body_follows(self, scope: Mapping[str, Any], method: str, length: bytes, chunked: bool) -> bool:
-        others = [name for name, paths in self._others.items() if paths.fullmatch(scope["path"])]
-        posted = method == "POST" and method in others
-        if method not in ("GET", "HEAD", *others):
-            allowed = ", ".join(("GET", "HEAD", *others))
+        methods = self.methods(scope["path"])
+        posted = method == "POST" and method in methods
+        preflight = method == "OPTIONS" and any(name == b"access-control-request-method" for name, _ in scope["headers"])
+        if method not in methods and not preflight:
+            allowed = ", ".join(methods)
             message = f"this path is not for {method[:20]!r}; use {allowed}"
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, message, reason="method", headers=(("Allow", allowed), *_CLOSE))
         announced = chunked or (length != b"" and length.strip(b"0") != b"")

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -49,7 +50,22 @@ _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-_OURS = frozenset(name for name, _ in _SECURITY)
+_EXPOSED = (
+    "Accept-Ranges, Content-Bbox, Content-Crs, Content-Datetime, Content-Range, ETag, Link, Location, RateLimit, RateLimit-Policy, "
+    "Retry-After, Warning, X-Request-Id"
+)
+_SHARING = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", _EXPOSED.encode()),
+)
+"""Pages of all origins may read every answer. There are no cookies: a browser sends nothing on its own that would tell who asks, and a
+page that sends a key has it."""
+_PREFLIGHT = (
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, Prefer, Range, X-API-Key"),
+    ("Access-Control-Max-Age", "86400"),
+)
+_ALWAYS = (*_SECURITY, *_SHARING)
+_OURS = frozenset(name for name, _ in _ALWAYS)
 
 
 class Guard:
@@ -109,7 +125,9 @@ class Guard:
         REQUEST_ID.set(exchange.id)
         try:
             body = await self._door.body(receive) if self._door.check(scope) else None
-            if exchange.kind in _NO_GATE:
+            if scope["method"] == "OPTIONS":
+                await self._preflight(exchange, scope, send)
+            elif exchange.kind in _NO_GATE:
                 await app(scope, receive, partial(self._answer, exchange, scope, receive, None, send))
             else:
                 await self._through_the_gate(app, exchange, scope, body, receive, send)
@@ -124,6 +142,14 @@ class Guard:
             await self._refuse(exchange, scope, send, Refused(fault.status, message, reason=""))
         finally:
             self._finish(exchange, scope)
+
+    async def _preflight(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        """Tell a browser what a page of another origin may send."""
+        allowed = ", ".join(method for method in self._door.methods(scope["path"]) if method != "DELETE")
+        exchange.status = int(HTTPStatus.NO_CONTENT)
+        headers = self._headers(exchange, _encoded((("Access-Control-Allow-Methods", allowed), *_PREFLIGHT)))
+        await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _through_the_gate(
         self, app: ASGIApp, exchange: Exchange, scope: Scope, body: bytes | None, receive: Receive, send: Send
@@ -183,11 +209,13 @@ class Guard:
     def _headers(self, exchange: Exchange, headers: Any) -> list[tuple[bytes, bytes]]:
         # QGIS finds the JSON of GetFeatureInfo by this spelling alone.
         kept = [(b"Content-Type" if name == b"content-type" else name, value) for name, value in headers if name not in _OURS]
-        if self.access.private:  # what one may see another may not: no shared cache may mix them up
-            if exchange.key is not None:
-                kept = [(name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in kept]
+        if exchange.key is not None:  # no shared cache may keep what a key was answered, least of all where nothing is said of caches
+            said = next((value for name, value in kept if name == b"cache-control"), b"no-cache")
+            kept = [(name, value) for name, value in kept if name != b"cache-control"]
+            kept.append((b"cache-control", said if b"no-store" in said else b"private, " + said.replace(b"public, ", b"")))
+        if self.access.private:  # what one may see another may not: caches may not mix them up
             kept.append((b"vary", b"authorization, x-api-key"))
-        return [*kept, *_SECURITY, *exchange.headers, (b"x-request-id", exchange.id.encode())]
+        return [*kept, *_ALWAYS, *exchange.headers, (b"x-request-id", exchange.id.encode())]
 
     def _expire(self, exchange: Exchange, scope: Scope, send: Send, work: anyio.CancelScope) -> None:
         """The time of a request is over: if its answer has not begun, answer in its place."""

@@ -62,6 +62,23 @@ def test_each_limit_holds_and_nothing_below_it_is_refused(options, status):
 
 
 @pytest.mark.parametrize(
+    ("path", "methods"), [("/wms", "GET, HEAD"), (POST, "GET, HEAD, POST"), ("/ogc/jobs/1", "GET, HEAD"), ("/", "GET, HEAD")]
+)
+def test_a_browser_is_told_what_other_pages_may_send(path, methods):
+    """A preflight is 204, with the methods of its path and the headers clients send, whoever asks and however full the server is."""
+    asks = [(b"origin", b"https://elsewhere.example"), (b"access-control-request-method", b"GET")]
+    guard = Guard(ServerSettings(max_concurrent=1, max_waiting=0))
+    assert guard.work.try_enter()
+    told = ask(guard, path, method="OPTIONS", headers=[*asks, (b"access-control-request-headers", b"x-api-key")])
+    assert (told.status, told.body) == (204, b"")
+    assert told.header("access-control-allow-origin") == "*" and told.header("access-control-allow-methods") == methods
+    allowed = {name.lower() for name in told.header("access-control-allow-headers").split(", ")}
+    assert allowed >= {"x-api-key", "authorization", "if-none-match", "range", "content-type"}
+    assert int(told.header("access-control-max-age")) > 0 and not told.header("access-control-allow-credentials")
+    assert ask(guard, path + "x" * 3000, method="OPTIONS", headers=asks).status == 414
+
+
+@pytest.mark.parametrize(
     "path", [b"/a%00", b"/%2e%2e/x", b"/a%2fb", b"/a%5Cb", b"/a\\b", b"/a%zz", b"/a%", b"/a%1", b"/a%0d%0aX:1", b"/a b", b"/\xff", b"/a%7f"]
 )
 def test_paths_that_may_be_read_in_two_ways_are_refused(path):

@@ -323,6 +323,17 @@ def test_files_that_hold_a_private_layer_are_handed_to_who_may_see_all_of_it(ser
     assert "file:checksum" in served("/stac/catalog.json", "all").body.decode()
 
 
+OTHERS = ["/stac/tiles/25kmE4100N2550/habitat.tif", "/ogc/collections/habitat/coverage?f=json", "/ogc/collections/habitat/map?width=8"]
+
+
+@pytest.mark.parametrize("address", [*LISTS[:-1], *OTHERS])
+def test_no_answer_to_a_key_is_for_a_shared_cache(served, address):
+    """Documents, files, coverages, refusals, whether the facade says how long its answer lasts or not."""
+    said = served(address, "all").header("cache-control")
+    assert said == "no-store" or said.startswith("private, "), said
+    assert "public" not in said
+
+
 def test_without_private_layers_nothing_changes(client):
     """No Vary, and maps that shared caches may keep."""
     headers = client.get(WMS + "GetMap&LAYERS=habitat" + MAP).headers

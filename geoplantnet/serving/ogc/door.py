@@ -132,10 +132,10 @@ class OgcApi:
             self._get(f"{prefix}/processes/{{process}}", self._process),
             Route(f"{prefix}/processes/{{process}}/execution", self._execute, methods=["POST"]),
             self._get(f"{prefix}/processes/{{process}}/execution", _only_post),
-            self._get(f"{prefix}/jobs", self._jobs, lambda service, request: LIST),
-            self._get(f"{prefix}/jobs/{{job}}", self._job),
-            self._get(f"{prefix}/jobs/{{job}}", self._dismiss, lambda service, request: (), method="DELETE"),
-            self._get(f"{prefix}/jobs/{{job}}/results", self._results, lambda service, request: ()),
+            self._get(f"{prefix}/jobs", _unkept(self._jobs), lambda service, request: LIST),
+            self._get(f"{prefix}/jobs/{{job}}", _unkept(self._job)),
+            self._get(f"{prefix}/jobs/{{job}}", _unkept(self._dismiss), lambda service, request: (), method="DELETE"),
+            self._get(f"{prefix}/jobs/{{job}}/results", _unkept(self._results), lambda service, request: ()),
         ]
 
     def _pictures(self, prefix: str, one: str) -> list[Route]:
@@ -206,14 +206,14 @@ class OgcApi:
         return told_as(request, query, self._processing.job_list(service, request, query))
 
     def _job(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        return told_as(request, query, executions.status(service, self._processing.job(request.path_params["job"])))
+        return told_as(request, query, executions.status(service, self._processing.job(request, request.path_params["job"])))
 
     def _dismiss(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        job = self._processing.jobs.dismiss(self._processing.job(request.path_params["job"]))
+        job = self._processing.jobs.dismiss(self._processing.job(request, request.path_params["job"]))
         return told_as(request, query, executions.status(service, job))
 
     def _results(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        return self._processing.results(request.path_params["job"])
+        return self._processing.results(request, request.path_params["job"])
 
     def _make_service(self, atlas: Atlas, url: str) -> Service:
         return Service(atlas, url, self._further(atlas))
@@ -235,6 +235,20 @@ def _list_of(atlas: Atlas) -> str:
 
 
 # ---- handlers
+
+
+def _unkept(handler: Handler) -> Handler:
+    """A handler whose answers, refusals too, no cache keeps: they are one client's, and change."""
+
+    def answer(service: Service, request: Request, query: dict[str, str]) -> Response:
+        try:
+            response = handler(service, request, query)
+        except Exception as error:
+            response = problem(error)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return answer
 
 
 def _core(function: CoreFunction, finish: Callable[[Service, dict[str, Any]], None] | None = None) -> Handler:

@@ -34,7 +34,7 @@ from geoplantnet.serving.ogc.coverages import GEOTIFF, coverage
 from geoplantnet.serving.ogc.executions import LIST, Failed, Processing
 from geoplantnet.serving.ogc.features import Features, Query, asking, hidden_taxa
 from geoplantnet.serving.ogc.jobs import Jobs
-from geoplantnet.serving.ogc.occurrences import Occurrences
+from geoplantnet.serving.ogc.occurrences import Occurrences, Records
 from geoplantnet.serving.ogc.openapi import CONFORMANCE, document
 from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, NAMES, Parameter, box_of, checked, times_of
 from geoplantnet.serving.ogc.processes import Operator
@@ -107,6 +107,7 @@ class OgcApi:
         self._atlas, self._public_url = atlas, public_url
         self._settings = settings or ServerSettings()
         self._processing = Processing(Jobs(self._settings.jobs, scheduler=self._settings.scheduler), operator)
+        self._records = lru_cache(maxsize=1)(lambda root, square, crs: Records(root, square=square, crs=crs))
         self._further = lru_cache(maxsize=32)(self._make_further)
         self._service = lru_cache(maxsize=32)(self._make_service)
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
@@ -226,7 +227,7 @@ class OgcApi:
             rows = make_rows(catalog, postgis=settings.postgis, schema=settings.postgis_schema, species_list=lambda: _list_of(atlas))
             found["coverage"] = CoverageRows(rows, hidden=hidden_taxa(atlas))
         if settings.occurrences:
-            found["occurrences"] = Occurrences(catalog.root, square=settings.occurrences, crs=catalog.crs, hidden=hidden_taxa(atlas))
+            found["occurrences"] = Occurrences(self._records(catalog.root, settings.occurrences, catalog.crs), hidden=hidden_taxa(atlas))
         return found
 
 

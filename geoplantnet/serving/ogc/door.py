@@ -34,7 +34,7 @@ from geoplantnet.serving.ogc.coverages import GEOTIFF, coverage
 from geoplantnet.serving.ogc.executions import LIST, Failed, Processing
 from geoplantnet.serving.ogc.features import Features, Query, asking, hidden_taxa
 from geoplantnet.serving.ogc.jobs import Jobs
-from geoplantnet.serving.ogc.occurrences import Occurrences
+from geoplantnet.serving.ogc.occurrences import Occurrences, Records
 from geoplantnet.serving.ogc.openapi import CONFORMANCE, document
 from geoplantnet.serving.ogc.parameters import COVERAGE, DOCUMENT, ITEM, ITEMS, NAMES, Parameter, box_of, checked, times_of
 from geoplantnet.serving.ogc.processes import Operator
@@ -107,6 +107,7 @@ class OgcApi:
         self._atlas, self._public_url = atlas, public_url
         self._settings = settings or ServerSettings()
         self._processing = Processing(Jobs(self._settings.jobs, scheduler=self._settings.scheduler), operator)
+        self._records = lru_cache(maxsize=1)(lambda root, square, crs: Records(root, square=square, crs=crs))
         self._further = lru_cache(maxsize=32)(self._make_further)
         self._service = lru_cache(maxsize=32)(self._make_service)
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
@@ -132,10 +133,10 @@ class OgcApi:
             self._get(f"{prefix}/processes/{{process}}", self._process),
             Route(f"{prefix}/processes/{{process}}/execution", self._execute, methods=["POST"]),
             self._get(f"{prefix}/processes/{{process}}/execution", _only_post),
-            self._get(f"{prefix}/jobs", self._jobs, lambda service, request: LIST),
-            self._get(f"{prefix}/jobs/{{job}}", self._job),
-            self._get(f"{prefix}/jobs/{{job}}", self._dismiss, lambda service, request: (), method="DELETE"),
-            self._get(f"{prefix}/jobs/{{job}}/results", self._results, lambda service, request: ()),
+            self._get(f"{prefix}/jobs", _unkept(self._jobs), lambda service, request: LIST),
+            self._get(f"{prefix}/jobs/{{job}}", _unkept(self._job)),
+            self._get(f"{prefix}/jobs/{{job}}", _unkept(self._dismiss), lambda service, request: (), method="DELETE"),
+            self._get(f"{prefix}/jobs/{{job}}/results", _unkept(self._results), lambda service, request: ()),
         ]
 
     def _pictures(self, prefix: str, one: str) -> list[Route]:
@@ -206,14 +207,14 @@ class OgcApi:
         return told_as(request, query, self._processing.job_list(service, request, query))
 
     def _job(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        return told_as(request, query, executions.status(service, self._processing.job(request.path_params["job"])))
+        return told_as(request, query, executions.status(service, self._processing.job(request, request.path_params["job"])))
 
     def _dismiss(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        job = self._processing.jobs.dismiss(self._processing.job(request.path_params["job"]))
+        job = self._processing.jobs.dismiss(self._processing.job(request, request.path_params["job"]))
         return told_as(request, query, executions.status(service, job))
 
     def _results(self, service: Service, request: Request, query: dict[str, str]) -> Response:
-        return self._processing.results(request.path_params["job"])
+        return self._processing.results(request, request.path_params["job"])
 
     def _make_service(self, atlas: Atlas, url: str) -> Service:
         return Service(atlas, url, self._further(atlas))
@@ -226,7 +227,7 @@ class OgcApi:
             rows = make_rows(catalog, postgis=settings.postgis, schema=settings.postgis_schema, species_list=lambda: _list_of(atlas))
             found["coverage"] = CoverageRows(rows, hidden=hidden_taxa(atlas))
         if settings.occurrences:
-            found["occurrences"] = Occurrences(catalog.root, square=settings.occurrences, crs=catalog.crs, hidden=hidden_taxa(atlas))
+            found["occurrences"] = Occurrences(self._records(catalog.root, settings.occurrences, catalog.crs), hidden=hidden_taxa(atlas))
         return found
 
 
@@ -235,6 +236,20 @@ def _list_of(atlas: Atlas) -> str:
 
 
 # ---- handlers
+
+
+def _unkept(handler: Handler) -> Handler:
+    """A handler whose answers, refusals too, no cache keeps: they are one client's, and change."""
+
+    def answer(service: Service, request: Request, query: dict[str, str]) -> Response:
+        try:
+            response = handler(service, request, query)
+        except Exception as error:
+            response = problem(error)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return answer
 
 
 def _core(function: CoreFunction, finish: Callable[[Service, dict[str, Any]], None] | None = None) -> Handler:

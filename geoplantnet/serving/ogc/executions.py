@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,12 @@ CONFORMANCE = tuple(f"{_OGC}/conf/{name}" for name in ("core", "ogc-process-desc
 _EXCEPTIONS = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 LIST = (F, DOCUMENT[1], LIMIT, OFFSET)
+SYNC_AT_ONCE = 2
+"""Processes a worker runs while their clients wait; maps keep the other places of the gate."""
+_KEY = "key "
+"""What the name of an owner begins with that has a key."""
+_DOCUMENT = ":document"
+"""What the kind of a job ends with whose result is to be a document."""
 _MEMBERS = ("inputs", "outputs", "response", "subscriber")
 
 
@@ -74,6 +81,7 @@ class Processing:
     def __init__(self, jobs: Jobs, operator: Operator | None = None) -> None:
         self.jobs, self._operator = jobs, operator
         self._all = processes_of(operator)
+        self._room = threading.BoundedSemaphore(SYNC_AT_ONCE)
 
     def offered(self, request: Request) -> Mapping[str, Process]:
         """What a request may run: the operator's own process only with a key that grants it."""
@@ -129,13 +137,17 @@ class Processing:
         return Response(json.dumps(status(service, job)), HTTPStatus.CREATED, headers, JSON)
 
     def _now(self, service: Service, process: Process, inputs: dict[str, Any]) -> Result:
+        if not self._room.acquire(blocking=False):
+            raise TryAgain(f"{SYNC_AT_ONCE} processes are at work already; try again in a few seconds, or with Prefer: respond-async")
         try:
             return process.run(service.atlas, inputs, Budget(SYNC_S), SYNC_TILES)
         except Dismissed:
             raise TryAgain("the server is ending; try again") from None
+        finally:
+            self._room.release()
 
     def _later(self, service: Service, request: Request, process: Process, inputs: dict[str, Any], as_document: bool) -> Job:
-        kind = f"{process.id}:document" if as_document else process.id
+        kind = process.id + _DOCUMENT if as_document else process.id
         owner = owner_of(request)
         if not self.jobs.remote:
             return self.jobs.submit(kind, owner, _work, process, service.atlas, inputs)
@@ -152,17 +164,22 @@ class Processing:
 
     # ---- jobs
 
-    def job(self, id: str) -> Job:
-        """Raises NoSuchJob."""
+    def job(self, request: Request, id: str) -> Job:
+        """The job of an id, which nobody can guess; one that was started with a key is there for that key alone, as long as it opens the
+        process. Raises NoSuchJob.
+        """
         job = self.jobs.job(id)
-        if job is None:
+        if job is None or (
+            job.owner.startswith(_KEY) and not (job.owner == owner_of(request) and _process_of(job) in self.offered(request))
+        ):
             raise NoSuchJob(f"there is no job {shown(id)}; jobs are forgotten a day after their end")
         return job
 
     def job_list(self, service: Service, request: Request, query: Mapping[str, str]) -> dict[str, Any]:
-        """The client's own jobs."""
+        """The jobs of a key. Without one there are none: behind a proxy, or a shared address, others' would be among them."""
         offset, limit = int(query.get("offset", 0)), min(int(query.get("limit", 10)), 1000)
-        found, count = self.jobs.jobs(owner_of(request), limit, offset)
+        owner = owner_of(request)
+        found, count = self.jobs.jobs(owner, limit, offset) if owner.startswith(_KEY) else ([], 0)
         base = f"{service.url}/ogc/jobs"
         links = [_link(base, "self", "This document"), _page_link(base)]
         if offset:
@@ -171,16 +188,15 @@ class Processing:
             links.append(_link(f"{base}?limit={limit}&offset={offset + limit}", "next", "The next page"))
         return {"title": "Jobs", "jobs": [status(service, job) for job in found], "links": links}
 
-    def results(self, id: str) -> Response:
+    def results(self, request: Request, id: str) -> Response:
         """What a job made. Raises NoSuchJob, ResultNotReady, and what it failed with."""
-        job = self.job(id)
+        job = self.job(request, id)
         if job.status == "failed":
             raise Failed(job)
         if job.status != "successful":
             raise ResultNotReady(f"job {id} is {job.status}: {job.message}; look at its status, and ask again when it is successful")
-        name, _, document = job.process.partition(":")
-        process = processes_of(self._operator or (lambda tile: {}))[name]
-        return _answer(process, self.jobs.result(job), bool(document))
+        process = processes_of(self._operator or (lambda tile: {}))[_process_of(job)]
+        return _answer(process, self.jobs.result(job), job.process.endswith(_DOCUMENT))
 
 
 class Failed(Exception):
@@ -199,7 +215,7 @@ def status(service: Service, job: Job) -> dict[str, Any]:
         links.append({"href": f"{base}/results", "rel": f"{_RELATION}/results", "type": job.media_type or JSON, "title": "Its result"})
     told: dict[str, Any] = {
         "jobID": job.id,
-        "processID": job.process.partition(":")[0],
+        "processID": _process_of(job),
         "type": "process",
         "status": job.status,
         "message": job.message,
@@ -211,11 +227,15 @@ def status(service: Service, job: Job) -> dict[str, Any]:
     return told | {"links": links}
 
 
+def _process_of(job: Job) -> str:
+    return job.process.removesuffix(_DOCUMENT)
+
+
 def owner_of(request: Request) -> str:
     """Whose job it is: the holder of a key, or else an address."""
     exchange = exchange_of(request.scope)
     if exchange is not None and exchange.key is not None:
-        return f"key {exchange.key.name}"
+        return f"{_KEY}{exchange.key.name}"
     return f"address {request.client.host if request.client else ''}"
 
 
@@ -393,7 +413,7 @@ def paths() -> Document:
             "parameters": [path_parameter("processId", "a process", PROCESSES)],
             "get": get("A process", DOCUMENT, {JSON: ref("process"), HTML: text}, missing=True),
         },
-        "/jobs": {"get": get("The client's own jobs", LIST, {JSON: ref("jobs"), HTML: text})},
+        "/jobs": {"get": get("The jobs of the key that is sent", LIST, {JSON: ref("jobs"), HTML: text})},
         "/jobs/{jobId}": {
             "parameters": [job],
             "get": get("A job", DOCUMENT, {JSON: ref("job"), HTML: text}, missing=True),

@@ -6,6 +6,7 @@ and as wide as the operator asks for, and is looked for by that square alone: a 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,45 @@ UNKNOWN = 10_000
 """Side of the square of a record that says nothing of its uncertainty."""
 
 
+class Records:
+    """The records of a store, in the order they were kept. Read once, when the first is asked for, whoever sees which of them."""
+
+    def __init__(self, store: Path, *, square: int, crs: str) -> None:
+        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y. Raises ConfigurationError."""
+        if square not in SQUARES:
+            raise ConfigurationError(f"occurrences are generalised to {square} m; use one of {', '.join(map(str, SQUARES))}")
+        if not (store / RECORDS / "occurrences.parquet").is_file():
+            raise ConfigurationError(f"{store / RECORDS} holds no records to serve; leave occurrences out, or serve the store they lie in")
+        self.crs = crs
+        self._folder, self._square = store / RECORDS, square
+        self._lock = threading.Lock()
+        self._table: pd.DataFrame | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a record; x and y are the middles of squares. Threads that come together wait for one that reads."""
+        with self._lock:
+            if self._table is None:
+                self._table = self._read()
+            return self._table
+
+    def _read(self) -> pd.DataFrame:
+        events = pd.read_parquet(
+            self._folder / "events.parquet",
+            columns=["eventID", "x", "y", "coordinateUncertaintyInMeters", "year", "sampling", "datasetID"],
+        )
+        rows = pd.read_parquet(self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"])
+        table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
+        side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
+        x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))
+        table = table.assign(x=x, y=y, side=side)
+        for name in ("taxonID", "scientificName", "occurrenceStatus", "sampling", "datasetID"):
+            table[name] = table[name].astype("category")
+        return table
+
+
 class Occurrences(Unchanging):
-    """The records of a store, in the order they were kept. Read when the first is asked for."""
+    """The records that are told, numbered as if there were no others."""
 
     fields: Mapping[str, Schema] = {
         name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")
@@ -40,20 +78,13 @@ class Occurrences(Unchanging):
         Parameter(name="year", about="records of this year", schema={"type": "integer", "minimum": 0, "maximum": 9999}),
     )
 
-    def __init__(self, store: Path, *, square: int, crs: str, hidden: frozenset[str] = frozenset()) -> None:
-        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y; `hidden`: taxa that are not told.
-
-        Raises ConfigurationError.
-        """
-        if square not in SQUARES:
-            raise ConfigurationError(f"occurrences are generalised to {square} m; use one of {', '.join(map(str, SQUARES))}")
-        if not (store / RECORDS / "occurrences.parquet").is_file():
-            raise ConfigurationError(f"{store / RECORDS} holds no records to serve; leave occurrences out, or serve the store they lie in")
-        self._folder, self._square, self._crs, self._hidden = store / RECORDS, square, crs, hidden
+    def __init__(self, records: Records, *, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden`: taxa that are not told."""
+        self._records, self._hidden = records, hidden
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
         """See `Features.page`. A time finds the records of its years."""
-        table = self._table
+        table = self._records.table
         meets = np.ones(len(table), bool)
         for name, value in query.equal.items():
             meets &= (table[name] == (int(value) if name == "year" else value)).to_numpy()
@@ -61,35 +92,23 @@ class Occurrences(Unchanging):
         year = table["year"].to_numpy()
         meets &= ((year >= start.year) if start else True) & ((year <= end.year) if end else True)
         if query.box:
-            area = query.box.polygon(self._crs)
+            area = query.box.polygon(self._records.crs)
             meets &= shapely.intersects_xy(area, table["x"].to_numpy(), table["y"].to_numpy()) if area is not None else False
-        found = np.flatnonzero(meets)
+        found = np.flatnonzero(meets[self._told])
         return [self._feature(int(i)) for i in found[offset : offset + limit]], len(found)
 
     def by_id(self, id: str) -> Feature | None:
         """See `Features.by_id`."""
-        return self._feature(int(id)) if id.isdecimal() and len(id) < 12 and int(id) < len(self._table) else None
+        return self._feature(int(id)) if id.isdecimal() and len(id) < 12 and int(id) < len(self._told) else None
 
     @cached_property
-    def _table(self) -> pd.DataFrame:
-        """X and y are the middles of squares."""
-        events = pd.read_parquet(
-            self._folder / "events.parquet",
-            columns=["eventID", "x", "y", "coordinateUncertaintyInMeters", "year", "sampling", "datasetID"],
-        )
-        rows = pd.read_parquet(self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"])
-        rows = rows[~rows["taxonID"].isin(self._hidden)]
-        table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
-        side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
-        x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))
-        table = table.assign(x=x, y=y, side=side)
-        for name in ("taxonID", "scientificName", "occurrenceStatus", "sampling", "datasetID"):
-            table[name] = table[name].astype("category")
-        return table
+    def _told(self) -> npt.NDArray[np.intp]:
+        """Rows of the records that are told. (Threads that come together find the same.)"""
+        return np.flatnonzero(~self._records.table["taxonID"].isin(self._hidden).to_numpy())
 
     def _feature(self, i: int) -> Feature:
-        row = self._table.iloc[i]
-        longitude, latitude = transformer(self._crs, CRS84.name).transform(row["x"], row["y"])
+        row = self._records.table.iloc[self._told[i]]
+        longitude, latitude = transformer(self._records.crs, CRS84.name).transform(row["x"], row["y"])
         properties: dict[str, Any] = {
             "taxonID": str(row["taxonID"]),
             "scientificName": str(row["scientificName"]),

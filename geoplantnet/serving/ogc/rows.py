@@ -41,6 +41,8 @@ MOST_FILES = 1000
 _CELL = re.compile(r"(\d{1,4})kmE(\d{1,5})N(\d{1,5})")
 _WAIT_MS = 10_000
 """How long PostGIS may think about one statement."""
+_COUNTS = 512
+"""Counts that are remembered: each with the cells it is of, thousands where a client asks for a large box."""
 _IDLE = 4
 """Connections to PostGIS that are kept open."""
 
@@ -161,7 +163,7 @@ class GeoPackageRows:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._files = {tile.id: tile.assets[ASSET] for tile in catalog.tiles if ASSET in tile.assets}
-        self._count = lru_cache(maxsize=65_536)(self._count_file)
+        self._count = lru_cache(maxsize=_COUNTS)(self._count_file)
 
     def page(self, chosen: Chosen, offset: int, limit: int) -> list[Row]:
         """See `Rows`. Raises TooLarge where it is not found in the first `MOST_FILES` tiles that could hold some of it."""

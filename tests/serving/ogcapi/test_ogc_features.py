@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres import lacking
 
+from geoplantnet.catalog import open_catalog
 from geoplantnet.catalog.coverage import TileCoverage
 from geoplantnet.errors import ConfigurationError
 from geoplantnet.grid import TileGrid
+from geoplantnet.serving.atlas import open_atlas
 from geoplantnet.serving.crs import CRSS, transformer
-from geoplantnet.serving.ogc.rows import _smallest_double
+from geoplantnet.serving.ogc.door import OgcApi
+from geoplantnet.serving.ogc.features import Query
+from geoplantnet.serving.ogc.occurrences import Occurrences, Records
+from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows, _smallest_double
+from geoplantnet.serving.settings import ServerSettings
 
 LAEA = CRSS["EPSG:3035"].uri
 ROWS = "/ogc/collections/coverage/items"
@@ -295,6 +304,39 @@ def test_records_are_found_by_time_and_dataset(serving):
     assert found() == ["0", "1", "2", "3"] and found(taxonID="abies-alba") == ["0", "2"]
 
 
+def test_views_share_one_table_of_records(plants, monkeypatch):
+    """However many threads and views ask together, files are read once; who may not see a taxon finds the others numbered without gaps."""
+    read, reads = pd.read_parquet, []
+
+    def slowly(path, **more):
+        reads.append(path.name)
+        time.sleep(0.05)
+        return read(path, **more)
+
+    monkeypatch.setattr(pd, "read_parquet", slowly)
+    with ThreadPoolExecutor(6) as threads:
+        records = Records(plants, square=1000, crs="EPSG:3035")
+        views = [Occurrences(records, hidden=hidden) for hidden in (frozenset(), frozenset({"cypripedium-calceolus"})) for _ in range(3)]
+        pages = list(threads.map(lambda view: view.page(Query(), 0, 10), views))
+    assert sorted(reads) == ["events.parquet", "occurrences.parquet"]
+    for view, (found, count) in zip(views, pages):
+        assert [feature["id"] for feature in found] == [str(i) for i in range(count)] and view.by_id(str(count)) is None
+        assert [view.by_id(feature["id"]) for feature in found] == found
+    taxa = [[feature["properties"]["taxonID"] for feature in found] for found, _ in pages]
+    assert len(taxa[0]) == 4 and taxa[3] == [taxon for taxon in taxa[0] if taxon != "cypripedium-calceolus"]
+
+
+def test_records_are_kept_once_a_server(plants):
+    """The collections of all views of a server are of one table."""
+    atlas = open_atlas(plants)
+    api = OgcApi(lambda request: atlas, lambda request: "", ServerSettings(occurrences=1000))
+    views = [
+        api._make_further(atlas.showing(lambda layer_id, no=no: layer_id != no))["occurrences"] for no in ("habitat", "species.abies-alba")
+    ]
+    assert views[0]._records is views[1]._records
+    api.close()
+
+
 # ---- size
 
 
@@ -302,3 +344,12 @@ def test_collections_do_not_grow_with_species(flora):
     """Neither the collections, nor the landing page, nor the OpenAPI document names a species."""
     for path in ("/ogc", "/ogc/collections", "/ogc/openapi", "/ogc/processes"):
         assert "abies" not in flora.get(path).text.lower(), path
+
+
+def test_few_counts_are_remembered(plants):
+    """Clients choose what is counted, by thousands of cells: what is kept of it has a bound, and is still right."""
+    rows = GeoPackageRows(open_catalog(plants))
+    everything = rows.count(Chosen())
+    for i in range(400):
+        rows.count(Chosen(least=i / 1000))
+    assert rows._count.cache_info().currsize <= 512 and rows.count(Chosen()) == everything > 0

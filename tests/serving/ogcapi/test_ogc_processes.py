@@ -29,6 +29,7 @@ from geoplantnet.serving.crs import transformer
 from geoplantnet.serving.exceptions import TooLarge
 from geoplantnet.serving.guard import KeyRing
 from geoplantnet.serving.ogc.areas import Survey, area_of, indicators_of, survey, tiles_of
+from geoplantnet.serving.ogc.executions import SYNC_AT_ONCE
 from geoplantnet.serving.ogc.jobs import MOST_OWN, Budget, Dismissed, Jobs, Result
 
 GRID = TileGrid(tile_size=5_000, cell_size=100)
@@ -321,8 +322,6 @@ def test_a_job_answers_as_the_request_would(flora):
     body = {"inputs": {"area": lonlat(WEDGE), "species": ["abies-alba"]}, "response": "document"}
     told = flora.post("/ogc/processes/export/execution", json=body).json()["file"]
     assert told["mediaType"].startswith("image/tiff") and base64.b64decode(told["value"])[:2] in (b"II", b"MM")
-    listed = flora.get("/ogc/jobs").json()["jobs"]
-    assert job["jobID"] in [one["jobID"] for one in listed]
 
 
 def test_a_failed_job_tells_why(flora):
@@ -351,6 +350,73 @@ def slow(started: threading.Event, budget: Budget) -> Result:
         time.sleep(0.01)
         budget.check()
     raise AssertionError("it was never ended")
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """A file of keys and two of them."""
+    ring = KeyRing(tmp_path / "keys", create=True)
+    made = ring.add("botanist", layers=("habitat",)), ring.add("guest")
+    ring.close()
+    return tmp_path / "keys", *made
+
+
+def test_a_job_of_a_key_is_there_for_that_key_alone(serving, keys):
+    """Without it, or with another, status, result and dismissal are those of a job there is not; no cache keeps any of them."""
+    file, own, other = keys
+    client = serving(keys=file, private_layers=("habitat",))
+    mine = {"X-API-Key": own}
+    made = run(client, "area-report", {**mine, "Prefer": "respond-async"}, area=SQUARE).json()["jobID"]
+    until = time.monotonic() + 30
+    while (told := client.get(f"/ogc/jobs/{made}", headers=mine)).json()["status"] != "successful":
+        assert time.monotonic() < until
+    nothing = "a" * 22
+    for headers in ({}, {"X-API-Key": other}):
+        for method, path in (("GET", "/ogc/jobs/{}"), ("GET", "/ogc/jobs/{}/results"), ("DELETE", "/ogc/jobs/{}")):
+            refused, unknown = (client.request(method, path.format(id), headers=headers) for id in (made, nothing))
+            assert refused.status_code == unknown.status_code == 404
+            assert refused.text.replace(made, nothing) == unknown.text
+            assert refused.headers["cache-control"] == "no-store"
+        assert client.get("/ogc/jobs", headers=headers).json()["jobs"] == []
+    result = client.get(f"/ogc/jobs/{made}/results", headers=mine)
+    assert result.status_code == 200 and "habitat" in result.text
+    listed = client.get("/ogc/jobs", headers=mine)
+    assert [one["jobID"] for one in listed.json()["jobs"]] == [made]
+    dismissed = client.delete(f"/ogc/jobs/{made}", headers=mine)
+    assert dismissed.json()["status"] == "dismissed"
+    assert {one.headers["cache-control"] for one in (told, result, listed, dismissed)} == {"no-store"}
+
+
+def test_a_job_without_a_key_is_there_for_who_knows_its_id(flora):
+    """It is in no list, since clients behind a proxy share an address; its id is enough to look at it, and to end it."""
+    job = ended(flora, run(flora, "species-in-area", {"Prefer": "respond-async"}, area=SQUARE).json())
+    assert flora.get("/ogc/jobs").json()["jobs"] == [] and "jobID" not in flora.get("/ogc/jobs?f=html").text
+    assert flora.get(f"/ogc/jobs/{job['jobID']}/results").headers["cache-control"] == "no-store"
+    assert flora.delete(f"/ogc/jobs/{job['jobID']}").json()["status"] == "dismissed"
+
+
+def test_processes_leave_room_for_maps(serving, monkeypatch):
+    """While as many run as may at once, another is told to come back, a job is still taken, and a place that is free again is given."""
+    client, inside, go_on = serving(), threading.Semaphore(0), threading.Event()
+
+    def waits(*of_the_survey: object) -> None:
+        inside.release()
+        assert go_on.wait(30)
+        raise TooLarge("enough; ask for less")
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(SYNC_AT_ONCE) as others:
+        patched.setattr("geoplantnet.serving.ogc.processes.survey", waits)
+        waiting = [others.submit(run, client, "species-in-area", area=SQUARE) for _ in range(SYNC_AT_ONCE)]
+        try:
+            assert all(inside.acquire(timeout=10) for _ in waiting)
+            refused = run(client, "species-in-area", area=SQUARE)
+            job = run(client, "species-in-area", {"Prefer": "respond-async"}, area=SQUARE)
+        finally:
+            go_on.set()
+        assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0 and "respond-async" in refused.json()["detail"]
+        assert job.status_code == 201 and [one.result().status_code for one in waiting] == [400] * SYNC_AT_ONCE
+        ended(client, job.json())
+    assert run(client, "species-in-area", area=SQUARE).status_code == 200
 
 
 def test_a_running_job_ends_when_it_is_dismissed_and_one_client_cannot_take_all(tmp_path):
@@ -463,6 +529,8 @@ def test_tiles_are_mapped_only_for_who_may(plants, tmp_path):
         assert "map-tile" in client.get("/ogc/processes", headers={"X-API-Key": operator}).text
         made = client.post(path, json=body, headers={"X-API-Key": operator})
         assert made.status_code == 201
+        client.headers["X-API-Key"] = operator
         assert ended(client, made.json())["status"] == "successful" and mapped == [TILES[0]]
+        del client.headers["X-API-Key"]
         assert client.get("/ogc/jobs").json()["jobs"] == []
         assert client.post(path, json={"inputs": {"tile": "../etc"}}, headers={"X-API-Key": operator}).status_code == 400

@@ -202,6 +202,7 @@ def refusals(*, missing: bool = False) -> Document:
     told = {"400": {"description": "The request is wrong; the answer says how", "content": content}}
     if missing:
         told["404"] = {"description": "There is nothing of this name", "content": content}
+    told["414"] = {"description": "The path or the query is too long", "content": content}
     return told | {"503": {"description": "The server is busy; Retry-After says when to ask again", "content": content}}
 
 

@@ -623,6 +623,7 @@ class ServingSection(Section):
     max_wait_s: float = Field(10.0, gt=0)
     timeout_s: float = Field(60.0, gt=0)
     max_downloads: int = Field(32, ge=1)
+    cache_bytes: int = Field(1_000_000_000, ge=1)
     max_path: int = Field(2048, ge=1)
     max_query: int = Field(8192, ge=1)
     max_parameters: int = Field(64, ge=1)

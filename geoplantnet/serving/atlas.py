@@ -14,13 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from geoplantnet import __version__
 from geoplantnet.catalog import Catalog, open_catalog
 from geoplantnet.catalog.overview import SPECIES, SpeciesOverview
 from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import LayerNotFound, UnknownSpecies, did_you_mean
 from geoplantnet.serving import styles
+from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
+from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
 from geoplantnet.taxonomy import Taxon
 
@@ -29,6 +32,7 @@ TODAY = "today"
 """Name of the epoch of a store's own map, beside those of its scenarios."""
 SCENARIOS = "scenarios"
 """Folder of a store that holds theirs."""
+_OPEN_FILES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +53,14 @@ class Epoch:
         return self.mosaic.catalog
 
 
+def _everything(layer_id: str) -> bool:
+    return True
+
+
 class Atlas:
     """The epochs of a store and the layers they show. Shared by all requests and threads."""
 
-    def __init__(self, epochs: tuple[Epoch, ...], may: Callable[[str], bool] = lambda layer_id: True) -> None:
+    def __init__(self, epochs: tuple[Epoch, ...], may: Callable[[str], bool] = _everything) -> None:
         """`may` tells whether a layer, by its id, is to be shown; `epochs` show no others."""
         self.epochs, self._may = epochs, may
         found: dict[str, Layer] = {}
@@ -65,6 +73,11 @@ class Atlas:
         versions = [epoch.catalog.version for epoch in epochs]
         self.version = versions[0] if len(versions) == 1 else hashlib.sha256("".join(versions).encode()).hexdigest()
         """Changes when any published byte does: the catalog's own, or of all of them together."""
+        shown_ids = sorted(layer_id for epoch in epochs for layer_id in epoch.catalog.layers) if may is not _everything else []
+        hides = [taxon.taxon_id for taxon in self.taxa] if may is not _everything else []
+        told = "\n".join((self.version, __version__, *shown_ids, *hides))
+        self.seal = hashlib.sha256(told.encode()).hexdigest()
+        """The same where the same bytes, the same program and the same layers are shown: what an ETag begins with."""
 
     @property
     def today(self) -> Epoch:
@@ -93,6 +106,11 @@ class Atlas:
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
 
     @property
+    def shown(self) -> frozenset[str]:
+        """Ids of all layers that are shown, in any epoch, advertised or of species."""
+        return frozenset(self.layers) | {f"{SPECIES_PREFIX}{taxon.taxon_id}" for taxon in self.taxa}
+
+    @property
     def hides_species(self) -> bool:
         """Whether there are species that are not shown."""
         return self.species is not None and len(self.taxa) < len(self.species.species)
@@ -106,6 +124,7 @@ class Atlas:
             raise UnknownSpecies("no species are served here; the store was published without them")
         if taxon_id in self.species.species and self._may(f"{SPECIES_PREFIX}{taxon_id}"):
             return self.species.species[self.species.species.index_of(taxon_id)]
+        takes_time()
         near = did_you_mean(taxon_id[:60], (taxon.taxon_id for taxon in self.taxa))
         raise UnknownSpecies(f"{shown(taxon_id)} is none of the {len(self.taxa)} species of {self.catalog.title}.{near}")
 
@@ -200,22 +219,24 @@ class Atlas:
 
 
 def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
-    """The catalog at `path` and those of the scenarios in its store, as they stand now. Raises what `open_catalog` raises, and
-    ConfigurationError for a layer that cannot be drawn.
+    """The catalog at `path` and those of the scenarios in its store, as they stand now. Raises what `open_catalog` raises, IntegrityError
+    for an overview of species that cannot be read, and ConfigurationError for a layer that cannot be drawn.
     """
     catalogs = {TODAY: open_catalog(path)}
     folder = catalogs[TODAY].root / SCENARIOS
     for own in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (own / CATALOG).is_file():
             catalogs[own.name] = open_catalog(own)
-    share = cache_bytes // len(catalogs)
-    return Atlas(tuple(_epoch(name, catalog, share) for name, catalog in catalogs.items()))
+    kept = Kept(cache_bytes, _OPEN_FILES)
+    atlas = Atlas(tuple(_epoch(name, catalog, kept) for name, catalog in catalogs.items()))
+    _ = atlas.species  # opened now: a damaged overview is told to who starts the server
+    return atlas
 
 
-def _epoch(name: str, catalog: Catalog, cache_bytes: int) -> Epoch:
+def _epoch(name: str, catalog: Catalog, kept: Kept) -> Epoch:
     start, end = (datetime.fromisoformat(moment) for moment in catalog.interval)
     published = datetime.fromtimestamp((catalog.root / CATALOG).stat().st_mtime, UTC)
-    mosaic = Mosaic(catalog, cache_bytes=cache_bytes)
+    mosaic = Mosaic(catalog, kept=kept)
     return Epoch(name=name, title=catalog.title, start=start, end=end, published=published, mosaic=mosaic)
 
 

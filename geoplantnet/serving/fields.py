@@ -38,6 +38,8 @@ _BLOCK = 512
 """Cells along the side of a block of an overview that is read and kept."""
 _MOST_TILES = 64
 """Tiles opened for one map of a species; one of more is drawn from a coarser level."""
+_MOST_FILES = 256
+"""Files read for one map of a raster, likewise."""
 _COARSE = 0.4
 """Pixels of so many times a mean of 1 km (of 5 km) show it, and not what lies below: one look at a tile in place of all its predictions."""
 
@@ -70,15 +72,22 @@ class Field(Protocol):
         ...
 
 
-class Tiles:
-    """The tiles of a catalog by their place, with what is kept of their files. Shared by all requests and threads."""
+class Kept:
+    """What a server keeps of files and predictions, of all its epochs together."""
 
-    def __init__(self, catalog: Catalog, *, cache_bytes: int, open_files: int) -> None:
-        self.catalog = catalog
+    def __init__(self, cache_bytes: int, open_files: int) -> None:
         self.files = Files(open_files)
         self.arrays = Cache(cache_bytes // 4)
         self.predictions = Cache(cache_bytes - cache_bytes // 4)
         """Tiles of predictions are large: an eighth of a gigabyte at 10,000 species."""
+
+
+class Tiles:
+    """The tiles of a catalog by their place, with what is kept of their files. Shared by all requests and threads."""
+
+    def __init__(self, catalog: Catalog, kept: Kept) -> None:
+        self.catalog = catalog
+        self.files, self.arrays, self.predictions = kept.files, kept.arrays, kept.predictions
         self.west, self.south, self.east, self.north = catalog.bounds
         first = catalog.tiles[0].bounds
         self.size = first[2] - first[0]
@@ -145,8 +154,9 @@ class RasterField:
         """Cells along a tile at the levels that are read from tiles."""
         self._factors = [far // side for side in sides(self._side) if side <= far and far % side == 0]
         """How much coarser than the overview the others are."""
-        cells = [tiles.size / side for side in self._sides] + [tiles.size / far * factor for factor in self._factors]
-        self.levels = tuple(Level(cell=cell, from_pixel=cell) for cell in cells)
+        own = [Level(cell=tiles.size / side, from_pixel=tiles.size / side, most_tiles=_MOST_FILES) for side in self._sides]
+        cells = [tiles.size / far * factor for factor in self._factors]
+        self.levels = (*own, *(Level(cell=cell, from_pixel=cell) for cell in cells))
 
     def read(self, level: int, rows: slice, columns: slice) -> Stored:
         """See `Field.read`."""
@@ -238,7 +248,8 @@ class SpeciesField:
         far: Callable[[], npt.NDArray[np.float32]] | None,
     ) -> None:
         tiles = predictions.tiles
-        self._tiles, self._key, self._cells, self._blocks, self._far = tiles, key, cells, blocks, far
+        self._tiles, self._cells, self._blocks, self._far = tiles, cells, blocks, far
+        self._key = tiles.catalog.root, key
         self._side = round(tiles.size / predictions.cell)
         own = [k for k in range(3) if self._side % 2**k == 0]
         levels = [Level(cell=predictions.cell * 2**k, from_pixel=predictions.cell * 2**k, most_tiles=_MOST_TILES) for k in own]

@@ -24,7 +24,7 @@ from geoplantnet.serving import kernels
 from geoplantnet.serving.cache import Cache
 from geoplantnet.serving.crs import Bounds, Crs, reproject_bounds
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
-from geoplantnet.serving.fields import AboveThreshold, Field, Predictions, RasterField, SpeciesField, Stored, Tiles
+from geoplantnet.serving.fields import AboveThreshold, Field, Kept, Predictions, RasterField, SpeciesField, Stored, Tiles
 from geoplantnet.serving.warp import View
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -67,9 +67,10 @@ class Lattice:
 class Mosaic:
     """A catalog, its open files and what is kept of them. Shared by all requests and threads."""
 
-    def __init__(self, catalog: Catalog, *, cache_bytes: int = CACHE_BYTES, open_files: int = 256) -> None:
+    def __init__(self, catalog: Catalog, *, kept: Kept | None = None, open_files: int = 256) -> None:
+        """`kept` is shared with other mosaics."""
         self.catalog = catalog
-        self._tiles = Tiles(catalog, cache_bytes=cache_bytes, open_files=open_files)
+        self._tiles = Tiles(catalog, kept or Kept(CACHE_BYTES, open_files))
         self.field = lru_cache(maxsize=4096)(self._field)
         self._around = lru_cache(maxsize=16)(lambda name: reproject_bounds(catalog.bounds, catalog.crs, name))
 
@@ -110,7 +111,8 @@ class Mosaic:
 
         `bbox` is west, south, east, north in `crs`. A pixel shows its nearest cell, of the coarsest level whose cells are
         no larger than a pixel; zoomed out, layers without classes are interpolated bilinearly between the centres of the
-        cells that hold data. Where the nearest cell holds none, there is none. Raises RasterError when a published file
+        cells that hold data. Where the nearest cell holds none, there is none. A map of too many tiles is drawn from a coarser
+        level, or, where there is none, shows nothing (of the uncertainty of a species). Raises RasterError when a published file
         cannot be read.
         """
         out = np.full((height, width), np.nan, np.float32)
@@ -129,20 +131,20 @@ class Mosaic:
 
     def zoomed_out(self, layer: Layer, view: View, reads: Reads = "value") -> bool:
         """Whether pixels are larger than the finest cells."""
-        pixel = self._pixel(view)
-        return pixel is not None and pixel > self.field(layer, reads).levels[0].cell * (1 + 1e-6)
+        sides = self._pixel(view)
+        return sides is not None and _size(sides) > self.field(layer, reads).levels[0].cell * (1 + 1e-6)
 
-    def _pixel(self, view: View) -> float | None:
+    def _pixel(self, view: View) -> tuple[float, float] | None:
         around = self._around(view.crs.name)
         return view.pixel_on_ground(self.crs, around) if around else None
 
     def _strips(self, field: Field, view: View) -> Iterator[tuple[slice, Stored, FloatArray, FloatArray, bool]]:
         """Rows of the map, the cells below them, fractional columns and rows of the pixels in those; and whether it is zoomed out."""
-        pixel = self._pixel(view)
-        if pixel is None:
+        sides = self._pixel(view)
+        number = self._level(field, sides, view) if sides else None
+        if sides is None or number is None:
             return
-        number = self._level(field, pixel, view)
-        level = field.levels[number]
+        level, pixel = field.levels[number], _size(sides)
         rows, columns = self._tiles.extent(level.cell)
         for start in range(0, view.height, _STRIP):
             strip = slice(start, min(start + _STRIP, view.height))
@@ -161,12 +163,12 @@ class Mosaic:
                 row -= top
             yield strip, cells, column, row, pixel > field.levels[0].cell * (1 + 1e-6)
 
-    def _level(self, field: Field, pixel: float, view: View) -> int:
-        number = max((k for k, level in enumerate(field.levels) if level.from_pixel <= pixel * (1 + 1e-6)), default=0)
-        tiles = math.prod(side * pixel / self._tiles.size + 1 for side in (view.width, view.height))
-        while number < len(field.levels) - 1 and min(tiles, len(self.catalog.tiles)) > field.levels[number].most_tiles:
-            number += 1
-        return number
+    def _level(self, field: Field, sides: tuple[float, float], view: View) -> int | None:
+        """The level a map is drawn from, given the sides of its pixels; None where even the coarsest would open too many tiles."""
+        number = max((k for k, level in enumerate(field.levels) if level.from_pixel <= _size(sides) * (1 + 1e-6)), default=0)
+        tiles = math.prod(count * side / self._tiles.size + 1 for count, side in zip((view.width, view.height), sides, strict=True))
+        met = min(tiles, len(self.catalog.tiles))
+        return next((k for k in range(number, len(field.levels)) if met <= field.levels[k].most_tiles), None)
 
     # ---- cells as they are stored
 
@@ -255,6 +257,11 @@ class Mosaic:
             far=overview.threshold,
         )
         return AboveThreshold(p, threshold)
+
+
+def _size(sides: tuple[float, float]) -> float:
+    """What a level is chosen by: the shorter side of a pixel. Of a needle only so much: its short side would ask for far more cells than pixels."""
+    return max(min(sides), max(sides) / 4)
 
 
 def _ends(place: FloatArray, count: int) -> tuple[int, int] | None:

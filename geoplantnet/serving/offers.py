@@ -12,6 +12,7 @@ from urllib.parse import quote
 from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
+from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import shown
 
 MOST_SPECIES = 200
@@ -69,6 +70,7 @@ def one_species(atlas: Atlas, taxon_id: str) -> Offer:
 
 def one_family(atlas: Atlas, name: str) -> Offer:
     """The service of a family's species, by their scientific names, at most `MOST_SPECIES` of them. Raises LayerNotFound."""
+    takes_time()
     taxa = [taxon for taxon in atlas.taxa if taxon.family.casefold() == name.casefold()]
     if not taxa or not name:
         raise LayerNotFound(

@@ -22,6 +22,8 @@ from geoplantnet.serving.warp import View
 
 MAX_SIZE = 4096
 """Most pixels along a side of a map."""
+MAX_PIXELS = MAX_SIZE * MAX_SIZE
+"""Most pixels of all layers of a map together."""
 
 PNG, WEBP, JPEG = "image/png", "image/webp", "image/jpeg"
 FORMATS = (PNG, WEBP, JPEG)
@@ -31,14 +33,14 @@ Color = tuple[int, int, int]
 _WHITE = (255, 255, 255)
 _LEVEL = 1
 """Of deflate: a map is looked at once, and the network is faster than level 6. ISA-L's takes a fifth of zlib's time for 6 % more bytes."""
-_AT_ONCE = 512 * 512
+_AT_ONCE = 384 * 384
 """Pixels of the largest map that is drawn without leaving the thread that asks (`cache.held_only`)."""
 
 
 def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: Color | None = None, format: str = PNG) -> bytes:
     """Draw layers, each of its mosaic (today's, or that of a scenario), the first at the bottom.
 
-    Pixels without data show `background`, or are transparent (white in JPEG). Raises InvalidParameter for a size outside 1..4096,
+    Pixels without data show `background`, or are transparent (white in JPEG). Raises InvalidParameter for a size outside 1..4096 or too many pixels,
     InvalidFormat, and RasterError for a published file that cannot be read.
     """
     if not (1 <= view.width <= MAX_SIZE and 1 <= view.height <= MAX_SIZE):
@@ -47,19 +49,24 @@ def render(drawn: Sequence[tuple[Mosaic, Drawing]], view: View, *, background: C
         raise InvalidFormat(f"format {shown(format)} is not offered; use {' or '.join(FORMATS)}")
     if view.width * view.height * len(drawn) > _AT_ONCE or format != PNG:
         takes_time()
-    images = [(class_array(mosaic, drawing, view), drawing) for mosaic, drawing in drawn]
-    if not any(index.max() for index, _ in images):
-        return blank(view.width, view.height, background=background, format=format)
-    if len(images) == 1 and format == PNG:
-        index, drawing = images[0]
-        return _paletted(index, styles.colors(drawing.layer), background)
-    canvas = Image.new("RGBA", (view.width, view.height), (*(background or _WHITE), 0 if background is None else 255))
-    for index, drawing in images:
+    if view.width * view.height * len(drawn) > MAX_PIXELS:
+        raise InvalidParameter(
+            f"{len(drawn)} layers of {view.width} x {view.height} pixels are asked, {MAX_PIXELS:,} pixels are drawn for one answer; ask for "
+            "a smaller map, or fewer layers"
+        )
+    canvas = None
+    for mosaic, drawing in drawn:
+        index = class_array(mosaic, drawing, view)
+        if not index.max():
+            continue
+        if len(drawn) == 1 and format == PNG:
+            return _paletted(index, styles.colors(drawing.layer), background)
         image = Image.fromarray(index, "L")
         image.putpalette(np.vstack([np.array([_WHITE], np.uint8), styles.colors(drawing.layer)]).tobytes())
         image.info["transparency"] = 0
+        canvas = canvas or Image.new("RGBA", (view.width, view.height), (*(background or _WHITE), 0 if background is None else 255))
         canvas.alpha_composite(image.convert("RGBA"))
-    return encode(canvas, format)
+    return encode(canvas, format) if canvas else blank(view.width, view.height, background=background, format=format)
 
 
 @functools.lru_cache(maxsize=64)

@@ -42,6 +42,9 @@ class ServerSettings:
     max_downloads: int = 32
     """Files (of the catalog and the page) handed out at once: slow readers of files never hold up maps."""
 
+    cache_bytes: int = 1_000_000_000
+    """Bytes of files and predictions that a worker keeps in memory."""
+
     max_path: int = 2048
     """Bytes of a path, as sent."""
     max_query: int = 8192

@@ -26,7 +26,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from geoplantnet import __version__
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving import styles
 from geoplantnet.serving.atlas import Atlas, Epoch
@@ -118,7 +117,7 @@ class Pyramid:
 
     def tag(self, *words: str) -> str:
         """The strong ETag of what these words ask for: the same words get the same bytes from the same maps and the same program."""
-        told = "\n".join((self.atlas.version, __version__, *words))
+        told = "\n".join((self.atlas.seal, *words))
         return f'"{hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
 
     def kept(self, asked: Asked, tag: str, lasts: str, make: Callable[[], tuple[bytes, str]]) -> Answer:

@@ -39,9 +39,9 @@ class View:
         x, y = self.step
         return self.bbox[0] + (i + 0.5) * x, self.bbox[3] - (j + 0.5) * y
 
-    def pixel_on_ground(self, grid_crs: str, around: Bounds) -> float | None:
-        """The shorter side of a pixel (at least a quarter of the longer), metres of the grid, in the middle of what the map shows of
-        the box `around` (in `crs`); None for nothing.
+    def pixel_on_ground(self, grid_crs: str, around: Bounds) -> tuple[float, float] | None:
+        """The two sides (x, y) of a pixel, metres of the grid, in the middle of what the map shows of the box `around` (in `crs`);
+        None for nothing.
         """
         west, south, east, north = (f(a, b) for f, a, b in zip((max, max, min, min), self.bbox, around, strict=True))
         if west >= east or south >= north:
@@ -54,8 +54,7 @@ class View:
         else:
             xs, ys = transformer(self.crs.name, grid_crs).transform([x, x + step_x, x], [y, y, y + step_y])
             sides = [1e3 * math.hypot(xs[k] - xs[0], ys[k] - ys[0]) for k in (1, 2)]
-        pixel = max(min(sides), max(sides) / 4)  # of a needle only so much: its short side would ask for far more cells than pixels
-        return pixel if math.isfinite(pixel) and pixel > 0 else None
+        return (sides[0], sides[1]) if all(math.isfinite(side) and side > 0 for side in sides) else None
 
     def places(self, grid_crs: str, rows: slice, *, cell: float) -> tuple[Float, Float]:
         """Easting and northing (rows, width) of the pixel centres in the grid's CRS, for cells of `cell` metres; infinite where there is none.

@@ -26,7 +26,7 @@ from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound, RequestError, did_you_mean
 from geoplantnet.serving import legend, styles
 from geoplantnet.serving.atlas import Atlas, Epoch
-from geoplantnet.serving.cache import NotHeld, takes_time
+from geoplantnet.serving.cache import Cache, NotHeld, takes_time
 from geoplantnet.serving.capabilities import MAX_LAYERS, capabilities, update_sequence
 from geoplantnet.serving.crs import bounds_of, crs_of
 from geoplantnet.serving.dimensions import chosen_epoch, lambda_of
@@ -130,6 +130,7 @@ class WebMapService:
         }
         self._document = lru_cache(maxsize=32)(self._make_document)
         self._everything = everything(atlas)
+        self._offers = Cache(_OFFERS)
 
     @property
     def catalog(self) -> Catalog:
@@ -156,7 +157,7 @@ class WebMapService:
             offer = self._offer(species, family)
             if operation == self._capabilities:  # holds the URL the client came by: not for caches
                 return operation(query, version, offer, site)
-            tag = f'"{hashlib.sha256(self._atlas.version.encode() + query.canonical()).hexdigest()[:32]}"'
+            tag = f'"{hashlib.sha256(self._atlas.seal.encode() + query.canonical()).hexdigest()[:32]}"'
             headers = {"ETag": tag, "Cache-Control": _CACHE}
             if tag in etag:  # only an answer without fault ever carried it
                 return Answer(b"", "", HTTPStatus.NOT_MODIFIED, headers)
@@ -169,8 +170,10 @@ class WebMapService:
 
     def _offer(self, species: str, family: str) -> Offer:
         if species:
-            return one_species(self._atlas, species)
-        return one_family(self._atlas, family) if family else self._everything
+            return self._offers.get(("species", species), lambda: one_species(self._atlas, species), lambda offer: 1)
+        if family:
+            return self._offers.get(("family", family), lambda: one_family(self._atlas, family), lambda offer: len(offer.layers))
+        return self._everything
 
     # ---- the operations
 
@@ -289,12 +292,15 @@ def _fault_in_image(error: Exception, query: Parameters) -> Answer | None:
     fault, message = fault_of(error)
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE) or fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
+    takes_time()
     canvas = Image.new("RGBA", (width, height), (*(background or (255, 255, 255)), 0 if background is None else 255))
     if kind == "INIMAGE":
         legend.note(canvas, f"{fault.code}: {message}")
     return Answer(encode(canvas, image_format), image_format, headers={"Cache-Control": "no-store"})
 
 
+_OFFERS = 2_000
+"""Layers of small services that are kept ready."""
 _IN_IMAGES = {
     "inimage": "INIMAGE",
     "application/vnd.ogc.se_inimage": "INIMAGE",

@@ -160,6 +160,8 @@ def test_the_renderer_refuses_what_the_services_refuse(mosaic, catalog):
     for width, height in ((0, 1), (1, 4097), (-1, -1)):
         with pytest.raises(InvalidParameter, match="4096"):
             render(drawn, view(width, height))
+    with pytest.raises(InvalidParameter, match="fewer layers"):
+        render(drawn * 16, view(4096, 4096))
     with pytest.raises(StyleNotDefined):
         styles.drawing(layer, "magma")
     with pytest.raises(InvalidFormat):

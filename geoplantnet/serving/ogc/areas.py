@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from odc.geo.geobox import GeoBox
+from scipy.sparse import csr_array
 
 from geoplantnet.assemblages.assemblage import open_assemblage
 from geoplantnet.assemblages.coverage import polygon_weights
@@ -124,52 +125,91 @@ class Cover:
     """m2"""
 
 
-def cover_of(epoch: Epoch, area: Area, tiles: list[PublishedTile], list_hash: str, budget: Budget) -> Cover:
-    """Coverage of all species, tile by tile: each counts by its cells. Raises IntegrityError for sets of another species list."""
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found in an area."""
+
+    cover: Cover
+    indicators: list[dict[str, Any]]
+    """What the map of each layer asked for tells: its mean, or the shares of its classes, weighted by how much of each cell lies inside."""
+
+
+def survey(
+    epoch: Epoch, area: Area, tiles: list[PublishedTile], list_hash: str, budget: Budget, layers: Iterable[Layer] = ()
+) -> Survey:
+    """Coverage of all species, and the means of some layers, tile by tile: nothing of a tile is held but its sums.
+
+    Raises IntegrityError for sets of another species list.
+    """
     grid = _grid_of(epoch.catalog)
     present: npt.NDArray[np.float64] | float = 0.0
     cells = 0.0
-    polygons = gpd.GeoSeries([area.shape], crs=epoch.catalog.crs)
-    for number, tile in enumerate(tiles):
-        budget.step(number, len(tiles))
+    sums = [_Sum(layer) for layer in layers]
+    for done, tile in enumerate(tiles):
+        budget.step(done, len(tiles))
         sets = open_assemblage(tile.assets[ASSET], grid)
         if sets.list_hash != list_hash:
             raise IntegrityError(f"tile {tile.id} holds species sets of another list; run `geoplantnet indicators` again")
-        share, known = sets.coverage(polygon_weights(polygons, sets.tile.geobox()))
+        inside = _Inside(area, tile, epoch.catalog.crs)
+        share, known = sets.coverage(inside.weights(sets.tile.geobox()))
         present = present + np.nan_to_num(share[0]) * known[0]
         cells += float(known[0])
-    return Cover(coverage=np.asarray(present) / (cells or np.nan), cells=cells, cell_area=float(grid.cell_size) ** 2)
-
-
-def indicators_of(atlas: Atlas, epoch: Epoch, area: Area, tiles: list[PublishedTile], budget: Budget) -> Iterator[dict[str, Any]]:
-    """What every indicator's map tells of an area: its mean, or the shares of its classes, weighted by how much of each cell lies inside."""
-    polygons = gpd.GeoSeries([area.shape], crs=epoch.catalog.crs)
-    weights: dict[tuple[str, tuple[int, ...]], npt.NDArray[np.float64]] = {}
-    for layer in epoch.catalog.layers.values():
-        if layer.family in _NOT_INDICATORS or layer.asset in PREDICTED:
-            continue
-        values, share = [], []
-        for tile in tiles:
+        for one in sums:
             budget.check()
-            stored, transform = epoch.mosaic.cells(layer, tile.bounds)
-            if (tile.id, stored.shape) not in weights:
-                box = GeoBox(stored.shape, transform, epoch.catalog.crs)
-                weights[tile.id, stored.shape] = polygon_weights(polygons, box).toarray()[0]
-            weight = weights[tile.id, stored.shape]
+            stored, transform = epoch.mosaic.cells(one.layer, tile.bounds)
+            weight = inside.weights(GeoBox(stored.shape, transform, epoch.catalog.crs)).toarray()[0]
             counts = (weight > 0) & ~np.ma.getmaskarray(stored).ravel()
-            field = epoch.mosaic.field(layer, "value")
-            values.append(np.ma.getdata(stored).ravel()[counts] * np.float64(field.scale) + field.offset)
-            share.append(weight[counts])
-        yield _indicator(layer, np.concatenate(values), np.concatenate(share))
+            field = epoch.mosaic.field(one.layer, "value")
+            one.add(np.ma.getdata(stored).ravel()[counts] * np.float64(field.scale) + field.offset, weight[counts])
+    cover = Cover(coverage=np.asarray(present) / (cells or np.nan), cells=cells, cell_area=float(grid.cell_size) ** 2)
+    return Survey(cover=cover, indicators=[one.told() for one in sums])
 
 
-def _indicator(layer: Layer, values: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> dict[str, Any]:
-    cells = float(weight.sum())
-    told: dict[str, Any] = {"layer": layer.id, "title": layer.title, "unit": layer.unit, "cells": number(cells)}
-    if layer.classes:
-        shares = [(one, float(weight[values == one.value].sum()) / cells if cells else 0.0) for one in layer.classes]
-        return told | {"classes": [{"value": one.value, "label": one.label, "share": number(share)} for one, share in shares if share > 0]}
-    return told | {"mean": number(float(values @ weight) / cells) if cells else None}
+def indicators_of(epoch: Epoch) -> list[Layer]:
+    """The layers that a report tells of."""
+    return [layer for layer in epoch.catalog.layers.values() if layer.family not in _NOT_INDICATORS and layer.asset not in PREDICTED]
+
+
+class _Inside:
+    """How much of each cell of a tile lies in an area: found once for cells of one size, of the part of the area in the tile alone."""
+
+    def __init__(self, area: Area, tile: PublishedTile, crs: str) -> None:
+        parts = shapely.get_parts(shapely.intersection(area.shape, shapely.box(*tile.bounds)))
+        self._parts = gpd.GeoSeries([part for part in parts if part.geom_type == "Polygon"], crs=crs)
+        self._found: dict[tuple[object, ...], csr_array] = {}
+
+    def weights(self, box: GeoBox) -> csr_array:
+        """(1, cell)"""
+        key = (*box.shape, *box.transform)
+        if key not in self._found:
+            each = polygon_weights(self._parts, box) if len(self._parts) else csr_array((0, box.shape[0] * box.shape[1]))
+            self._found[key] = csr_array(each.sum(axis=0).reshape(1, -1))
+        return self._found[key]
+
+
+class _Sum:
+    """An indicator's values over the cells of an area."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self._cells = self._total = 0.0
+        self._classes = np.zeros(len(layer.classes))
+
+    def add(self, values: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> None:
+        """Those of a tile."""
+        self._cells += float(weight.sum())
+        self._total += float(values @ weight)
+        self._classes += [weight[values == one.value].sum() for one in self.layer.classes]
+
+    def told(self) -> dict[str, Any]:
+        layer, cells = self.layer, self._cells
+        told: dict[str, Any] = {"layer": layer.id, "title": layer.title, "unit": layer.unit, "cells": number(cells)}
+        if layer.classes:
+            shares = [(one, float(of_class) / cells if cells else 0.0) for one, of_class in zip(layer.classes, self._classes)]
+            return told | {
+                "classes": [{"value": one.value, "label": one.label, "share": number(share)} for one, share in shares if share > 0]
+            }
+        return told | {"mean": number(self._total / cells) if cells else None}
 
 
 def rows_of(atlas: Atlas, cover: Cover, least: float) -> list[dict[str, Any]]:

@@ -317,7 +317,8 @@ def _items(service: Service, request: Request, query: dict[str, str]) -> Respons
     if status >= HTTPStatus.BAD_REQUEST:
         return _refused_by_core(status, told)
     told["links"] = _page_links(service, name, query, told)
-    return told_as(request, query, told, headers=headers, media_type=_GEOJSON)
+    title = f"Items of {service.api.config['resources'][name]['title']}"
+    return told_as(request, query, told, headers=headers, media_type=_GEOJSON, title=title)
 
 
 def _page_links(service: Service, name: str, query: Mapping[str, str], told: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -379,12 +380,13 @@ def told_as(
     status: int = HTTPStatus.OK,
     headers: Mapping[str, str] | None = None,
     media_type: str = _JSON,
+    title: str = "",
 ) -> Response:
     """A document as JSON, or as a page where the client prefers HTML."""
     dropped = ("X-Powered-By", "Content-Type", "Content-Encoding")
     kept = {name: value for name, value in (headers or {}).items() if name not in dropped}
     if wants_html(request, query):
-        return Response(pages.page(told), status, kept, "text/html")
+        return Response(pages.page(told, title), status, kept, "text/html")
     return Response(_dump(told), status, kept, media_type)
 
 

@@ -19,9 +19,8 @@ from starlette.responses import Response
 from geoplantnet.errors import LayerNotFound, TryAgain, did_you_mean
 from geoplantnet.serving.exceptions import InvalidParameter, MissingParameter, OperationNotSupported, shown
 from geoplantnet.serving.guard.exchange import exchange_of
-from geoplantnet.serving.ogc.features import hidden_taxa
 from geoplantnet.serving.ogc.jobs import Budget, Dismissed, Job, Jobs, Result
-from geoplantnet.serving.ogc.openapi import HTML, Document, get, path_parameter, ref, refusals
+from geoplantnet.serving.ogc.openapi import HTML, PROBLEM, Document, get, path_parameter, ref, refusals
 from geoplantnet.serving.ogc.parameters import DOCUMENT, LIMIT, OFFSET, F
 from geoplantnet.serving.ogc.processes import (
     ASYNC_TILES,
@@ -145,7 +144,7 @@ class Processing:
             inputs=inputs,
             store=str(service.atlas.catalog.root),
             version=service.atlas.catalog.version,
-            hidden=frozenset(f"species.{taxon_id}" for taxon_id in hidden_taxa(service.atlas)),
+            shown=service.atlas.shown,
             seconds=SYNC_S * 30,
             operator=self._operator if process.id == MAP_TILE else None,
         )
@@ -433,5 +432,6 @@ def _post(process: Process) -> Document:
             "200": {"description": "The result", "content": content | {JSON: {"schema": {"type": "object"}}}},
             "201": {"description": "A job was made (Prefer: respond-async)", "content": {JSON: {"schema": ref("job")}}},
             **refusals(missing=True),
+            "413": {"description": "The body is too large", "content": {PROBLEM: {"schema": ref("exception")}}},
         },
     }

@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -126,8 +127,9 @@ class Jobs:
 
     def __init__(self, folder: Path | None = None, *, scheduler: str = "") -> None:
         """`folder` keeps jobs and results; without one they end with the server. `scheduler`: address of a Dask cluster that does the work."""
-        self._own = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="geoplantnet-jobs-"))
+        # also where nobody closes it: an application that was made and never started
+        self._forget = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True) if folder is None else None
         self._scheduler = scheduler
         self._executor: Executor | None = None
         self._client: Any = None
@@ -215,8 +217,8 @@ class Jobs:
             self._client.close()
         elif self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
-        if self._own:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._forget is not None:
+            self._forget()
 
     # ---- work
 

@@ -196,10 +196,19 @@ def get(summary: str, parameters: Iterable[Parameter], answers: Mapping[str, Doc
     }
 
 
+_REFUSED = {
+    "400": "The request is wrong; the answer says how",
+    "401": "The API key is none",
+    "414": "The query is too long",
+    "429": "The key's requests of today are spent",
+}
+"""What every operation may be answered."""
+
+
 def refusals(*, missing: bool = False) -> Document:
     """The answers to requests that are wrong, or come at a bad moment."""
     content = _content({PROBLEM: ref("exception"), JSON: ref("exception")})
-    told = {"400": {"description": "The request is wrong; the answer says how", "content": content}}
+    told = {status: {"description": words, "content": content} for status, words in _REFUSED.items()}
     if missing:
         told["404"] = {"description": "There is nothing of this name", "content": content}
     told["414"] = {"description": "The path or the query is too long", "content": content}

@@ -9,12 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _MOST_ROWS = 1000
+_LONGEST = 60
+"""Letters of an address that is shown in a table."""
+_WORDY = {"type", "title", "description"}
+"""Properties of an item that its own page tells, and a list of items does not."""
 _SKIPPED = {"links", "title", "description", "stac_version", "$schema", "$id"}
 
 
-def page(told: Mapping[str, Any]) -> str:
+def page(told: Mapping[str, Any], title: str = "") -> str:
     """A JSON document: its title and words, where it leads, and what it holds, as tables where it can be one."""
-    title = str(told.get("title") or told.get("id") or told.get("type") or "OGC API")
+    title = title or str(told.get("title") or told.get("id") or told.get("type") or "OGC API")
     parts = [f"<h1>{_text(title)}</h1>"]
     if words := told.get("description"):
         parts.append(f"<p>{_text(words)}</p>")
@@ -50,6 +54,11 @@ def _content(told: Mapping[str, Any]) -> list[str]:
     if isinstance(told.get("properties"), dict):
         rows = [{"name": name, **value} for name, value in told["properties"].items() if isinstance(value, dict)]
         return [_table(rows, ("name", "title", "type", "description", "enum", "x-ogc-unit"))]
+    if "jobControlOptions" in told:
+        inputs = [{"input": name, "what": one["title"], "required": bool(one["minOccurs"])} for name, one in told.get("inputs", {}).items()]
+        facts = {name: told[name] for name in ("id", "version", "jobControlOptions")} | {"outputs": list(told.get("outputs", {}))}
+        schemas = {name: one["schema"] for name, one in told.get("inputs", {}).items()}
+        return [_facts(facts), "<h2>Inputs</h2>", _table(inputs, ("input", "what", "required")), "<h2>Their schemas</h2>", _facts(schemas)]
     if "conformsTo" in told:
         return ["<ul>" + "".join(f"<li>{_text(uri)}</li>" for uri in told["conformsTo"]) + "</ul>"]
     return [_facts({name: value for name, value in told.items() if name not in _SKIPPED})]
@@ -70,7 +79,7 @@ def _features(told: Mapping[str, Any]) -> str:
     of = f" of {told['numberMatched']:,}" if "numberMatched" in told else ""
     base = next((link["href"] for link in told.get("links", []) if link.get("rel") == "collection"), "")
     rows = [{"id": feature["id"], **(feature.get("properties") or {})} for feature in features]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in _WORDY]
     around = [link for link in told.get("links", []) if link.get("rel") in ("prev", "next")]
     turns = " ".join(_anchor(link["href"].replace("f=json", "f=html"), link["title"]) for link in around)
     head = f"<p>{len(features):,}{of} items. {turns}</p>"
@@ -118,8 +127,10 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return _anchor(value, value) if _leads({"href": value}) else _text(value)
+        return _anchor(value, value if len(value) <= _LONGEST else "open") if _leads({"href": value}) else _text(value)
     if isinstance(value, dict | list):
+        if isinstance(value, list) and not any(isinstance(one, dict | list) for one in value):
+            return _text(", ".join(map(str, value)))
         if value and isinstance(value, list) and all(isinstance(one, dict) for one in value):
             return _table(value, list(dict.fromkeys(name for one in value for name in one)))
         if value and isinstance(value, dict) and all(not isinstance(one, dict | list) for one in value.values()):

@@ -24,7 +24,7 @@ from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
 from geoplantnet.serving.mosaic import MAX_CELLS
-from geoplantnet.serving.ogc.areas import Area, area_of, cover_of, groups_of, indicators_of, number, rows_of, tiles_of
+from geoplantnet.serving.ogc.areas import Area, area_of, groups_of, indicators_of, number, rows_of, survey, tiles_of
 from geoplantnet.serving.ogc.coverages import GEOTIFF, MAX_FIELDS, Cells, geotiff
 from geoplantnet.serving.ogc.jobs import Budget, Result
 from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows
@@ -112,7 +112,7 @@ def species_in_area(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: in
     """Coverage of an area by each species."""
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
-    cover = cover_of(epoch, area, tiles, _list(atlas), budget)
+    cover = survey(epoch, area, tiles, _list(atlas), budget).cover
     rows = rows_of(atlas, cover, inputs.get("min_coverage", 0))
     told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
     return _as_json(told | {"count": len(rows), "species": rows})
@@ -122,7 +122,8 @@ def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -
     """Species, groups of them and indicators of an area."""
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
-    cover = cover_of(epoch, area, tiles, _list(atlas), budget)
+    found = survey(epoch, area, tiles, _list(atlas), budget, indicators_of(epoch))
+    cover = found.cover
     least = inputs.get("min_coverage", 0)
     rows = rows_of(atlas, cover, least)
     told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
@@ -132,7 +133,7 @@ def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -
             "min_coverage": least,
             "count": len(rows),
             "groups": groups_of(atlas, rows),
-            "indicators": list(indicators_of(atlas, epoch, area, tiles, budget)),
+            "indicators": found.indicators,
             "species": rows,
         }
     )
@@ -288,8 +289,8 @@ class Task:
     store: str
     version: str
     """Of the catalog: another one is opened anew."""
-    hidden: frozenset[str]
-    """Ids of layers that are not told."""
+    shown: frozenset[str]
+    """Ids of all layers, of species too, that the client may see: what is published meanwhile is not among them."""
     seconds: float
     operator: Operator | None = None
 
@@ -298,8 +299,7 @@ def run_elsewhere(task: Task) -> Result:
     """Do a job on a worker of a cluster."""
     process = processes_of(task.operator)[task.process]
     atlas = _opened(task.store, task.version)
-    shown = atlas.showing(lambda layer_id: layer_id not in task.hidden) if task.hidden else atlas
-    return process.run(shown, task.inputs, Budget(task.seconds), ASYNC_TILES)
+    return process.run(atlas.showing(task.shown.__contains__), task.inputs, Budget(task.seconds), ASYNC_TILES)
 
 
 @lru_cache(maxsize=1)

@@ -190,3 +190,24 @@ def test_html_needs_nobody_else(client):
         assert answer.headers["content-type"].startswith("text/html")
         assert "<script" not in answer.text and "unpkg" not in answer.text
         assert f"{client.base_url}".rstrip("/") in answer.text or path == "/conformance"
+
+
+def test_pages_are_tables(client):
+    """Items, collections and processes are tables that lead to the pages of each; what a process needs is told in words."""
+    items = client.get("/ogc/collections/tiles/items?f=html&limit=2").text
+    assert "<h1>Items of Meta-tiles</h1>" in items and "2 of 3 items" in items and "The next page" in items and "<pre>" not in items
+    assert "<td>Report of an area" in client.get("/ogc/processes?f=html").text.replace(
+        f'<a href="{str(client.base_url).rstrip("/")}/ogc/processes/area-report?f=html">', ""
+    )
+    process = client.get("/ogc/processes/area-report?f=html").text
+    assert "A GeoJSON polygon" in process and "<th>required</th>" in process
+    for path in (
+        "/processes",
+        "/processes/export",
+        "/jobs",
+        "/tileMatrixSets",
+        "/collections/richness/styles",
+        "/collections/richness/map/tiles",
+    ):
+        page = client.get(f"/ogc{path}?f=html")
+        assert page.status_code == 200 and "<script" not in page.text and "style=" not in page.text

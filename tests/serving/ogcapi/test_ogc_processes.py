@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
+import pickle
 import threading
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import geopandas as gpd
 import numpy as np
@@ -16,12 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
+from geoplantnet.assemblages.coverage import polygon_weights
 from geoplantnet.assemblages.dense import assembled, open_dense
 from geoplantnet.errors import TryAgain
 from geoplantnet.grid import TileGrid
+from geoplantnet.serving.atlas import open_atlas
 from geoplantnet.serving.crs import transformer
 from geoplantnet.serving.exceptions import TooLarge
 from geoplantnet.serving.guard import KeyRing
+from geoplantnet.serving.ogc.areas import Survey, area_of, indicators_of, survey, tiles_of
 from geoplantnet.serving.ogc.jobs import MOST_OWN, Budget, Dismissed, Jobs, Result
 
 GRID = TileGrid(tile_size=5_000, cell_size=100)
@@ -171,6 +178,56 @@ def test_a_geopackage_holds_the_reporting_cells_met(flora, plants, coverage_rows
     wanted = wanted.sort_values(["cell_id", "taxonID"], ignore_index=True)
     assert found["cell_id"].tolist() == wanted["cell_id"].tolist() and len(found) > 20
     np.testing.assert_array_equal(found["coverage"], wanted["coverage"])
+
+
+class Watching(Budget):
+    """Notes the memory in use before each tile."""
+
+    def __init__(self) -> None:
+        super().__init__(60)
+        self.bytes: list[int] = []
+
+    def step(self, done: int, of: int) -> None:
+        gc.collect()
+        self.bytes.append(tracemalloc.get_traced_memory()[0])
+
+
+def test_what_a_report_holds_does_not_grow_with_its_tiles(plants):
+    """Sums are kept of a tile, not its cells (40 kB a map here), and each tile counts in the sums."""
+    atlas = open_atlas(plants)
+    area = area_of(lonlat(shapely.box(4_100_000, 2_550_000, 4_110_000, 2_555_000)), atlas.catalog.crs)
+    tiles = tiles_of(atlas.today, area, 16)[:1]
+
+    def asked(times: int) -> tuple[Survey, list[int]]:
+        budget = Watching()
+        found = survey(atlas.today, area, tiles * times, atlas.species.species.hash, budget, indicators_of(atlas.today))
+        return found, budget.bytes
+
+    tracemalloc.start()
+    try:
+        (one, _), (many, held) = asked(1), asked(25)
+    finally:
+        tracemalloc.stop()
+    assert held[-1] - held[4] < 100_000
+    assert many.cover.cells == pytest.approx(25 * one.cover.cells) and len(many.indicators) == 2
+    for few, all_ in zip(one.indicators, many.indicators):
+        assert all_["cells"] == pytest.approx(25 * few["cells"]) and all_.get("mean") == pytest.approx(few.get("mean"))
+
+
+def test_weights_are_found_once_a_tile_of_what_lies_in_it(flora, monkeypatch):
+    """However many maps are gone through, and however many vertices lie elsewhere."""
+    asked: list[tuple[int, tuple[float, ...]]] = []
+
+    def weights(polygons, box):
+        asked.append((int(shapely.get_num_coordinates(polygons.to_numpy()).sum()), tuple(box.boundingbox.bbox)))
+        return polygon_weights(polygons, box)
+
+    monkeypatch.setattr("geoplantnet.serving.ogc.areas.polygon_weights", weights)
+    lake = shapely.Point(4_107_500, 2_552_500).buffer(1_500, quad_segs=500).union(shapely.box(4_103_000, 2_552_400, 4_107_500, 2_552_600))
+    told = run(flora, "area-report", area=lonlat(lake)).json()
+    assert len(told["indicators"]) == 2 and told["area"]["cells"] == pytest.approx(lake.area / 1e4, rel=1e-3)
+    assert len(asked) == told["area"]["tiles"] == 2
+    assert min(vertices for vertices, _ in asked) < 10 and len({box for _, box in asked}) == 2
 
 
 # ---- what they refuse
@@ -356,6 +413,29 @@ def test_a_cluster_does_the_jobs(serving, flora):
         assert job["status"] == "successful", job
         assert client.get(f"/ogc/jobs/{job['jobID']}/results").json() == run(flora, "species-in-area", area=lonlat(WEDGE)).json()
         client.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("scenario", ["today", "warmer"])
+def test_a_worker_of_a_cluster_tells_no_private_layer(serving, monkeypatch, scenario):
+    """Neither an indicator nor a species that the client may not see, of any epoch, is in a job's report or export."""
+    with ThreadPoolExecutor(1) as cluster:
+
+        class Far:
+            """Hands work over as plain bytes, as a cluster does."""
+
+            def submit(self, work, task):
+                return cluster.submit(work, pickle.loads(pickle.dumps(task)))
+
+        monkeypatch.setattr(Jobs, "_workers", lambda self: Far())
+        client = serving(private_layers=("species.cyp*", "habitat"), scheduler="tcp://127.0.0.1:1")
+        asked = {"area": {"bbox": [7.0, 46.0, 7.4, 46.2]}, "scenario": scenario}
+        job = ended(client, run(client, "area-report", {"Prefer": "respond-async"}, **asked).json())
+        assert job["status"] == "successful", job
+        told = client.get(f"/ogc/jobs/{job['jobID']}/results")
+        assert [one["layer"] for one in told.json()["indicators"]] == ["richness"] and "cypripedium" not in told.text
+        for private in ({"indicators": ["habitat"]}, {"species": ["cypripedium-calceolus"]}):
+            job = ended(client, run(client, "export", {"Prefer": "respond-async"}, **asked, **private).json())
+            assert job["status"] == "failed" and client.get(f"/ogc/jobs/{job['jobID']}/results").status_code == 404
 
 
 def test_tiles_are_mapped_only_for_who_may(plants, tmp_path):

@@ -134,9 +134,7 @@ class Survey:
     """What the map of each layer asked for tells: its mean, or the shares of its classes, weighted by how much of each cell lies inside."""
 
 
-def survey(
-    epoch: Epoch, area: Area, tiles: list[PublishedTile], list_hash: str, budget: Budget, layers: Iterable[Layer] = ()
-) -> Survey:
+def survey(epoch: Epoch, area: Area, tiles: list[PublishedTile], list_hash: str, budget: Budget, layers: Iterable[Layer] = ()) -> Survey:
     """Coverage of all species, and the means of some layers, tile by tile: nothing of a tile is held but its sums.
 
     Raises IntegrityError for sets of another species list.

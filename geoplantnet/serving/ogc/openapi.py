@@ -211,7 +211,6 @@ def refusals(*, missing: bool = False) -> Document:
     told = {status: {"description": words, "content": content} for status, words in _REFUSED.items()}
     if missing:
         told["404"] = {"description": "There is nothing of this name", "content": content}
-    told["414"] = {"description": "The path or the query is too long", "content": content}
     return told | {"503": {"description": "The server is busy; Retry-After says when to ask again", "content": content}}
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,11 @@ def create_app(
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
-        return _cached_json(request, catalog, describe_atlas(view_of(request.scope).atlas))
+        return _cached_json(request, catalog, view_of(request.scope).described)
 
     def api_layer(request: Request) -> Response:
         _note_layers(request, [request.path_params["id"]])
-        return _cached_json(request, catalog, legend.describe(view_of(request.scope).atlas.layer(request.path_params["id"])))
+        return _cached_json(request, catalog, _json(legend.describe(view_of(request.scope).atlas.layer(request.path_params["id"]))))
 
     def stac(request: Request) -> Response:
         seen = view_of(request.scope).files
@@ -166,6 +167,11 @@ class _View:
         self.tiles, self.wmts = XyzTiles(pyramid), WebMapTileService(pyramid)
         self.files = files.showing(self.atlas)
 
+    @cached_property
+    def described(self) -> bytes:
+        """What ``/api/layers`` answers: some hundred legends, which never change."""
+        return _json(describe_atlas(self.atlas))
+
 
 def _note_layers(request: Request, ids: list[str]) -> None:
     """For the log."""
@@ -213,8 +219,11 @@ def _page_route() -> BaseRoute:
     return Route("/", not_built, methods=["GET"])
 
 
-def _cached_json(request: Request, catalog: Catalog, value: dict[str, Any]) -> Response:
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _cached_json(request: Request, catalog: Catalog, body: bytes) -> Response:
     headers = {"ETag": f'"{hashlib.sha256(catalog.version.encode() + body).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)

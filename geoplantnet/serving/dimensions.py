@@ -72,8 +72,8 @@ def chosen_epoch(atlas: Atlas, layer: Layer, *, time: str, scenario: str) -> tup
     return epoch, tuple(warnings)
 
 
-def lambda_of(text: str) -> float | None:
-    """DIM_LAMBDA: a probability; None = the cells' own set rule. Raises InvalidDimensionValue."""
+def lambda_of(text: str, name: str = "DIM_LAMBDA") -> float | None:
+    """Lambda, by the name it was asked for: a probability; None = the cells' own set rule. Raises InvalidDimensionValue."""
     if not text or text == SET:
         return None
     try:
@@ -81,9 +81,7 @@ def lambda_of(text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise InvalidDimensionValue(
-            f"DIM_LAMBDA={shown(text)} is no probability; give a number from 0 to 1, or {SET} for the cells' own rule"
-        )
+        raise InvalidDimensionValue(f"{name}={shown(text)} is no probability; give a number from 0 to 1, or {SET} for the cells' own rule")
     return value
 
 

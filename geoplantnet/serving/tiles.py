@@ -32,6 +32,7 @@ from geoplantnet.serving.atlas import Atlas, Epoch
 from geoplantnet.serving.cache import Cache, NotHeld, held_only, takes_time
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84
+from geoplantnet.serving.dimensions import lambda_of
 from geoplantnet.serving.exceptions import InvalidDimensionValue, InvalidFormat, InvalidParameter, VersionGone, shown
 from geoplantnet.serving.guard import exchange_of
 from geoplantnet.serving.render import JPEG, PNG, WEBP, render
@@ -48,7 +49,6 @@ BRIEF = "public, max-age=300, must-revalidate"
 """For all others."""
 
 _VERSION = re.compile(r"v-[0-9a-f]{12}")
-_LAMBDA = re.compile(r"[01]?\.?[0-9]{0,12}", re.ASCII)
 _LONGEST_TIME = 80
 _DRAWINGS = 2048
 """Layers in a style and an epoch that are kept ready."""
@@ -166,6 +166,7 @@ class XyzTiles:
         epoch, drawing = self._pyramid.drawing(name.removesuffix(".json"), **_choices(asked.query))
         layer, atlas = drawing.layer, self._pyramid.atlas
         query = f"?{urlencode(asked.query)}" if asked.query else ""
+        dimensions = [(name, value) for name, value in asked.query if name != "style"]  # the style is in the path
         document = {
             "tilejson": "3.0.0",
             "name": layer.title,
@@ -178,7 +179,8 @@ class XyzTiles:
             "maxzoom": len(self._set.matrices) - 1,
             "bounds": [round(v, 6) for v in extents(atlas.catalog)[CRS84.name]],
             "epoch": epoch.name,
-            "legend_url": f"{url}/wmts/1.0.0/{self._pyramid.version}/{quote(layer.id)}/{drawing.style}/legend.png",
+            "legend_url": f"{url}/wmts/1.0.0/{self._pyramid.version}/{quote(layer.id)}/{drawing.style}/legend.png"
+            + (f"?{urlencode(dimensions)}" if dimensions else ""),
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
 
@@ -247,17 +249,8 @@ def _choices(query: tuple[tuple[str, str], ...]) -> dict[str, Any]:
             raise InvalidParameter(f"parameter {name} is given more than once; give it once")
         chosen[name] = value
     if "lambda" in chosen:
-        chosen["threshold"] = _threshold(chosen.pop("lambda"))
+        chosen["threshold"] = lambda_of(chosen.pop("lambda"), "lambda")
     return chosen
 
 
 _PARAMETERS = ("style", "time", "scenario", "lambda")
-
-
-def _threshold(text: str) -> float | None:
-    """Lambda; None = the cells' own set rule."""
-    if text == "set":
-        return None
-    if not _LAMBDA.fullmatch(text) or not any(c.isdigit() for c in text) or not 0 <= float(text) <= 1:
-        raise InvalidDimensionValue(f"lambda={shown(text)} is no probability; write a number from 0 to 1, such as 0.5, or set")
-    return float(text)

@@ -8,6 +8,8 @@
     /wmts/species/{taxonID}   and   /wmts/species/{taxonID}/1.0.0/WMTSCapabilities.xml           of one species
 
 A layer that several epochs show has the dimensions Time and Scenario: TIME and SCENARIO, or ``{style}/{Time}/{Scenario}`` in a path.
+LAMBDA (or DIM_LAMBDA, as the WMS calls it) of the style ``presence`` is a parameter of both, behind a path, too. It is no dimension of the
+capabilities, which would have to list its values. A legend takes TIME and SCENARIO the same way.
 Capabilities hand out URLs with the version of the maps (``/wmts/v-bb8bcb8e32f0``, ``/wmts/1.0.0/v-bb8bcb8e32f0/...``), whose answers
 are kept for a year.
 
@@ -27,6 +29,7 @@ from geoplantnet.errors import GeoPlantNetError, LayerNotFound, did_you_mean
 from geoplantnet.serving import legend
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Epoch
 from geoplantnet.serving.cache import Cache, NotHeld, takes_time
+from geoplantnet.serving.dimensions import SET, lambda_of
 from geoplantnet.serving.exceptions import (
     InvalidCrs,
     InvalidDimensionValue,
@@ -41,7 +44,7 @@ from geoplantnet.serving.exceptions import (
 )
 from geoplantnet.serving.info import INFO_FORMATS
 from geoplantnet.serving.render import FORMATS, PNG
-from geoplantnet.serving.styles import Drawing
+from geoplantnet.serving.styles import PRESENCE, Drawing
 from geoplantnet.serving.tilematrix import TILE_SIZE, TileMatrixSet, tile_bounds, tile_matrix_set, tile_number
 from geoplantnet.serving.tiles import Asked, Pyramid, format_of
 from geoplantnet.serving.wms import Answer, Parameters, WebMapService
@@ -54,6 +57,8 @@ _DOCUMENTS = 4_000_000
 _OWS = "http://www.opengis.net/ows/1.1"
 _UNSAID = (ANY, "{Time}", "{Scenario}")
 """What leaves a dimension open: QGIS identifies by the template as it is, where nobody chose a value."""
+_BESIDE_A_PATH = ("TIME", "SCENARIO", "LAMBDA", "DIM_LAMBDA")
+"""Parameters that a path may have behind it."""
 _INVALID = (LayerNotFound, StyleNotDefined, InvalidFormat, InvalidCrs, InvalidDimensionValue, InvalidParameter)
 """What the standard has one code for: InvalidParameterValue."""
 
@@ -107,7 +112,7 @@ class WebMapTileService:
         place = self._place(*(_need(query, name) for name in ("TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL")))
         words = _need(query, "LAYER"), query.get("STYLE"), query.get("TIME"), query.get("SCENARIO")
         asked.note_layer(words[0])
-        drawn = self._drawing(*words)
+        drawn = self._drawing(*words, _lambda(query))
         image_format = _offered("FORMAT", _need(query, "FORMAT"), FORMATS)
         if operation == "GetTile":
             return self._pyramid.image(drawn, *place, image_format), image_format
@@ -130,21 +135,24 @@ class WebMapTileService:
         if segments[1:] == [CAPABILITIES]:
             return self._capabilities(asked, "")
         rest, lasts = self._pyramid.unversioned(segments[1:])
-        tag = self._pyramid.tag("rest", *rest)
+        query = Parameters(asked.query)
+        tag = self._pyramid.tag("rest", *rest, *(f"{name}={query.get(name)}" for name in _BESIDE_A_PATH))
         return self._pyramid.kept(asked, tag, lasts, lambda: self._asked_by_path(rest, asked))
 
     def _asked_by_path(self, segments: Sequence[str], asked: Asked) -> tuple[bytes, str]:
         asked.note_layer(segments[0] if segments else "")
+        query = Parameters(asked.query)
         if len(segments) == 3 and segments[2] == "legend.png":
             takes_time()
-            return legend.draw(self._drawing(segments[0], segments[1], "", "")[1]), PNG
+            drawn = self._drawing(segments[0], segments[1], query.get("TIME"), query.get("SCENARIO"), _lambda(query))
+            return legend.draw(drawn[1]), PNG
         # a layer that has dimensions may be asked for without them
         with_dimensions = len(segments) in (8, 10) and segments[2] not in self._pyramid.sets
         time, scenario = segments[2:4] if with_dimensions else ("", "")
         rest = segments[4:] if with_dimensions else segments[2:]
         if len(rest) not in (4, 6):
             raise InvalidParameter(f"/wmts/{shown(asked.path)} leads nowhere; the templates of the capabilities say what does")
-        drawn = self._drawing(segments[0], segments[1], time, scenario)
+        drawn = self._drawing(segments[0], segments[1], time, scenario, _lambda(query))
         if with_dimensions and len(self._pyramid.atlas.epochs_of(drawn[1].source)) == 1:
             raise InvalidParameter(f"layer {drawn[1].source.id!r} has no dimensions; leave {shown(f'{time}/{scenario}')} out")
         set_name, matrix, row, col, *pixel = rest
@@ -172,11 +180,10 @@ class WebMapTileService:
         tag = self._pyramid.tag("capabilities", own, *atlas.layers)
         return self._pyramid.kept(asked, tag, "no-cache", lambda: (self._documents.get(own, make, len), "text/xml"))
 
-    def _drawing(self, layer: str, style: str, time: str, scenario: str) -> tuple[Epoch, Drawing]:
+    def _drawing(self, layer: str, style: str, time: str, scenario: str, threshold: float | None) -> tuple[Epoch, Drawing]:
+        time, scenario = ("" if value in _UNSAID else value for value in (time, scenario))
         try:
-            return self._pyramid.drawing(
-                layer, style=style, time="" if time in _UNSAID else time, scenario="" if scenario in _UNSAID else scenario
-            )
+            return self._pyramid.drawing(layer, style=style, time=time, scenario=scenario, threshold=threshold)
         except InvalidDimensionValue as error:
             raise _At("Scenario" if str(error).startswith("scenario") else "Time", error) from error
         except (LayerNotFound, StyleNotDefined) as error:
@@ -223,6 +230,7 @@ class WebMapTileService:
             "J": j,
             "INFO_FORMAT": info_format,
             "DIM_SCENARIO": epoch.name,
+            "DIM_LAMBDA": repr(drawing.breaks[0]) if drawing.style == PRESENCE and drawing.breaks else SET,
         }
         answer = self._wms.answer(((name, str(value)) for name, value in query.items()), site="")
         if answer.status != HTTPStatus.OK:
@@ -296,6 +304,12 @@ def _need(query: Parameters, name: str) -> str:
         return query.need(name)
     except (MissingParameter, InvalidParameter) as error:
         raise _At(name, error) from error
+
+
+def _lambda(query: Parameters) -> float | None:
+    name = "LAMBDA" if query.get("LAMBDA") else "DIM_LAMBDA"
+    with _Locating("Lambda"):
+        return lambda_of(query.get(name), name)
 
 
 def _offered(name: str, asked: str, offered: Sequence[str]) -> str:

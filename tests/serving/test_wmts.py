@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 from xml.etree import ElementTree as ET
 
 import httpx
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from PIL import Image
 
-from geoplantnet.serving import create_app
+from geoplantnet.serving import create_app, legend
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.cache import NotHeld, held_only, takes_time
 from geoplantnet.serving.capabilities import extents
@@ -231,6 +231,57 @@ def test_lambda_draws_the_line_of_presence(ask, warming):
     ]
     assert share == sorted(share, reverse=True) and share[0] > share[2] > share[-1] == 0
     assert ask(url, style="presence").body == ask(url, style="presence", **{"lambda": "set"}).body
+
+
+def test_the_wmts_draws_by_lambda_and_tells_by_it(ask, warming):
+    """By parameters under both names, and behind a path, the tile is the XYZ tile of that lambda; one that is none is named; tags differ."""
+    z, row, col = path_of(MERCATOR, extents(warming.catalog)["EPSG:3857"], "10")
+    query = {
+        "SERVICE": "WMTS",
+        "REQUEST": "GetTile",
+        "VERSION": "1.0.0",
+        "LAYER": "species.v001",
+        "STYLE": "presence",
+        "FORMAT": "image/png",
+    }
+    query |= {"TILEMATRIXSET": MERCATOR, "TILEMATRIX": z, "TILEROW": str(row), "TILECOL": str(col)}
+    path = f"/wmts/1.0.0/species.v001/presence/{MERCATOR}/{z}/{row}/{col}.png"
+    by_set = ask("/wmts/", **query)
+    for text in ("0.1", "0.5"):
+        wanted = ask(f"/tiles/species.v001/{z}/{col}/{row}.png", style="presence", **{"lambda": text}).body
+        for name in ("LAMBDA", "DIM_LAMBDA", "lambda"):
+            assert ask("/wmts/", **query, **{name: text}).body == ask(path, **{name: text}).body == wanted != by_set.body
+    assert ask(path).body == by_set.body
+    j, i = np.argwhere(pixels(by_set.body)[..., 3])[0]
+    told = [ask(path.replace(".png", f"/{j}/{i}.json"), LAMBDA=text).body for text in ("0", "1")]
+    assert [json.loads(body)["features"][0]["properties"]["present"] for body in told] == [True, False]
+    assert len({ask(path, LAMBDA=text).headers["ETag"] for text in ("", "0.1", "0.5")}) == 3
+    for answer in (ask("/wmts/", **query, LAMBDA="2"), ask(path, LAMBDA="2")):
+        valid(answer.body)
+        assert answer.status in (400, 404) and b'locator="Lambda"' in answer.body and b"LAMBDA=" in answer.body
+
+
+def test_tilejson_tells_the_legend_of_what_it_draws(ask, warming):
+    """Its legend is that of the same style, lambda and epoch, byte for byte what is drawn for them, and other words have another."""
+    found = set()
+    for words in (
+        {},
+        {"style": "presence"},
+        {"style": "presence", "lambda": "0.3", "scenario": "warmer"},
+        {"style": "presence", "lambda": "0.7"},
+    ):
+        told = json.loads(ask("/tiles/species.v001.json", **words).body)
+        path, _, query = told["legend_url"].removeprefix("http://maps.test").partition("?")
+        picture = ask(path, **dict(parse_qsl(query))).body
+        epoch, drawing = Pyramid(warming).drawing(
+            "species.v001",
+            style=words.get("style", ""),
+            scenario=words.get("scenario", ""),
+            threshold=float(words["lambda"]) if "lambda" in words else None,
+        )
+        assert picture == legend.draw(drawing) and told["epoch"] == epoch.name
+        found.add(picture)
+    assert len(found) == 4
 
 
 # ---- where pixels lie

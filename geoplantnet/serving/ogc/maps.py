@@ -21,6 +21,7 @@ from geoplantnet.serving import legend, styles
 from geoplantnet.serving.atlas import Epoch
 from geoplantnet.serving.capabilities import extents
 from geoplantnet.serving.crs import CRS84, Bounds, Crs, crs_of
+from geoplantnet.serving.dimensions import lambda_of
 from geoplantnet.serving.exceptions import InvalidParameter, shown
 from geoplantnet.serving.ogc.coverages import epoch_of
 from geoplantnet.serving.ogc.openapi import HTML, JSON, Document, get, path_parameter, ref
@@ -30,6 +31,7 @@ from geoplantnet.serving.ogc.parameters import (
     CRS,
     DATETIME,
     DOCUMENT,
+    LAMBDA,
     LANG,
     NAMES,
     SCENARIO,
@@ -73,7 +75,7 @@ CONFORMANCE = (
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0"
 
 _F = choice_of_format(*FORMATS)
-_WHEN = (DATETIME, SCENARIO, NAMES)
+_WHICH = (DATETIME, SCENARIO, LAMBDA, NAMES)
 
 
 def _side(name: str) -> Parameter:
@@ -97,10 +99,10 @@ MAP = (
         about="colour of what has no data, such as 0xFFFFFF",
         schema={"type": "string", "pattern": "^(0x)?[0-9A-Fa-f]{6}$"},
     ),
-    *_WHEN,
+    *_WHICH,
 )
-TILE = (_F, LANG, *_WHEN)
-LEGEND = (choice_of_format("png"), LANG, NAMES)
+TILE = (_F, LANG, *_WHICH)
+LEGEND = (choice_of_format("png"), LANG, *_WHICH)
 
 
 # ---- pictures
@@ -160,7 +162,8 @@ def drawn(service: Service, request: Request, query: Mapping[str, str]) -> tuple
     """The layer that is asked for, in its epoch and style. Raises StyleNotDefined, InvalidDimensionValue, InvalidParameter."""
     layer = _layer(service.layers(request.path_params["collection"]), query.get("properties", ""))
     epoch = epoch_of(service.atlas, layer, query)
-    return epoch, styles.drawing(service.atlas.shown_by(layer, epoch), request.path_params.get("style", ""))
+    threshold = lambda_of(query.get("lambda", ""), "lambda")
+    return epoch, styles.drawing(service.atlas.shown_by(layer, epoch), request.path_params.get("style", ""), threshold=threshold)
 
 
 def _layer(layers: Mapping[str, Layer], name: str) -> Layer:

@@ -90,6 +90,12 @@ DATETIME = _pattern(
     "datetime", "a date or moment (RFC 3339), or start/end with .. for an open end", rf"(\.\.|{_DATE})?(/(\.\.|{_DATE})?)?", 80
 )
 SCENARIO = _pattern("scenario", "name of a scenario, or today", "[A-Za-z0-9_.-]{1,60}", 60)
+LAMBDA = _pattern(
+    "lambda",
+    "of the style presence: the probability, 0 to 1, above which a species is present, or set for the cells' own species sets",
+    r"(set|0(\.[0-9]{0,12})?|1(\.0{0,12})?|\.[0-9]{1,12})",
+    20,
+)
 LIMIT = Parameter(
     name="limit",
     about="most items of one answer; at most 1000 come",

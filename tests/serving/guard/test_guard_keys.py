@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from geoplantnet.errors import ConfigurationError, StorageError, UsageError
+from geoplantnet.serving import app as application
 from geoplantnet.serving import create_app
 from geoplantnet.serving.guard import AccessLog, Guard, KeyRing, Refused, exchange_of
 from geoplantnet.serving.guard.keys import TOKEN, matches, token_of
@@ -332,6 +333,19 @@ def test_no_answer_to_a_key_is_for_a_shared_cache(served, address):
     said = served(address, "all").header("cache-control")
     assert said == "no-store" or said.startswith("private, "), said
     assert "public" not in said
+
+
+def test_layers_are_described_once_for_all_who_may_see_the_same(store, tmp_path, monkeypatch):
+    """However often it is asked: once without a key, once more for a key that shows more, each its own."""
+    ring = KeyRing(tmp_path / "keys.sqlite", create=True)
+    key, made = ring.add("all", layers=("*",)).encode(), []
+    monkeypatch.setattr(application, "describe_atlas", lambda atlas, real=application.describe_atlas: made.append(atlas) or real(atlas))
+    app = create_app(store, settings=ServerSettings(private_layers=PRIVATE, keys=ring.file))
+    answers = [run(Client(app, "/api/layers", headers=headers).send()) for headers in ([], [(b"x-api-key", key)]) * 3]
+    assert len(made) == 2
+    assert len({told.body for told in answers[::2]}) == len({told.body for told in answers[1::2]}) == 1
+    assert b"species.v002" not in answers[0].body and b"species.v002" in answers[1].body
+    assert len({told.header("etag") for told in answers}) == 2
 
 
 def test_without_private_layers_nothing_changes(client):

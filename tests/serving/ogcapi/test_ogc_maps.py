@@ -86,6 +86,28 @@ def test_styles_are_told_and_drawn(flora):
     assert len(np.unique(picture(presence).reshape(-1, 4), axis=0)) == 3
 
 
+def test_lambda_is_where_presence_begins(flora):
+    """The map is that of the WMS with the same lambda, the tile that of XYZ, the legend names it; without one the sets count."""
+    style = "/ogc/collections/species-probability/styles/presence"
+    box = "2549000,4099000,2556000,4111000"
+    wms = {"SERVICE": "WMS", "VERSION": "1.3.0", "REQUEST": "GetMap", "LAYERS": "species.abies-alba", "STYLES": "presence", "BBOX": box}
+    wms |= {"CRS": "EPSG:3035", "WIDTH": "120", "HEIGHT": "80", "FORMAT": "image/png", "TRANSPARENT": "TRUE"}
+    asked = {"properties": "abies-alba"}
+    maps, legends = set(), set()
+    for text in ("set", "0.2", "0.7"):
+        told = flora.get(
+            f"{style}/map", params={**asked, "bbox": box, "bbox-crs": LAEA, "crs": LAEA, "width": 120, "height": 80, "lambda": text}
+        )
+        assert picture(told).shape and told.content == flora.get("/wms", params={**wms, "DIM_LAMBDA": text}).content
+        tile = flora.get(f"{style}/map/tiles/WebMercatorQuad/10/364/532", params={**asked, "lambda": text})
+        assert tile.content == flora.get("/tiles/species.abies-alba/10/532/364.png", params={"style": "presence", "lambda": text}).content
+        maps.add(told.content)
+        legends.add(flora.get(f"{style}/legend", params={**asked, "lambda": text}).content)
+    assert len(maps) == len(legends) == 3
+    for wrong in ("2", "-1", "nan", ""):
+        assert flora.get(f"{style}/map", params={**asked, "lambda": wrong}).status_code == 400
+
+
 def test_a_tile_is_that_of_the_other_facades(flora):
     """The tile of WebMercatorQuad is the XYZ tile of the same place, row before column; its neighbours show other places."""
     z, x, y = 10, 532, 364

@@ -216,7 +216,8 @@ class Predictions:
         self.tiles, self.overview = tiles, overview
         crs, size = tiles.catalog.crs, round(tiles.size)
         cell = round(tiles.size / tiles.catalog.tiles[0].properties["proj:shape"][0])
-        self._grid = TileGrid(crs=crs, tile_size=size, cell_size=cell)
+        west, south, east, north = (round(bound) for bound in tiles.catalog.bounds)
+        self._grid = TileGrid(crs=crs, tile_size=size, cell_size=cell, bounds=(west, south, east, north))
         self.cell = float(cell)
 
     def opened(self, tile: PublishedTile) -> LatentTile | DenseTile:

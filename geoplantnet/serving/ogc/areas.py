@@ -260,4 +260,6 @@ def number(value: float) -> float:
 
 def _grid_of(catalog: Catalog) -> TileGrid:
     size = round(catalog.tiles[0].bounds[2] - catalog.tiles[0].bounds[0])
-    return TileGrid(crs=catalog.crs, tile_size=size, cell_size=round(size / catalog.tiles[0].properties["proj:shape"][0]))
+    west, south, east, north = (round(bound) for bound in catalog.bounds)
+    cell = round(size / catalog.tiles[0].properties["proj:shape"][0])
+    return TileGrid(crs=catalog.crs, tile_size=size, cell_size=cell, bounds=(west, south, east, north))

@@ -180,9 +180,13 @@ class BlockMeans:
     """Of the species list."""
     plot_area: float | None
     """m2 of the plots that probabilities are of, where it is known."""
-    threshold: Float
-    """(y, x) of cells, as `Assemblage.threshold`."""
+    _threshold: Any
     _means: Any
+
+    @property
+    def threshold(self) -> Float:
+        """(y, x) of cells, as `Assemblage.threshold`. Raises IntegrityError."""
+        return _part_of(self._threshold, ...)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -195,15 +199,20 @@ class BlockMeans:
 
     def thresholds(self) -> Float:
         """(block_y, block_x): mean threshold of the valid cells of each block, NaN where none is."""
-        grouped, count = _grouped(self.threshold, self.shape), self.cells()
+        grouped = _grouped(self.threshold, self.shape)
+        count = (~np.isnan(grouped)).sum(axis=(1, 3))
         return np.divide(np.nansum(grouped, axis=(1, 3)), count, out=np.full(self.shape, np.nan, np.float32), where=count > 0)
 
     def of(self, species: slice) -> Float:
         """(species, block_y, block_x): mean p of some species. Raises IntegrityError."""
-        try:
-            return _means_of_steps(np.asarray(self._means[species]))
-        except Exception as error:  # whatever a codec makes of damaged bytes
-            raise IntegrityError(f"{self._means.store_path} cannot be read ({error}); verify the store and run again") from error
+        return _means_of_steps(_part_of(self._means, species))
+
+
+def _part_of(array: Any, place: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(array[place])
+    except Exception as error:  # whatever a codec makes of damaged bytes
+        raise IntegrityError(f"{array.store_path} cannot be read ({error}); verify the store and run again") from error
 
 
 def open_means(path: str | os.PathLike[str]) -> BlockMeans:
@@ -212,13 +221,12 @@ def open_means(path: str | os.PathLike[str]) -> BlockMeans:
         raise StorageError(f"no species sets at {path}; make them with `geoplantnet indicators`")
     try:
         root = zarr.open_group(str(path), mode="r")
-        threshold = np.asarray(root["threshold"][...])  # type: ignore[index]
         area = root.attrs.get("plot_area_m2")
         return BlockMeans(
             plot_area=float(str(area)) if area else None,
             crs=str(root.attrs["crs"]),
             list_hash=str(root.attrs["species_list"]),
-            threshold=threshold,
+            _threshold=root["threshold"],
             _means=root["means"],
         )
     except Exception as error:

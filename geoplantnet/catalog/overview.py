@@ -1,7 +1,7 @@
 """A catalog seen from afar: one small raster an asset over all tiles, and one store of all species.
 
 A map of a continent would open thousands of tiles to draw a few cells of each. Here every 10 x 10 cells of a tile are one
-(500 m), its overviews halve that further, and species are means of 5 km. Made with the catalog, from the tiles it lists;
+(500 m), with overviews of 1 to 25 km, and species are means of 5 km. Made with the catalog, from the tiles it lists;
 tiles that have not changed since the last time are not read again.
 """
 
@@ -198,9 +198,9 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
     A cell is the mean over the valid cells below it. Raises IntegrityError for sets of another species list.
     """
     path = _folder(root) / f"{SPECIES}.zarr"
-    opened = [_opened(tile, species) for tile in tiles]
-    side = _species_side(opened[0].shape[0], tiles[0].bounds[2] - tiles[0].bounds[0])
-    window = _window(tiles, side, opened[0].crs)
+    first = _opened(tiles[0], species)
+    side = _species_side(first.shape[0], tiles[0].bounds[2] - tiles[0].bounds[0])
+    window = _window(tiles, side, first.crs)
     told = {
         "tiles": {tile.id: tile.checksum for tile in tiles},
         "list": species.hash,
@@ -212,6 +212,7 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
     if before and before | told == before:
         return path
     record.unlink(missing_ok=True)
+    opened = [_opened(tile, species) for tile in tiles]  # of each no more than where its arrays lie
     places = [_place(tile, window, side) for tile in tiles]
     counts = [means.cells().astype(np.float32) for means in opened]
     threshold = np.full(window.shape, np.nan, np.float32)
@@ -221,9 +222,9 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
         attributes = {
             "made_from": told,
             "species": species.to_dict(),
-            "crs": opened[0].crs,
+            "crs": first.crs,
             "cell": window.affine.a,
-            "plot_area_m2": opened[0].plot_area,
+            "plot_area_m2": first.plot_area,
         }
         group = zarr.create_group(str(temporary), zarr_format=3, attributes=attributes)
         packing = ZstdCodec(level=3, checksum=True)

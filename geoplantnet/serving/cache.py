@@ -93,9 +93,3 @@ class Cache:
             self.bytes += cost - (before[1] if before else 0)
             while self.bytes > self.limit:
                 self.bytes -= self._held.popitem(last=False)[1][1]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._held.clear()
-            self.bytes = 0

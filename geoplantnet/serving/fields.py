@@ -40,6 +40,8 @@ _MOST_TILES = 64
 """Tiles opened for one map of a species; one of more is drawn from a coarser level."""
 _MOST_FILES = 256
 """Files read for one map of a raster, likewise."""
+_A_HANDLE = 20_000
+"""Bytes of an opened store of means, about: its arrays stay on disk."""
 _COARSE = 0.4
 """Pixels of so many times a mean of 1 km (of 5 km) show it, and not what lies below: one look at a tile in place of all its predictions."""
 
@@ -228,7 +230,7 @@ class Predictions:
     def means(self, tile: PublishedTile) -> BlockMeans:
         """Means of 1 km, and the cells' thresholds. Raises as `open_means`."""
         path = tile.assets["assemblage"]
-        return self.tiles.predictions.get((path, "means"), lambda: open_means(path), lambda means: means.threshold.nbytes)
+        return self.tiles.predictions.get((path, "means"), lambda: open_means(path), lambda means: _A_HANDLE)
 
 
 class SpeciesField:

@@ -16,7 +16,6 @@ from geoplantnet.assemblages.kernels import compiled
 _PLACES, _INDEX, _VALUES = types.float64[:, ::1], types.uint8[:, ::1], types.float32[:, ::1]
 _CELLS = (types.uint8, types.uint16, types.int16, types.float32)
 """Types of stored numbers."""
-CELLS = tuple(str(kind) for kind in _CELLS)
 
 
 @compiled((_PLACES, _PLACES, types.int64, _PLACES, _PLACES))

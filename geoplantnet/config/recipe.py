@@ -686,6 +686,8 @@ class Recipe(CubeRecipe):
     occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
     backbone: BackboneSection | None = None
     species: SpeciesSection = Field(default_factory=SpeciesSection)
+    sensitive: Path | None = None
+    """Table of sensitive species (taxon, region, category, reason, review), which are told as means over squares, or not at all."""
     quality: QualitySection = Field(default_factory=QualitySection)
     training: TrainingSection
     validation: ValidationSection

@@ -628,7 +628,7 @@ class ServingSection(Section):
     max_query: int = Field(8192, ge=1)
     max_parameters: int = Field(64, ge=1)
     max_header_bytes: int = Field(16_384, ge=1)
-    max_body: int = Field(1_048_576, ge=1)
+    max_body: int = Field(4_194_304, ge=1)
     body_s: float = Field(20.0, gt=0)
     post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution",)
     delete_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/jobs/*",)

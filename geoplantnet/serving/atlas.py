@@ -25,6 +25,7 @@ from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
+from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
 
 SPECIES_PREFIX = "species."
@@ -110,6 +111,11 @@ class Atlas:
     def taxa(self) -> tuple[Taxon, ...]:
         """The species that are shown, in the order of the list."""
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
+
+    @cached_property
+    def records(self) -> TaxonRecords | None:
+        """The species that are shown, as they are told; None for a store published without."""
+        return TaxonRecords(self.species, self.taxa) if self.species else None
 
     @property
     def shown(self) -> frozenset[str]:

@@ -55,7 +55,7 @@ class ServerSettings:
     """Parameters of a query string."""
     max_header_bytes: int = 16_384
     """Bytes of all header names and values."""
-    max_body: int = 1_048_576
+    max_body: int = 4_194_304
     """Bytes of a request's body."""
     body_s: float = 20.0
     """Seconds in which a body must have arrived."""

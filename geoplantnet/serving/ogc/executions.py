@@ -282,7 +282,7 @@ def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
     for name, one in process.inputs.items():
         if one.required and name not in values:
             raise MissingParameter(f"input {name!r} is missing: {one.title}")
-        if name in values:
+        if name in values and one.checked:
             _check(name, values[name], one.schema)
     return values, told.get("response") == "document"
 

@@ -117,20 +117,21 @@ class Atlas:
 
     def sensitivity(self, taxon_id: str) -> Sensitivity | None:
         """What is done to a species because it is sensitive; None for one that is not."""
-        return self._sensitive.get(taxon_id)
+        return self.sensitive.get(taxon_id)
 
     def generalised(self, taxon_id: str) -> int | None:
         """Metres of the squares whose means are told of a sensitive species; None for one that is told cell by cell."""
-        found = self._sensitive.get(taxon_id)
+        found = self.sensitive.get(taxon_id)
         return found.generalised if found else None
 
     @cached_property
-    def _sensitive(self) -> Mapping[str, Sensitivity]:
+    def sensitive(self) -> Mapping[str, Sensitivity]:
+        """What is done to every sensitive taxon id, those withheld and those not shown to this client among them."""
         known = self.species.traits if self.species else {}
         return {taxon_id: found for taxon_id, traits in known.items() if (found := sensitivity(traits))}
 
     def _is_withheld(self, taxon_id: str) -> bool:
-        found = self._sensitive.get(taxon_id)
+        found = self.sensitive.get(taxon_id)
         return found is not None and found.withheld
 
     @property

@@ -20,6 +20,11 @@ class Sensitivity:
     generalisation: str
     """The sentence for people: Darwin Core's dataGeneralizations, or informationWithheld. In English, with the operator's own reason."""
 
+    @property
+    def records_square(self) -> int:
+        """Metres of the squares that records are told in; 0 where they are not, as of a species withheld in any tile."""
+        return 0 if self.withheld or self.withheld_in_part or self.generalised is None else self.generalised
+
     def legend(self, language: str) -> str:
         """The same in a few words, for a legend."""
         if self.generalised is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from geoplantnet.config.load import named_grids
+from geoplantnet.errors import UsageError
 from geoplantnet.taxonomy.sensitive import WITHHELD, SensitiveRule, check_regions, overdue, read_sensitive, rules_in, rules_of, squares
 from geoplantnet.taxonomy.species_list import SpeciesList
 from pipelines.context import Run
@@ -110,6 +111,21 @@ def withheld(run: Run) -> frozenset[int]:
         return frozenset()
     species = stored_species(run)
     return frozenset(species.index_of(taxon) for taxon, told in sensitive_traits(run).items() if told.get("withheld"))
+
+
+def require_told(run: Run, species: SpeciesList, chosen: Iterable[int]) -> None:
+    """Raises UsageError for a species that is told nowhere."""
+    silent = withheld(run)
+    for k in chosen:
+        if k in silent:
+            raise UsageError(
+                f"{species[k].scientific_name} is sensitive and withheld: there is nothing to export of it; {run.recipe.sensitive} says why"
+            )
+
+
+def generalisations(run: Run) -> dict[str, str]:
+    """What is said of every sensitive taxon id."""
+    return {taxon: str(told["generalisation"]) for taxon, told in sensitive_traits(run).items()} if run.recipe.sensitive else {}
 
 
 def remarks(run: Run, species: SpeciesList) -> list[str]:

@@ -83,9 +83,11 @@ class Records:
 class Occurrences(Unchanging):
     """The records that are told, numbered as if there were no others."""
 
-    fields: Mapping[str, Schema] = {
-        name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")
-    } | {name: {"type": "integer"} for name in ("year", "coordinateUncertaintyInMeters")} | {"dataGeneralizations": {"type": "string"}}
+    fields: Mapping[str, Schema] = (
+        {name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")}
+        | {name: {"type": "integer"} for name in ("year", "coordinateUncertaintyInMeters")}
+        | {"dataGeneralizations": {"type": "string"}}
+    )
     parameters: Sequence[Parameter] = (
         *(Parameter(name=name, about=f"records of this {name}", schema=text()) for name in ("taxonID", "scientificName", "datasetID")),
         Parameter(name="year", about="records of this year", schema={"type": "integer", "minimum": 0, "maximum": 9999}),

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from geoplantnet.assemblages.latent import LatentTile
 
@@ -56,3 +57,13 @@ def agreement(
     if tile.member_bias is None:
         present[0] = weight @ (p > threshold[:, None])
     return Agreement(mass=weight @ p, present=present)
+
+
+def members_at(tile: LatentTile, row: int, column: int) -> npt.NDArray[np.float32]:
+    """Probabilities (member, species) that each member alone gives at a valid cell."""
+    if tile.member_bias is None:
+        return tile.at(row, column)
+    own = tile.z.shape[2] // tile.members
+    z = (tile.z[row, column].astype(np.float32) * tile.scale * np.float32(tile.members)).reshape(tile.members, own)
+    logits = np.einsum("kmd,md->mk", tile.head.weights.reshape(-1, tile.members, own), z) + tile.member_bias
+    return (tile.availability[row, column] * expit(logits)).astype(np.float32)

@@ -86,13 +86,11 @@ class CellSets:
         """Add the weight of each of some cells, ascending, to the species (species,) of its set. Raises IntegrityError."""
         from geoplantnet.assemblages import kernels  # numba takes a while to import
 
-        cells = np.ascontiguousarray(cells, np.int64)
-        weight = np.ascontiguousarray(weight, np.float64)
         for first, steps, own in self._runs(cells):
-            if not kernels.add_sets(cells[own], weight[own], self.start, steps, first, out):
+            if not kernels.add_sets(cells[own].astype(np.int64), weight[own], self.start, steps, first, out):
                 raise self._damaged()
 
-    def _runs(self, cells: npt.NDArray[np.int64]) -> Iterator[tuple[int, Steps, npt.NDArray[np.intp]]]:
+    def _runs(self, cells: npt.NDArray[np.integer]) -> Iterator[tuple[int, Steps, npt.NDArray[np.intp]]]:
         """Some cells, ascending, chunk by chunk: (number of the first member read, steps from there on, which of the cells lie in them)."""
         held = np.flatnonzero(self.start[cells + 1] > self.start[cells])
         length = int(self._steps.chunks[0])

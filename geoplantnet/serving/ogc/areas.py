@@ -286,7 +286,8 @@ class _Asked:
         row, column = np.divmod(at, sets.threshold.shape[1])
         blocks = np.bincount(row // side * means.shape[1] + column // side, weights=weight, minlength=means.shape[0] * means.shape[1])
         met = np.flatnonzero(blocks)
-        self._mass = self._mass + np.nan_to_num(means.of(slice(None)).reshape(sets.species, -1)[:, met]) @ blocks[met]
+        mean = means.of(slice(None)).reshape(sets.species, -1)[:, met]
+        self._mass = self._mass + np.nan_to_num(mean).astype(np.float64) @ blocks[met]
 
     def answer(self, coverage: Double, cells: float, budget: Budget) -> tuple[Double, Double, Double, int, int]:
         """Mean probability, low, high (all (species,)), members, and the cells these are of."""

@@ -126,7 +126,7 @@ def open_sets(path: str | os.PathLike[str], grid: TileGrid, *, keep: Keep = _for
         size, threshold = np.asarray(arrays["size"][...]), np.asarray(arrays["threshold"][...]).astype(np.float32)
         start = np.concatenate([[0], np.cumsum(size, dtype=np.int64)])
         side = grid.cells_per_side
-        if threshold.shape != (side, side) or size.shape != (side * side,) or arrays["set_species"].shape != (max(int(start[-1]), 0),):
+        if threshold.shape != (side, side) or size.shape != (side * side,) or arrays["set_species"].shape != (int(start[-1]),):
             raise ValueError(f"threshold is {threshold.shape}, size {size.shape}, {arrays['set_species'].shape[0]} members for {start[-1]}")
         return CellSets(
             tile=grid.tile(str(attributes["tile"])),

@@ -136,14 +136,26 @@ def _rings(geometry: Mapping[str, Any]) -> list[list[Double]]:
 def _ring(told: Any) -> Double:
     try:
         ring = np.asarray(told)
-    except ValueError:  # some positions have a height
-        ring = np.asarray([position[:2] if isinstance(position, list) else None for position in told])
+    except ValueError:
+        ring = _without_heights(told)
     if not isinstance(told, list) or ring.ndim != 2 or not 2 <= ring.shape[1] <= 4 or ring.dtype.kind not in "if":
-        raise InvalidParameter("area holds something that is no ring of positions; each position is [longitude, latitude]")
+        raise _no_ring()
     flat = ring[:, :2].astype(np.float64)
     if not np.isfinite(flat).all():
         raise InvalidParameter("area holds a number that is not finite; draw it again")
     return flat
+
+
+def _without_heights(told: list[Any]) -> npt.NDArray[Any]:
+    """A ring of which only some positions have a height."""
+    try:
+        return np.asarray([position[:2] for position in told])
+    except (ValueError, TypeError, KeyError):
+        raise _no_ring() from None
+
+
+def _no_ring() -> InvalidParameter:
+    return InvalidParameter("area holds something that is no ring of positions; each position is [longitude, latitude]")
 
 
 def _why(reason: str) -> str:

@@ -158,6 +158,7 @@ class Processing:
             version=service.atlas.catalog.version,
             shown=service.atlas.shown,
             seconds=SYNC_S * 30,
+            models=tuple((name, str(path)) for name, path in service.atlas.models.items()),
             operator=self._operator if process.id == MAP_TILE else None,
         )
         return self.jobs.submit(kind, owner, run_elsewhere, task)

@@ -323,19 +323,21 @@ class Task:
     shown: frozenset[str]
     """Ids of all layers, of species too, that the client may see: what is published meanwhile is not among them."""
     seconds: float
+    models: tuple[tuple[str, str], ...] = ()
+    """Stores of other models by name, seen at the same paths."""
     operator: Operator | None = None
 
 
 def run_elsewhere(task: Task) -> Result:
     """Do a job on a worker of a cluster."""
     process = processes_of(task.operator)[task.process]
-    atlas = _opened(task.store, task.version)
+    atlas = _opened(task.store, task.version, task.models)
     return process.run(atlas.showing(task.shown.__contains__), task.inputs, Budget(task.seconds), ASYNC_TILES)
 
 
 @lru_cache(maxsize=1)
-def _opened(store: str, version: str) -> Atlas:
-    return open_atlas(store)
+def _opened(store: str, version: str, models: tuple[tuple[str, str], ...]) -> Atlas:
+    return open_atlas(store, models={name: Path(path) for name, path in models})
 
 
 # ---- inside

@@ -163,6 +163,8 @@ def _species(
     rows = []
     for i in np.argsort(-own, kind="stable")[:limit].tolist():
         k = records.positions[i]
+        if np.isnan(own[i]):  # the rest: nothing is told of them here
+            break
         each = [*members[:, k].tolist(), float(p[k])] if members is not None else None  # rounding must not leave p outside its range
         interval = {"low": number(min(each)) if each else None, "high": number(max(each)) if each else None}
         rows.append(records[i] | {"probability": number(float(p[k])), **interval, "present": bool(present[k])})

@@ -13,8 +13,9 @@ import shapely
 from shapely import affinity
 from starlette.testclient import TestClient
 
+from geoplantnet.assemblages.agreement import agreement, members_at
 from geoplantnet.assemblages.assemblage import Assemblage, open_assemblage, write_assemblage
-from geoplantnet.assemblages.latent import LatentTile, SpeciesHead, open_latent, write_latent
+from geoplantnet.assemblages.latent import LatentTile, SpeciesHead, generalised, open_latent, write_latent
 from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.assemblages.stores import survey as surveyed
 from geoplantnet.catalog import COG, Layer, Product, write_catalog, write_cog, write_item
@@ -459,3 +460,20 @@ def test_a_place_that_cannot_be_told_says_why(flora, query, status, says):
     """Outside of the map is an answer; a number that is none is a fault with what to write."""
     answer = flora.get(f"/api/here?{query}")
     assert answer.status_code == status and says in (answer.json()["state"] if status == 200 else answer.json()["detail"])
+
+
+def test_members_of_a_sensitive_species_say_what_its_squares_say(ensemble):
+    """Members and means of an area come of the squares' means, as the tile itself tells them; of a withheld species there is nothing."""
+    tile = generalised(open_latent(ensemble / "latent" / f"{TILES[0]}.zarr", GRID), {3: 10, 8: 0})
+    cells = np.flatnonzero(tile.valid.ravel())[::37]
+    rows, columns = np.divmod(cells, 50)
+    weight, threshold = np.linspace(0.1, 1, len(cells)), np.full(len(cells), 0.3, np.float32)
+    species = np.array([1, 3, 8, 20])
+    said = agreement(tile, cells, weight, species, threshold)
+    own = np.nan_to_num(tile.at(rows, columns)[:, species])
+    alone = np.stack([np.nan_to_num(tile.member(m).at(rows, columns)) for m in range(MEMBERS)])
+    np.testing.assert_allclose(said.mass, weight @ own, rtol=1e-5)
+    np.testing.assert_allclose(said.present, [weight @ (p[:, species] > 0.3) for p in alone], rtol=1e-9)
+    assert said.mass[2] == 0 and (said.present[:, 2] == 0).all()
+    for i in (0, 5, 30):
+        np.testing.assert_allclose(members_at(tile, int(rows[i]), int(columns[i])), alone[:, i], rtol=1e-4, atol=1e-7)

@@ -162,6 +162,11 @@ class OgcApi:
         """Raises ConfigurationError for settings that this store cannot follow."""
         self._further(atlas)
 
+    def occurrences(self, atlas: Atlas) -> Occurrences | None:
+        """The records that are told, where the operator publishes them."""
+        found = self._further(atlas).get("occurrences")
+        return found if isinstance(found, Occurrences) else None
+
     def close(self) -> None:
         """End the jobs at work."""
         self._processing.jobs.close()

@@ -116,6 +116,25 @@ class Occurrences(Unchanging):
         """See `Features.by_id`."""
         return self._feature(int(id)) if id.isdecimal() and len(id) < 12 and int(id) < len(self._told) else None
 
+    def nearest(self, x: float, y: float, count: int) -> list[dict[str, Any]]:
+        """The records of presence nearest to a place (in the records' CRS), by the distance to the middles of their squares."""
+        table = self._records.table.iloc[self._told]
+        table = table[table["occurrenceStatus"] == "present"]
+        away = np.hypot(table["x"].to_numpy() - x, table["y"].to_numpy() - y)
+        near = np.argpartition(away, count)[:count] if len(away) > count else np.arange(len(away))
+        found = near[np.lexsort((near, away[near]))].tolist()
+        return [
+            {
+                "taxonID": str(row["taxonID"]),
+                "scientificName": str(row["scientificName"]),
+                "year": int(row["year"]) if np.isfinite(row["year"]) else None,
+                "distance_m": round(float(away[i])),
+                "square_m": int(row["side"]),
+                "basis": str(row["sampling"]),
+            }
+            for i, row in ((i, table.iloc[i]) for i in found)
+        ]
+
     @cached_property
     def _told(self) -> npt.NDArray[np.intp]:
         """Rows of the records that are told. (Threads that come together find the same.)"""

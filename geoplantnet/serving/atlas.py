@@ -25,7 +25,7 @@ from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
-from geoplantnet.serving.sensitive import Sensitivity, sensitivity
+from geoplantnet.serving.sensitive import Sensitivity, sensitivities
 from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
 
@@ -139,8 +139,7 @@ class Atlas:
     @cached_property
     def sensitive(self) -> Mapping[str, Sensitivity]:
         """What is done to every sensitive taxon id, those withheld and those not shown to this client among them."""
-        known = self.species.traits if self.species else {}
-        return {taxon_id: found for taxon_id, traits in known.items() if (found := sensitivity(traits))}
+        return sensitivities(self.species) if self.species else {}
 
     def _is_withheld(self, taxon_id: str) -> bool:
         found = self.sensitive.get(taxon_id)
@@ -268,7 +267,7 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapp
     """The catalog at `path`, those of the scenarios in its store, and those of the stores of other `models` by name, as they stand now.
 
     Raises what `open_catalog` raises, IntegrityError for an overview of species that cannot be read, and ConfigurationError for a layer that
-    cannot be drawn and for a model whose name is taken or whose species are others.
+    cannot be drawn, for a model whose name is taken or whose species are others, and for maps whose sensitive species are others.
     """
     catalogs = {TODAY: open_catalog(path)}
     folder = catalogs[TODAY].root / SCENARIOS
@@ -290,6 +289,12 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapp
         if other and (species is None or other.overview.species.hash != species.species.hash):
             raise ConfigurationError(
                 f"serving.models: {name!r} maps another list of species than the store; train both on the same occurrences"
+            )
+    for epoch in atlas.epochs[1:]:
+        other = epoch.mosaic.predictions
+        if other and sensitivities(other.overview) != atlas.sensitive:
+            raise ConfigurationError(
+                f"{epoch.name!r} was mapped with another list of sensitive species than the store; give both recipes the same and map again"
             )
     return atlas
 

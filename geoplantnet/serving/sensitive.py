@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from geoplantnet.catalog.overview import SpeciesOverview
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
@@ -42,6 +44,11 @@ def sensitivity(traits: Mapping[str, Any]) -> Sensitivity | None:
         withheld_in_part=bool(traits.get("withheld_in_part")),
         generalisation=str(traits["generalisation"]),
     )
+
+
+def sensitivities(overview: SpeciesOverview) -> dict[str, Sensitivity]:
+    """What is done to each sensitive taxon id of a map."""
+    return {taxon_id: found for taxon_id, traits in overview.traits.items() if (found := sensitivity(traits))}
 
 
 def squares_in_words(metres: int, language: str) -> str:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from geoplantnet.errors import LayerNotFound
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
+from geoplantnet.serving.languages import LANGUAGES
 from geoplantnet.serving.mosaic import MAX_CELLS
 from geoplantnet.serving.ogc.areas import Area, area_of, groups_of, indicators_of, number, rows_of, survey, tiles_of
 from geoplantnet.serving.ogc.coverages import GEOTIFF, MAX_FIELDS, Cells, geotiff
 from geoplantnet.serving.ogc.jobs import Budget, Result
 from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows
+from geoplantnet.serving.report import DRAWN, FORMATS, Words, asked_layer, clean, filename, layers_of, pictures_of, written
 
 Inputs = Mapping[str, Any]
 Operator = Callable[[str], Mapping[str, Any]]
@@ -42,6 +45,8 @@ SYNC_TILES, ASYNC_TILES = 16, 1000
 """Tiles a request goes through, and a job."""
 MOST_ROWS = 500_000
 """Rows of one exported GeoPackage."""
+MEDIA_TYPE, SITE = ":media type", ":site"
+"""Of inputs, what the server adds itself, which no client can name: the format of the output that is asked for, and its own public address."""
 JSON = "application/json"
 GEOPACKAGE = "application/geopackage+sqlite3"
 
@@ -88,8 +93,31 @@ class Input:
 
 
 _WHERE = Input(title="A GeoJSON polygon, multipolygon or feature of one, or a bbox, in longitude, latitude", schema=_AREA)
+_NAME = Input(title="What the area is called", schema={"type": "string", "maxLength": 200}, required=False)
+_LANG = Input(title="Language of titles and labels", schema={"type": "string", "enum": list(LANGUAGES)}, required=False)
 _LEAST = Input(title="The smallest coverage that counts, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}, required=False)
 _EPOCH = Input(title="today, or the name of a scenario", schema={"type": "string", "maxLength": 60}, required=False)
+_LAYER = Input(title="Id of the layer on the first map of a document", schema={"type": "string", "maxLength": 100}, required=False)
+_LINK = Input(
+    title="The part of the area's permanent link behind the address of the page, from the # on",
+    schema={"type": "string", "maxLength": 200_000, "pattern": "^#[A-Za-z0-9_.~!$&'()*+,;=:@/?%-]*$"},
+    required=False,
+)
+_COMPARE = Input(
+    title="What to set beside it: a second area, or a scenario of the same one",
+    schema={
+        "anyOf": [
+            *_AREA["anyOf"],
+            {
+                "type": "object",
+                "required": ["scenario"],
+                "properties": {"scenario": {"type": "string", "maxLength": 60}},
+                "additionalProperties": False,
+            },
+        ]
+    },
+    required=False,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +147,53 @@ def species_in_area(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: in
 
 
 def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
-    """Species, groups of them and indicators of an area."""
+    """Species, groups of them and indicators of an area, or of two: as JSON, or as a document made of it."""
+    inputs = {**inputs, "name": clean(inputs["name"]).strip()} if "name" in inputs else inputs
+    sides = [inputs]
+    if "compare" in inputs:
+        other = inputs["compare"]
+        sides.append({**inputs, **other} if "scenario" in other else {**inputs, "area": other, "name": _name_in(other)})
+    told = report(atlas, inputs, budget, most_tiles)
+    if len(sides) > 1:
+        told["compare"] = report(atlas, sides[1], budget, most_tiles)
+    media_type = inputs.get(MEDIA_TYPE, JSON)
+    if media_type == JSON:
+        return _as_json(told)
+    words, pictures = Words(lang=inputs.get("lang", LANGUAGES[0])), []
+    for side in sides if media_type in DRAWN else ():
+        epoch, area = _epoch(atlas, side), area_of(side["area"], atlas.catalog.crs)
+        layers = layers_of(epoch, asked_layer(atlas, epoch, inputs.get("layer")))
+        pictures.append(pictures_of(epoch, area.shape, layers, words, budget.check))
+    body = written(
+        told,
+        media_type,
+        geometries=[_geometry(side["area"]) for side in sides],
+        pictures=pictures,
+        words=words,
+        made=datetime.now(UTC).date(),
+        link=f"{inputs.get(SITE, '')}/{inputs['link']}" if "link" in inputs else "",
+    )
+    return Result(body=body, media_type=media_type, filename=filename(told, media_type))
+
+
+def _name_in(told: Any) -> str:
+    """The name that a feature says of itself."""
+    properties = told.get("properties")
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return clean(name).strip()[:200] if isinstance(name, str) else ""
+
+
+def _geometry(told: Any) -> dict[str, Any]:
+    """The polygon of an area that was read already, as it was given."""
+    if "type" not in told:
+        west, south, east, north = told["bbox"]
+        return {"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]]}
+    geometry = told["geometry"] if told["type"] == "Feature" else told
+    return {"type": geometry["type"], "coordinates": geometry["coordinates"]}
+
+
+def report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> dict[str, Any]:
+    """What an area report tells, as JSON holds it. Raises RequestError for inputs that mean nothing."""
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
     found = survey(epoch, area, tiles, _list(atlas), budget, indicators_of(epoch))
@@ -127,7 +201,7 @@ def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -
     least = inputs.get("min_coverage", 0)
     rows = rows_of(atlas, cover, least)
     told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
-    return _as_json(
+    return (
         told
         | {
             "min_coverage": least,
@@ -233,9 +307,18 @@ PROCESSES: Mapping[str, Process] = {
             title="Report of an area",
             description="Species in a polygon, which of them are protected, invasive, threatened or of narrow range, and the means of "
             "all indicators there.",
-            inputs={"area": _WHERE, "min_coverage": _LEAST, "scenario": _EPOCH},
+            inputs={
+                "area": _WHERE,
+                "name": _NAME,
+                "min_coverage": _LEAST,
+                "scenario": _EPOCH,
+                "lang": _LANG,
+                "compare": _COMPARE,
+                "layer": _LAYER,
+                "link": _LINK,
+            },
             output="report",
-            media_types=(JSON,),
+            media_types=(JSON, *FORMATS),
             run=area_report,
         ),
         Process(

@@ -228,7 +228,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     tiles = tiles_of(epoch, area, most_tiles)
     layers = indicators_of(epoch) if indicators else ()
     found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]))
-    least, records, cover = inputs.get("min_coverage", 0), atlas.records, found.cover
+    least, records, cover = inputs.get("min_coverage", 0), atlas.taxon_records, found.cover
     assert records
     rows = rows_of(records, cover, least)
     told = _about(atlas, epoch, area, tiles, cover, inputs.get("name"))
@@ -337,7 +337,7 @@ PROCESSES: Mapping[str, Process] = {
         Process(
             id="area-report",
             title="Report of an area",
-            description="Species in a polygon, which of them are protected, invasive, threatened, of narrow range or trees, its habitats, and "
+            description="Species in a polygon, which of them are protected, invasive, threatened, of narrow range or trees, its vegetation, and "
             "the means of all indicators there.",
             inputs={
                 "area": _WHERE,

@@ -7,12 +7,15 @@ the same, ``species.<taxonID>``, made when it is asked for and drawn from the ti
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+
+import numpy as np
 
 from geoplantnet import __version__
 from geoplantnet.catalog import Catalog, open_catalog
@@ -127,6 +130,25 @@ class Atlas:
         takes_time()
         near = did_you_mean(taxon_id[:60], (taxon.taxon_id for taxon in self.taxa))
         raise UnknownSpecies(f"{shown(taxon_id)} is none of the {len(self.taxa)} species of {self.catalog.title}.{near}")
+
+    def narrow_ranged(self, taxon_id: str) -> bool | None:
+        """Whether a species is of narrow range: among the quarter of those shown with the smallest `range_squares` (the quartile definition of
+        rarity: Gaston 1994). None where its range is not known.
+        """
+        squares = self._ranges.get(taxon_id)
+        return None if squares is None or self._narrow is None else squares <= self._narrow
+
+    @cached_property
+    def _ranges(self) -> dict[str, float]:
+        """Squares that each species shown is known from."""
+        traits = self.species.traits if self.species else {}
+        told = ((taxon.taxon_id, traits.get(taxon.taxon_id, {}).get("range_squares")) for taxon in self.taxa)
+        return {taxon_id: float(squares) for taxon_id, squares in told if squares is not None and math.isfinite(squares)}
+
+    @cached_property
+    def _narrow(self) -> float | None:
+        """Squares of the widest of the narrow ranges."""
+        return float(np.quantile([*self._ranges.values()], 0.25)) if self._ranges else None
 
     def species_layer(self, taxon_id: str) -> Layer:
         """The layer of a species. Raises UnknownSpecies."""

@@ -230,16 +230,12 @@ def rows_of(atlas: Atlas, cover: Cover, least: float) -> list[dict[str, Any]]:
 def groups_of(atlas: Atlas, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the species found: how many are protected, invasive, threatened and of narrow range, with their names, and of how many it is not known.
 
-    Of narrow range are the quarter of all species with the smallest `range_squares` (the quartile definition of rarity: Gaston 1994).
+    `Atlas.narrow_ranged` says which are of narrow range.
     """
-    ranges = {taxon.taxon_id: trait_of(atlas, taxon.taxon_id, "range_squares") for taxon in atlas.taxa}
-    known = [value for value in ranges.values() if value is not None]
-    narrow = float(np.quantile(known, 0.25)) if known else None
 
     def belongs(taxon_id: str, group: str) -> bool | None:
         if group == "narrow_ranged":
-            squares = ranges[taxon_id]
-            return None if squares is None or narrow is None else bool(squares <= narrow)
+            return atlas.narrow_ranged(taxon_id)
         if group == "threatened":
             category = trait_of(atlas, taxon_id, "iucn")
             return None if category in (None, "DD", "NE") else category in THREATENED

@@ -37,3 +37,14 @@ def record(atlas: Atlas, taxon: Taxon) -> dict[str, Any]:
 def generalised(atlas: Atlas, taxon_id: str) -> float | None:
     """Metres of the squares that a sensitive species is generalised to; None for a species that is told as it was predicted."""
     return trait_of(atlas, taxon_id, "generalised") or None
+
+
+def listed(atlas: Atlas) -> tuple[Taxon, ...]:
+    """The species that are shown and not withheld, in the order of the list."""
+    traits = atlas.species.traits if atlas.species else {}
+    return tuple(taxon for taxon in atlas.taxa if not traits.get(taxon.taxon_id, {}).get("withheld"))
+
+
+def withheld(atlas: Atlas) -> int:
+    """How many of the species shown are listed nowhere, since they are sensitive."""
+    return len(atlas.taxa) - len(listed(atlas))

@@ -34,7 +34,6 @@ from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.planner.places import open_places
 from geoplantnet.serving.planner.routes import routes as planner_routes
-from geoplantnet.serving.planner.taxa import generalised, listed, withheld
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
 from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles, at_once
@@ -70,7 +69,7 @@ def create_app(
     definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
-    atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes)
+    atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes, models=settings.models)
     catalog, places = atlas.catalog, open_places(settings.places)
     guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
     files = StacFiles(catalog, {epoch.name: epoch.catalog for epoch in atlas.epochs[1:]})
@@ -101,7 +100,7 @@ def create_app(
         layer = seen.layer(request.path_params["id"])
         told = legend.describe(layer)
         if layer.id.startswith(SPECIES_PREFIX):
-            told["generalised"] = generalised(seen, layer.id.removeprefix(SPECIES_PREFIX))
+            told["generalised"] = seen.generalised(layer.id.removeprefix(SPECIES_PREFIX))
         return json_answer(request, to_json(told), seal=seen.seal)
 
     def stac(request: Request) -> Response:
@@ -199,7 +198,7 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
     """What the page needs to know: title, notice, extents (west, south, east, north), epochs, how many species there are (``/api/species``
     finds them), and the legends of the advertised layers, by family.
     """
-    catalog, species = atlas.catalog, listed(atlas)
+    catalog, records = atlas.catalog, atlas.records
     return {
         "title": catalog.title,
         "description": catalog.description,
@@ -209,9 +208,9 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
         "version": catalog.version,
         "bounds": {name: list(bounds) for name, bounds in extents(catalog).items()},
         "species": {
-            "count": len(species),
-            "withheld": withheld(atlas),
-            "generalised": sum(generalised(atlas, taxon.taxon_id) is not None for taxon in species),
+            "count": len(records) if records else 0,
+            "withheld": records.withheld if records else 0,
+            "generalised": sum(records[i]["generalised"] is not None for i in range(len(records))) if records else 0,
         },
         "epochs": [
             {"name": epoch.name, "title": epoch.title, "start": written(epoch.start), "end": written(epoch.end)} for epoch in atlas.epochs

@@ -9,7 +9,6 @@ from geoplantnet.catalog.product import Layer
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch
 from geoplantnet.serving.dimensions import written
 from geoplantnet.serving.languages import language_of, told_in
-from geoplantnet.serving.planner.taxa import generalised
 
 _GROUND = "Terrain"
 """Family of layers that show the ground, and predict nothing."""
@@ -90,7 +89,7 @@ def how_made(atlas: Atlas, layer: Layer, language: str = "", *, scenario: str = 
     epoch = atlas.epoch(layer, scenario=scenario)
     made, told = epoch.catalog.made, told_in(atlas.shown_by(layer, epoch), language)
     ground = layer.family == _GROUND
-    metres = generalised(atlas, layer.id.removeprefix(SPECIES_PREFIX)) if layer.id.startswith(SPECIES_PREFIX) else None
+    metres = atlas.generalised(layer.id.removeprefix(SPECIES_PREFIX)) if layer.id.startswith(SPECIES_PREFIX) else None
 
     def say(key: str, **values: Any) -> str:
         return _WORDS[language][key].format(**values)

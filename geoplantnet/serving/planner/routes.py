@@ -19,7 +19,6 @@ from geoplantnet.serving.ogc.parameters import Parameter
 from geoplantnet.serving.planner.how import how_made
 from geoplantnet.serving.planner.places import Places
 from geoplantnet.serving.planner.species import SpeciesSearch
-from geoplantnet.serving.planner.taxa import listed, record, withheld
 from geoplantnet.serving.planner.upload import read_upload
 
 _TEXT = {"type": "string", "maxLength": 100}
@@ -40,7 +39,8 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
     def search_of(atlas: Atlas) -> SpeciesSearch:
         with lock:  # two at once would both make it
             if atlas not in searches:
-                searches[atlas] = SpeciesSearch(listed(atlas))
+                records = atlas.records
+                searches[atlas] = SpeciesSearch([records[i] for i in range(len(records))] if records else [])
             return searches[atlas]
 
     def species(request: Request) -> Response:
@@ -48,8 +48,9 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
         query, family, genus = (_given(request, parameter) for parameter in (_QUERY, _FAMILY, _GENUS))
         offset, limit = int(_given(request, _OFFSET) or 0), int(_given(request, _LIMIT) or 30)
         found = search_of(atlas).find(query, family=family, genus=genus)
-        told = [record(atlas, taxon) for taxon in found[offset : offset + limit]]
-        return json_answer(request, to_json({"count": len(found), "withheld": withheld(atlas), "species": told}), seal=atlas.seal)
+        withheld = atlas.records.withheld if atlas.records else 0
+        told = {"count": len(found), "withheld": withheld, "species": found[offset : offset + limit]}
+        return json_answer(request, to_json(told), seal=atlas.seal)
 
     def families(request: Request) -> Response:
         atlas = atlas_of(request)

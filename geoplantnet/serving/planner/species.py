@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 from geoplantnet.serving.planner.names import NameIndex, folded
-from geoplantnet.taxonomy import Taxon
+
+_NAMES = ("scientificName", "vernacularName", "taxonID", "genus", "family")
+"""Of a record, what a species is found by."""
 
 
 class SpeciesSearch:
     """Finds species among some ten thousand."""
 
-    def __init__(self, taxa: Sequence[Taxon]) -> None:
-        """`taxa` are those that may be found."""
-        self.taxa = tuple(taxa)
-        self._names = NameIndex([(t.scientific_name, t.vernacular_name, t.taxon_id, t.genus, t.family) for t in self.taxa])
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """`records` are those that may be found, as `TaxonRecords` tells them."""
+        self.records = tuple(records)
+        self._names = NameIndex([tuple(record[name] or "" for name in _NAMES) for record in self.records])
 
-    def find(self, query: str = "", *, family: str = "", genus: str = "") -> tuple[Taxon, ...]:
+    def find(self, query: str = "", *, family: str = "", genus: str = "") -> list[Mapping[str, Any]]:
         """All that fit, best first (`NameIndex.find`); `family` and `genus` keep those of that name alone."""
-        found = [self.taxa[i] for i in self._names.find(query)]
+        found = [self.records[i] for i in self._names.find(query)]
         for name, wanted in (("family", folded(family)), ("genus", folded(genus))):
             if wanted:
-                fitting = {own for own in {getattr(taxon, name) for taxon in found} if folded(own) == wanted}
-                found = [taxon for taxon in found if getattr(taxon, name) in fitting]
-        return tuple(found)
+                fitting = {own for own in {record[name] for record in found} if own and folded(own) == wanted}
+                found = [record for record in found if record[name] in fitting]
+        return found
 
     @cached_property
     def families(self) -> list[dict[str, Any]]:
@@ -36,8 +38,8 @@ class SpeciesSearch:
             return not name, folded(name), name
 
         told = []
-        ordered = sorted(self.taxa, key=lambda taxon: (order(taxon.family), order(taxon.genus)))
-        for family, of_family in groupby(ordered, key=lambda taxon: taxon.family):
-            genera = [{"name": genus, "count": len([*own])} for genus, own in groupby(of_family, key=lambda taxon: taxon.genus)]
+        pairs = sorted(((r["family"] or "", r["genus"] or "") for r in self.records), key=lambda pair: (order(pair[0]), order(pair[1])))
+        for family, of_family in groupby(pairs, key=lambda pair: pair[0]):
+            genera = [{"name": genus, "count": len([*own])} for genus, own in groupby(of_family, key=lambda pair: pair[1])]
             told.append({"name": family, "count": sum(int(str(genus["count"])) for genus in genera), "genera": genera})
         return told

@@ -1,8 +1,7 @@
-"""Species by name: the same as going through all of them, and what is told of each."""
+"""Species by name: the same as going through all of them."""
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoplantnet.catalog.overview import SpeciesOverview
-from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.planner.names import LEAST_INSIDE, NameIndex, folded
 from geoplantnet.serving.planner.species import SpeciesSearch
-from geoplantnet.serving.planner.taxa import listed, record, withheld
+from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import SpeciesList, Taxon
 
 FLORA = (
@@ -28,8 +26,20 @@ FLORA = (
 )
 
 
+OVERVIEW = SpeciesOverview(
+    species=SpeciesList(checklist="test", taxa=FLORA),
+    traits={},
+    plot_area=None,
+    highest=np.ones(len(FLORA), np.float32),
+    window=None,  # type: ignore[arg-type]
+    _root=None,  # type: ignore[arg-type]
+)
+RECORDS = TaxonRecords(OVERVIEW, FLORA)
+SEARCH = SpeciesSearch([RECORDS[i] for i in range(len(RECORDS))])
+
+
 def found(query: str, **more: str) -> list[str]:
-    return [taxon.taxon_id for taxon in SpeciesSearch(FLORA).find(query, **more)]
+    return [record["taxonID"] for record in SEARCH.find(query, **more)]
 
 
 def test_best_first():
@@ -78,57 +88,11 @@ def test_folding_is_done_once(text):
 
 def test_families_hold_every_species_once():
     """Counts of genera add up to those of families, and these to all; what has no family comes last."""
-    told = SpeciesSearch(FLORA).families
+    told = SEARCH.families
     assert [one["name"] for one in told] == ["Asteraceae", "Gentianaceae", "Liliaceae", "Pinaceae", ""]
     assert sum(one["count"] for one in told) == len(FLORA)
     assert all(one["count"] == sum(genus["count"] for genus in one["genera"]) for one in told)
     assert told[3]["genera"] == [{"name": "Abies", "count": 1}, {"name": "Picea", "count": 1}]
-
-
-class Known:
-    """Stands for an atlas: species with traits."""
-
-    def __init__(self, traits: dict[str, dict[str, object]]) -> None:
-        overview = SpeciesOverview(
-            species=SpeciesList(checklist="test", taxa=FLORA),
-            traits=traits,
-            plot_area=None,
-            highest=np.ones(len(FLORA), np.float32),
-            window=None,  # type: ignore[arg-type]
-            _root=None,  # type: ignore[arg-type]
-        )
-        self.species, self.taxa = overview, FLORA
-
-    narrow_ranged, _ranges, _narrow = Atlas.narrow_ranged, Atlas._ranges, Atlas._narrow
-
-
-def test_a_record_tells_what_is_known_and_null_otherwise():
-    """Unknown is None, never False; of narrow range is the quarter of the species whose range is known."""
-    ranges = {taxon.taxon_id: {"range_squares": float(i)} for i, taxon in enumerate(FLORA[:5])}
-    ranges["g1"] |= {"tree": 1.0, "invasive": 0.0, "eu_directive": math.nan, "iucn": "LC"}
-    atlas = Known(ranges)
-    told = {taxon.taxon_id: record(atlas, taxon) for taxon in FLORA}  # type: ignore[arg-type]
-    assert told["g1"] == {
-        "taxonID": "g1",
-        "scientificName": "Abies alba",
-        "vernacularName": "Sapin pectiné",
-        "family": "Pinaceae",
-        "genus": "Abies",
-        "iucn": "LC",
-        "tree": True,
-        "invasive": False,
-        "directive": None,
-        "narrowRanged": True,
-        "generalised": None,
-    }
-    assert [told[one]["narrowRanged"] for one in ("g1", "g2", "g3", "g4", "g5", "g6")] == [True, True, False, False, False, None]
-    assert told["g6"]["family"] is None and told["g6"]["tree"] is None
-
-
-def test_withheld_species_are_counted_not_listed():
-    """A trait of the overview keeps a species out of lists."""
-    atlas = Known({"g3": {"withheld": True}})
-    assert [taxon.taxon_id for taxon in listed(atlas)] == ["g1", "g2", "g4", "g5", "g6"] and withheld(atlas) == 1  # type: ignore[arg-type]
 
 
 def test_species_over_http(planner):

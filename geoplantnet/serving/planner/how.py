@@ -174,6 +174,6 @@ def _caveats(epoch: Epoch, layer: Layer, made: Mapping[str, Any], metres: float 
 
 
 def _why(atlas: Atlas, layer: Layer) -> dict[str, Any]:
-    """Category and reason of a sensitive species, as far as they are told."""
+    """Why a species is generalised, in the operator's words; its category stays in the operator's table."""
     traits = atlas.species.traits.get(layer.id.removeprefix(SPECIES_PREFIX), {}) if atlas.species else {}
-    return {"category": traits.get("sensitive_category"), "reason": traits.get("sensitive_reason")}
+    return {"category": None, "reason": traits.get("generalisation")}

@@ -19,7 +19,7 @@ from geoplantnet.catalog import Catalog, open_catalog
 from geoplantnet.catalog.overview import SPECIES, SpeciesOverview
 from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
 from geoplantnet.catalog.stac import CATALOG
-from geoplantnet.errors import LayerNotFound, UnknownSpecies, did_you_mean
+from geoplantnet.errors import ConfigurationError, LayerNotFound, UnknownSpecies, did_you_mean
 from geoplantnet.serving import styles
 from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
@@ -264,7 +264,26 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
     kept = Kept(cache_bytes, _OPEN_FILES)
     atlas = Atlas(tuple(_epoch(name, catalog, kept) for name, catalog in catalogs.items()))
     _ = atlas.species  # opened now: a damaged overview is told to who starts the server
+    for epoch in atlas.epochs[1:] if atlas.sensitive else ():
+        _require_as_coarse(atlas, epoch)
     return atlas
+
+
+def _require_as_coarse(atlas: Atlas, epoch: Epoch) -> None:
+    """Raises ConfigurationError for a scenario mapped before today's map kept a species back: it would tell what today's does not."""
+    predictions = epoch.mosaic.predictions
+    traits = predictions.overview.traits if predictions else {}
+    for taxon_id, today in atlas.sensitive.items() if predictions else ():
+        then = sensitivity(traits.get(taxon_id, {}))
+        if then is None or (today.withheld, today.withheld_in_part, today.generalised) != (
+            then.withheld,
+            then.withheld_in_part,
+            then.generalised,
+        ):
+            raise ConfigurationError(
+                f"scenario {epoch.name} was mapped when other rules held for sensitive species, and today's map tells less of {taxon_id}; "
+                f"run `geoplantnet run RECIPE --scenario {epoch.name}` again, or move {epoch.catalog.root} away"
+            )
 
 
 def _epoch(name: str, catalog: Catalog, kept: Kept) -> Epoch:

@@ -332,7 +332,7 @@ def test_an_attacker_with_ten_thousand_questions_finds_no_plant(tmp_path) -> Non
     plants = []
     for y in range(0, CELLS, SIDE):
         for x in range(0, 2 * CELLS, SIDE):
-            row, column = random.integers(10, SIDE, 2) + np.array([y, x])
+            row, column = np.array([y, x]) + random.integers(10, SIDE, 2)
             plants.append((row, column))
             p[2, row, column] = 0.95
     found = np.array(plants)

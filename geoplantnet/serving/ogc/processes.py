@@ -310,6 +310,8 @@ def _geopackage(atlas: Atlas, epoch: Epoch, area: Area, species: tuple[str, ...]
     polygons = gpd.GeoDataFrame(list(cells.values()), geometry="geometry", crs="EPSG:3035")
     with tempfile.TemporaryDirectory() as folder:
         metadata = {"title": epoch.title, "notice": epoch.catalog.notice, "license": epoch.catalog.license}
+        said = {row[1]: f"{row[2]}: {own.generalisation}" for row in rows if (own := atlas.sensitivity(row[1]))}
+        metadata |= {"dataGeneralizations": " | ".join(said.values())} if said else {}
         path = write_coverage(Path(folder, "export.gpkg"), polygons, table, metadata)
         return Result(body=path.read_bytes(), media_type=GEOPACKAGE, filename="export.gpkg")
 

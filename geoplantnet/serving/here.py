@@ -100,7 +100,7 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
         "species": [],
         "count": 0,
         "listed": 0,
-        "withheld": atlas.taxon_records.withheld if atlas.taxon_records else 0,
+        "withheld": len(atlas.withheld),
         "threshold": None,
         "members": None,
         "records": {

@@ -160,7 +160,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     told |= {
         "min_coverage": least,
         "count": len(rows),
-        "withheld": records.withheld,
+        "withheld": len(atlas.withheld),
         "generalised": sum(row["generalised"] is not None for row in rows),
         "members": cover.members,
         "interval_cells": cover.from_cells if cover.members > 1 else None,

@@ -125,7 +125,7 @@ class Atlas:
     @cached_property
     def taxon_records(self) -> TaxonRecords | None:
         """The species that are shown, as they are told; None for a store published without."""
-        return TaxonRecords(self.species, self.taxa) if self.species else None
+        return TaxonRecords(self.species, self.taxa, self.generalised) if self.species else None
 
     def sensitivity(self, taxon_id: str) -> Sensitivity | None:
         """What is done to a species because it is sensitive; None for one that is not."""

@@ -22,7 +22,7 @@ from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import GeoPlantNetError, RequestError
 from geoplantnet.serving import legend, qgis
 from geoplantnet.serving.answers import PageFiles, json_answer, to_json
-from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, open_atlas
+from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.dimensions import written
 from geoplantnet.serving.exceptions import fault_of
@@ -30,6 +30,7 @@ from geoplantnet.serving.guard import AccessLog, Guard, Readiness, exchange_of, 
 from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_current
 from geoplantnet.serving.guard.metrics import MEDIA_TYPE
 from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
+from geoplantnet.serving.here import here, place_of
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.planner.places import open_places
@@ -65,8 +66,8 @@ def create_app(
     `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
     Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
-    ``/api/layers``, ``/api/layers/{id}`` and what `planner` adds; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
-    definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
+    ``/api/layers``, ``/api/layers/{id}``, ``/api/here`` and what `planner` adds; ``/stac/catalog.json`` and the files the catalog lists;
+    ``/qgis`` (project, layer definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes, models=settings.models)
@@ -97,11 +98,11 @@ def create_app(
     def api_layer(request: Request) -> Response:
         _note_layers(request, [request.path_params["id"]])
         seen = view_of(request.scope).atlas
-        layer = seen.layer(request.path_params["id"])
-        told = legend.describe(layer)
-        if layer.id.startswith(SPECIES_PREFIX):
-            told["generalised"] = seen.generalised(layer.id.removeprefix(SPECIES_PREFIX))
-        return json_answer(request, to_json(told), seal=seen.seal)
+        return json_answer(request, to_json(legend.describe(seen.layer(request.path_params["id"]))), seal=seen.seal)
+
+    def api_here(request: Request) -> Response:
+        seen = view_of(request.scope).atlas
+        return json_answer(request, to_json(here(seen, place_of(request.query_params), ogc.occurrences(seen))), seal=seen.seal)
 
     def stac(request: Request) -> Response:
         seen = view_of(request.scope).files
@@ -145,6 +146,7 @@ def create_app(
         Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
+        Route("/api/here", api_here, methods=["GET"]),
         *planner_routes("/api", lambda request: view_of(request.scope).atlas, places),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
@@ -198,7 +200,7 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
     """What the page needs to know: title, notice, extents (west, south, east, north), epochs, how many species there are (``/api/species``
     finds them), and the legends of the advertised layers, by family.
     """
-    catalog, records = atlas.catalog, atlas.records
+    catalog, records = atlas.catalog, atlas.taxon_records
     return {
         "title": catalog.title,
         "description": catalog.description,
@@ -209,7 +211,7 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
         "bounds": {name: list(bounds) for name, bounds in extents(catalog).items()},
         "species": {
             "count": len(records) if records else 0,
-            "withheld": records.withheld if records else 0,
+            "withheld": len(atlas.withheld),
             "generalised": sum(records[i]["generalised"] is not None for i in range(len(records))) if records else 0,
         },
         "epochs": [

@@ -31,8 +31,9 @@ from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
+from pipelines.map_species import SEAL
 from pipelines.provenance import made_of
-from pipelines.sensitive import rules_by_tile, sensitive_traits, traits_told
+from pipelines.sensitive import rules_by_tile, seal, sensitive_traits, traits_told
 from pipelines.tables import stored_species
 
 SCALE, NODATA = 0.004, 255

@@ -122,9 +122,14 @@ async function licences(meta) {
   return parts.join("\n\n") + "\n";
 }
 
+async function sources() {
+  const entries = await readdir(src, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => path.relative(here, path.join(entry.parentPath, entry.name)).split(path.sep).join("/"));
+}
+
 // What dist was built from, in the format of sha256sum: the tests compare it with src.
 async function sourceHashes() {
-  const files = ["build.mjs", "package-lock.json", ...(await readdir(src)).map((file) => `src/${file}`)].sort();
+  const files = ["build.mjs", "package-lock.json", ...(await sources())].sort();
   const lines = await Promise.all(
     files.map(async (file) => `${createHash("sha256").update(await readFile(path.join(here, file))).digest("hex")}  ${file}\n`),
   );

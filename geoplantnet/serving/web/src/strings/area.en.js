@@ -1,0 +1,3 @@
+export default {
+  "area.title": "What grows in an area?",
+};

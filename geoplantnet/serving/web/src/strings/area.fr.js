@@ -1,0 +1,3 @@
+export default {
+  "area.title": "Que pousse-t-il dans une zone ?",
+};

@@ -12,14 +12,14 @@ const handle = new Style({ image: new Circle({ radius: 9, fill: new Fill({ color
 
 // onChange(told), onDone(geometry | null), onRefused(fault) as in draw.js
 export function startEditing({ map, layer, geometry, onChange, onDone, onRefused }) {
-  const history = createHistory({ polygons: toMap(geometry, map), selected: null });
-  let modify = null;
+  const history = createHistory(toMap(geometry, map));
+  let selected = null; // [polygon, ring, vertex]
   let interactions = [];
 
   const vertices = (polygons) => polygons.flatMap((rings, p) => rings.flatMap((ring, r) => ring.slice(0, -1).map((_, i) => [p, r, i])));
   const at = (polygons, [p, r, i]) => polygons[p][r][i];
   const told = () => {
-    const { polygons, selected } = history.value;
+    const polygons = history.value;
     const km2 = km2Of(polygons);
     const all = vertices(polygons);
     const number = selected ? all.findIndex((one) => one.join() === selected.join()) + 1 : 0;
@@ -28,13 +28,14 @@ export function startEditing({ map, layer, geometry, onChange, onDone, onRefused
     return { count: all.length, number, small, km2, cells: cellsOf(km2), fault, canUndo: history.canUndo, canRedo: history.canRedo };
   };
   const show = () => {
-    const { polygons, selected } = history.value;
+    const polygons = history.value;
     const now = told();
     for (const one of interactions) map.ol.removeInteraction(one);
     const feature = layer.sketch({ polygons, faults: now.fault?.edges ?? [], selected: selected && at(polygons, selected) });
-    modify = new Modify({ features: new Collection([feature]), pixelTolerance: HIT_PX, style: handle });
+    const modify = new Modify({ features: new Collection([feature]), pixelTolerance: HIT_PX, style: handle });
     modify.on("modifyend", () => {
-      history.push({ polygons: feature.getGeometry().getCoordinates(), selected: null });
+      history.push(feature.getGeometry().getCoordinates());
+      selected = null;
       changed();
     });
     interactions = [modify, new Snap({ features: new Collection([feature]), pixelTolerance: 8 })];
@@ -44,32 +45,32 @@ export function startEditing({ map, layer, geometry, onChange, onDone, onRefused
   const changed = () => onChange(show());
 
   function choose(step) {
-    const { polygons, selected } = history.value;
+    const polygons = history.value;
     const all = vertices(polygons);
     const from = selected ? all.findIndex((one) => one.join() === selected.join()) : step > 0 ? -1 : 0;
-    const next = all[(from + step + all.length) % all.length];
-    history.value.selected = next; // which vertex is chosen is no edit: undo does not go through it
-    map.view.setCenter(at(polygons, next));
+    selected = all[(from + step + all.length) % all.length];
+    map.view.setCenter(at(polygons, selected));
     changed();
   }
 
   // change(ring without its closing vertex, index) -> the new one
-  function alter(change, keep = (selected) => selected) {
-    const { polygons, selected } = history.value;
+  function alter(change, keep = () => selected) {
+    const polygons = history.value;
     if (!selected) return onRefused({ kind: "none-chosen" });
     const [p, r, i] = selected;
     const open = change(polygons[p][r].slice(0, -1), i);
     if (open.length < 3) return onRefused({ kind: "too-few" });
     const ring = [...open, open[0]];
     const next = polygons.map((rings, q) => (q === p ? rings.map((one, s) => (s === r ? ring : one)) : rings));
-    history.push({ polygons: next, selected: keep(selected, open) });
+    history.push(next);
+    selected = keep(selected, open);
     return changed();
   }
 
   function finish() {
     const { fault } = told();
     if (fault) return onRefused(fault);
-    return end(fromMap(history.value.polygons, map));
+    return end(fromMap(history.value, map));
   }
 
   function end(result) {
@@ -83,6 +84,7 @@ export function startEditing({ map, layer, geometry, onChange, onDone, onRefused
   const centre = () => map.view.getCenter();
   const step = (move) => () => {
     history[move]();
+    selected = null;
     changed();
   };
   map.mode("draw");

@@ -186,7 +186,7 @@ class BlockMeans:
     @property
     def threshold(self) -> Float:
         """(y, x) of cells, as `Assemblage.threshold`. Raises IntegrityError."""
-        return _part_of(self._threshold, ...)
+        return part_of(self._threshold, ...)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -205,10 +205,11 @@ class BlockMeans:
 
     def of(self, species: slice) -> Float:
         """(species, block_y, block_x): mean p of some species. Raises IntegrityError."""
-        return _means_of_steps(_part_of(self._means, species))
+        return _means_of_steps(part_of(self._means, species))
 
 
-def _part_of(array: Any, place: Any) -> npt.NDArray[Any]:
+def part_of(array: Any, place: Any) -> npt.NDArray[Any]:
+    """Part of a stored array. Raises IntegrityError."""
     try:
         return np.asarray(array[place])
     except Exception as error:  # whatever a codec makes of damaged bytes

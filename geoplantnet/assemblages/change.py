@@ -63,7 +63,7 @@ def change_between(before: SpeciesTile, after: SpeciesTile, *, multiply: Multipl
     else:
         for (_, a), (_, b) in zip(before.blocks(), after.blocks(), strict=True):
             part = np.zeros((3, int(known.sum())))
-            kernels.add_change(*(np.ascontiguousarray(p[:, known].T, np.float32) for p in (a, b)), *part)
+            kernels.add_change(*(np.ascontiguousarray(np.nan_to_num(p[:, known]).T, np.float32) for p in (a, b)), *part)
             sums[:, known] += part
     gain, loss, mass = sums
     return Change(gain=gain, loss=loss, before=mass)
@@ -86,10 +86,13 @@ def _of_block(tiles: list[tuple[LatentTile, Head]], rows: slice, columns: slice,
         for tile, head in tiles
     ]
     found, count = np.zeros((3, int(valid.sum()))), len(tiles[0][0].species)
+    y, x = np.nonzero(valid)
     for start in range(0, count, _SPECIES):
         species = slice(start, min(start + _SPECIES, count))
         p = np.empty((2, found.shape[1], species.stop - start), np.float32)
-        for out, (head, z, availability) in zip(p, taken):
+        for out, (tile, _), (head, z, availability) in zip(p, tiles, taken, strict=True):
             head.probabilities(z, availability, species, out)
+            if tile.coarse is not None:
+                tile.coarse.lay(out, species, y + rows.start, x + columns.start, withheld=0.0)
         kernels.add_change(p[0], p[1], *found)
     return found

@@ -2,7 +2,7 @@
 
 A map reads one species over many cells, a click all species of one cell. Both are kept, in Zarr v3 shards of few, larger chunks: `p` by
 species (1 x 250 x 250 cells a chunk), `by_cell` by cell (all species x 10 x 10). It costs many times the bytes of a latent tile; take that
-where the model has one. Like it, a dense tile can say where the model extrapolates.
+where the model has one. Like it, a dense tile can say where the model extrapolates, and keeps of sensitive species means over squares alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from geoplantnet.assemblages.assemblage import (
     require_list,
 )
 from geoplantnet.assemblages.blocks import Blocks, checked, on_host
+from geoplantnet.assemblages.coarse import Squares, coarsen_stored
 from geoplantnet.assemblages.dissimilarity import inside_of, packed, unpacked
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import InputError, IntegrityError, StorageError, UsageError
@@ -125,10 +126,12 @@ def write_dense(
     species: SpeciesList,
     dtype: Steps = "uint8",
     attributes: Mapping[str, Any] | None = None,
+    squares: Squares | None = None,
 ) -> None:
     """Write species blocks as Zarr v3 at `path`, which must not exist (wrap it in `storage.write_beside`).
 
-    Memory is one block and 100 rows of all species; as much as the tile holds is
+    `squares` of sensitive species: their means over these are written, in the place of what the cells say. Memory is one block and 100 rows
+    of all species; as much as the tile holds is
     written once more beside `path`, and removed. Raises InputError when the blocks break their contract, UsageError when they are of
     another number of species than the list.
     """
@@ -144,7 +147,7 @@ def write_dense(
         if done != count:
             raise UsageError(f"the blocks hold {done} species or more, the list {count}; give both of one list")
 
-    _write(fill, path, tile, species, dtype, attributes or {})
+    _write(fill, path, tile, species, dtype, attributes or {}, squares or {})
 
 
 def write_dense_rows(
@@ -157,6 +160,7 @@ def write_dense_rows(
     attributes: Mapping[str, Any] | None = None,
     dissimilarity: Float | None = None,
     dissimilarity_threshold: float = np.nan,
+    squares: Squares | None = None,
 ) -> None:
     """The same from strips of rows, north to south, as a model predicts cells: (rows, p (species, rows, x) in [0, 1], NaN = no data).
 
@@ -183,7 +187,7 @@ def write_dense_rows(
             raise InputError(f"the strips end at row {done} of {side}; give all rows of the tile")
 
     more = {} if dissimilarity is None else {"dissimilarity_threshold": dissimilarity_threshold}
-    root, valid = _write(fill, path, tile, species, dtype, {**(attributes or {}), **more})
+    root, valid = _write(fill, path, tile, species, dtype, {**(attributes or {}), **more}, squares or {})
     if dissimilarity is not None:
         index = packed(np.where(valid, dissimilarity, np.nan).astype(np.float32), dissimilarity_threshold)
         root.create_array("dissimilarity", data=index, chunks=index.shape, compressors=ZstdCodec(level=5, checksum=True))
@@ -200,6 +204,7 @@ def _write(
     species: SpeciesList,
     dtype: Steps,
     attributes: Mapping[str, Any],
+    squares: Squares,
 ) -> tuple[zarr.Group, npt.NDArray[np.bool_]]:
     """The group at `path` of what `fill` puts, and its valid cells."""
     side, count, steps = tile.grid.cells_per_side, len(species), _STEPS[dtype]
@@ -226,10 +231,15 @@ def _write(
         os.posix_fallocate(spare.fileno(), 0, count * side * side * np.dtype(dtype).itemsize)  # a full disk under a map kills the process
         copy = np.memmap(spare, dtype, "r+", shape=(count, side, side))
 
+        any_data = np.zeros((side, side), bool)
+
         def put(where: Window, values: npt.NDArray[np.floating]) -> None:
-            copy[where] = _encoded(values, steps, nodata)
+            copy[where] = stored = _encoded(values, steps, nodata)
+            any_data[where[1]] |= (stored != nodata).any(axis=0)
 
         fill(put)
+        for k, own in squares.items():
+            coarsen_stored(copy[k], any_data, own, nodata)
         copy.flush()
         for start in range(0, count, shard):
             stop = min(start + shard, count)
@@ -237,15 +247,13 @@ def _write(
         cell, band = min(_CELL_CHUNK, side), min(_BAND, side)
         across = -(-band // cell) * cell
         by_cell = root.create_array("by_cell", shape=(count, side, side), dtype=dtype, chunks=(count, cell, cell), shards=(count, across, across), fill_value=nodata, compressors=codec)  # fmt: skip
-        valid = np.zeros((side, side), bool)
         for start in range(0, side, across):
             rows = np.empty((count, min(across, side - start), side), dtype)
             for k in range(count):
                 rows[k] = _from_file(spare, dtype, k * side + start, rows.shape[1], side)
             by_cell[:, start : start + across] = rows
-            valid[start : start + across] = (rows != nodata).any(axis=0)
-    root.create_array("valid", data=valid, chunks=valid.shape, compressors=codec)
-    return root, valid
+    root.create_array("valid", data=any_data, chunks=any_data.shape, compressors=codec)
+    return root, any_data
 
 
 def open_dense(path: str | os.PathLike[str], grid: TileGrid, *, assemblage: str | os.PathLike[str] | None = None) -> DenseTile:

@@ -293,3 +293,19 @@ def place(cells, size, species, p, start, all_species, all_p):
         all_species[to : to + n] = species[at : at + n]
         all_p[to : to + n] = p[at : at + n]
         at += n
+
+
+@compiled()
+def add_sets(cells, weight, start, steps, first, out):
+    """Add each cell's weight to the species of its set, out (species,) float64; `steps` are those from member `first` on (see `cell_sets`).
+
+    Sums in the order of the cells, so that they are those of bincount to the last bit. False where a species is not in the list.
+    """
+    for i in range(cells.size):
+        k, w = np.int64(0), weight[i]
+        for j in range(start[cells[i]] - first, start[cells[i] + 1] - first):
+            k += np.int64(steps[j])
+            if k >= out.size:
+                return False
+            out[k] += w
+    return True

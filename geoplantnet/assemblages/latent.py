@@ -11,6 +11,8 @@ The mean logit of an ensemble is one dot product, too: the members' vectors lie 
 are theirs, divided by their number (`sdm.ensemble.joined_head`). With a bias a member the tile gives each member's
 probabilities back, and so how far they disagree (`spread`). It can also say where the model extrapolates: the dissimilarity
 of a cell to the plots learnt from (`sdm.applicability`), kept in steps of a thousandth of the largest one inside.
+
+Of a sensitive species the tile keeps means over squares, or nothing, and no weights: nothing in it says more (`generalised`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import ZstdCodec
 
 from geoplantnet.assemblages.assemblage import Assemblage, means_of, open_assemblage, require_list, require_whole
+from geoplantnet.assemblages.coarse import WITHHELD, Coarse, Squares, coarse_from, means_over, stacked
 from geoplantnet.assemblages.dissimilarity import inside_of, packed, unpacked
 from geoplantnet.assemblages.sets import expected_f1_threshold
 from geoplantnet.errors import IntegrityError, ModelError, StorageError, UsageError
@@ -44,6 +47,8 @@ MEAN_ERROR = 0.002
 """Largest mean |dp| that int8 may cost."""
 TAIL_ERROR = 0.02
 """Largest 99.9th percentile of |dp| that int8 may cost."""
+_NEVER = -30.0
+"""Logit in a head's row that has been emptied: to a program that looks at the head alone the species is nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +101,8 @@ class LatentTile:
     """Largest DI inside the area of applicability."""
     assemblage: Assemblage | None = None
     """Species sets and means of 1 km, where they have been made."""
+    coarse: Coarse | None = None
+    """What is told of sensitive species, whose rows of the head are empty; None = no species is."""
 
     def __post_init__(self) -> None:
         if self.member_bias is not None and (
@@ -148,6 +155,9 @@ class LatentTile:
     def block(self, species: slice) -> Float:
         """Probabilities (species, y, x) of a slice of the species axis, float32, NaN where not valid."""
         p = self.head.probabilities(self._flat, species) * self.availability[self.valid]
+        if self.coarse is not None:
+            first, last, _ = species.indices(len(self.species))
+            self.coarse.lay(p.T, slice(first, last), *np.nonzero(self.valid))
         out = np.full((p.shape[0], *self.shape), np.nan, np.float32)
         out[:, self.valid] = p
         return out
@@ -164,6 +174,9 @@ class LatentTile:
             return means_of(self.assemblage, k, level)[window]
         valid = self.valid[window]
         out = np.full(valid.shape, np.nan, np.float32)
+        if self.coarse is not None and k in self.coarse.squares:
+            rows, columns = (np.arange(n)[part] for n, part in zip(self.shape, window))
+            return np.where(valid, self.coarse.of(k, rows[:, None], columns), out)
         if self.z.dtype == np.int8:
             from geoplantnet.assemblages import kernels  # numba takes a while to import, and few who open a tile draw a map of it
 
@@ -188,7 +201,9 @@ class LatentTile:
         own = slice(m * d, (m + 1) * d)
         weights = self.head.weights[:, own] * np.float32(self.members)
         head = SpeciesHead(species=self.species, weights=weights, bias=self.member_bias[m])
-        return replace(self, z=self.z[..., own], scale=self.scale[own], head=head, member_bias=None, stored_threshold=None, assemblage=None)
+        coarse = None if self.coarse is None else self.coarse.of_member(m)
+        member = replace(self, z=self.z[..., own], scale=self.scale[own], head=head, member_bias=None, coarse=coarse)
+        return replace(member, stored_threshold=None, assemblage=None)
 
     def spread_of(self, measure: Callable[[LatentTile], npt.NDArray[np.floating]]) -> Float:
         """Standard deviation between members of whatever `measure` makes of a tile, such as an indicator; 0 for one member.
@@ -206,6 +221,8 @@ class LatentTile:
         """Probabilities (n, species) at cells, NaN where not valid."""
         r, c = np.atleast_1d(np.asarray(rows, int)), np.atleast_1d(np.asarray(columns, int))
         p = self.head.probabilities(self.z[r, c].astype(np.float32) * self.scale) * self.availability[r, c]
+        if self.coarse is not None:
+            self.coarse.lay(p.T, slice(0, len(self.species)), r, c)
         p[:, ~self.valid[r, c]] = np.nan
         return p.T
 
@@ -252,6 +269,33 @@ def quantise(
     return stored, np.ones_like(scale), found
 
 
+def emptied(head: SpeciesHead, species: Iterable[int]) -> SpeciesHead:
+    """The head without what it says of some species, by position."""
+    rows = list(species)
+    weights, bias = head.weights.copy(), head.bias.copy()
+    weights[rows], bias[rows] = 0, _NEVER
+    return SpeciesHead(species=head.species, weights=weights, bias=bias)
+
+
+def generalised(tile: LatentTile, squares: Squares) -> LatentTile:
+    """The tile with means over squares in the place of some species' probabilities, of the members' own too, and none of those withheld.
+
+    A mean is over the valid cells of a square. Their rows of the head are emptied: what is returned holds nothing finer.
+    """
+    if not squares:
+        return tile
+    told = [k for k, side in squares.items() if side != WITHHELD]
+    means = {k: [means_over(tile.species_map(k), squares[k])] for k in told}
+    for m in range(tile.members if tile.members > 1 and told else 0):
+        alone = tile._alone(m)
+        for k in told:
+            means[k].append(means_over(alone.species_map(k), squares[k]))
+    bias = None if tile.member_bias is None else tile.member_bias.copy()
+    if bias is not None:
+        bias[:, list(squares)] = _NEVER
+    return replace(tile, head=emptied(tile.head, squares), member_bias=bias, coarse=stacked(squares, means))
+
+
 def _strips(height: int) -> Iterator[slice]:
     for start in range(0, height, _ROWS):
         yield slice(start, min(start + _ROWS, height))
@@ -280,6 +324,8 @@ def write_latent(tile: LatentTile, path: str | os.PathLike[str]) -> None:
     }
     if tile.member_bias is not None:
         arrays["member_bias"] = tile.member_bias
+    if tile.coarse is not None:
+        arrays |= tile.coarse.arrays()
     if tile.dissimilarity is not None:
         arrays["dissimilarity"] = packed(tile.dissimilarity, tile.dissimilarity_threshold)
     for name, values in arrays.items():
@@ -336,6 +382,7 @@ def _tile_of(held: Mapping[str, npt.NDArray[np.generic]], attributes: dict[str, 
         dissimilarity_threshold=edge,
     )
     side, d = grid.cells_per_side, tile.head.weights.shape[1]
+    tile = replace(tile, coarse=coarse_from(held, len(species), tile.members, side))
     cellwise = {name: (side, side) for name in ("valid", "availability", "dissimilarity", "threshold")}
     for name, wanted in {"z": (side, side, d), "scale": (d,), **cellwise}.items():
         if name in held and held[name].shape != wanted:

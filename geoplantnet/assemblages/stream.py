@@ -113,6 +113,8 @@ def stream(
             found = [members for members in pool.map(one, blocks) if members]
     else:
         found = [members for members in map(one, blocks) if members]
+    if tile.coarse is not None:
+        means[tile.coarse.withheld()] = np.nan
     of_key = {key: values.reshape(height, width) for key, values in zip(once, taken)}
     return Streamed(
         sums={name: of_key[wanted.key] for name, wanted in sums.items()},
@@ -224,6 +226,10 @@ class _Block:
         valid: npt.NDArray[np.bool_],
     ) -> None:
         self._head, self._plan, self._space, self._count = head, plan, space, len(tile.species)
+        self._coarse = tile.coarse
+        if self._coarse is not None:
+            y, x = np.nonzero(valid)
+            self._rows, self._columns = y + rows.start, x + columns.start
         self._z = head.latent(tile, rows, columns, valid)
         self._availability = np.ascontiguousarray(tile.availability[rows, columns][valid], np.float32)
         n = self._availability.size
@@ -238,7 +244,7 @@ class _Block:
     def run(self, *, candidates: bool) -> None:
         """All sums but those over the set, and candidates for it."""
         plan = self._plan
-        for species, p in self._probabilities(self._z, self._availability):
+        for species, p in self._probabilities():
             spread = self._space.spread[: p.size].reshape(p.shape)
             kernels.add_totals(p, spread, *self._whole)
             for term, values in (("p", p), ("p(1-p)", spread)):
@@ -289,7 +295,7 @@ class _Block:
         # A product of other rows has other last bits, unless it is exact: then the same rows are taken as before.
         again = cells if self._head.exact else np.arange(self._availability.size)
         own = slice(None) if self._head.exact else cells
-        for part, p in self._probabilities(self._z[again], self._availability[again]):
+        for part, p in self._probabilities(again):
             p = np.ascontiguousarray(p[own])
             kernels.gather_candidates(p, part.start, cut, species, values, found)
         if decide:
@@ -298,13 +304,19 @@ class _Block:
             self.threshold[cells] = threshold
         self._species[cells], self._values[cells], self._found[cells] = species, values, found
 
-    def _probabilities(self, z: npt.NDArray[Any], availability: Float) -> Iterator[tuple[slice, Float]]:
-        """Species by the hundred: (slice of the species axis, p (cell, species)), in the same memory every time."""
+    def _probabilities(self, cells: Integers | slice = slice(None)) -> Iterator[tuple[slice, Float]]:
+        """Species by the hundred: (slice of the species axis, p (cell, species)) of some cells, in the same memory every time.
+
+        Of sensitive species what the tile tells of them, of those withheld 0: they count in no sum and no set.
+        """
+        z, availability = self._z[cells], self._availability[cells]
         for start in range(0, self._count, _SPECIES):
             species = slice(start, min(start + _SPECIES, self._count))
             shape = (z.shape[0], species.stop - start)
             p = self._space.p[: shape[0] * shape[1]].reshape(shape)
             self._head.probabilities(z, availability, species, p)
+            if self._coarse is not None:
+                self._coarse.lay(p, species, self._rows[cells], self._columns[cells], withheld=0.0)
             yield species, p
 
     def _add(self, group: _Group, values: Float, species: slice) -> None:

@@ -628,7 +628,7 @@ class ServingSection(Section):
     max_query: int = Field(8192, ge=1)
     max_parameters: int = Field(64, ge=1)
     max_header_bytes: int = Field(16_384, ge=1)
-    max_body: int = Field(1_048_576, ge=1)
+    max_body: int = Field(4_194_304, ge=1)
     body_s: float = Field(20.0, gt=0)
     post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution",)
     delete_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/jobs/*",)
@@ -636,6 +636,7 @@ class ServingSection(Section):
     keys: Path | None = None
     access_log: Literal["auto", "json", "text", "none"] = "auto"
     metrics: bool = True
+    models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")], Path] = {}
     postgis: str = Field("", pattern=r"^(postgres(ql)?://\S+|.*=.*)?$")
     postgis_schema: str = Field("geoplantnet", pattern=r"^[a-z_][a-z0-9_]{0,47}$")
     occurrences: Literal[10, 100, 1_000, 5_000, 10_000, 50_000, 100_000] | None = None
@@ -685,6 +686,8 @@ class Recipe(CubeRecipe):
     occurrences: tuple[OccurrenceSection, ...] = Field(min_length=1)
     backbone: BackboneSection | None = None
     species: SpeciesSection = Field(default_factory=SpeciesSection)
+    sensitive: Path | None = None
+    """Table of sensitive species (taxon, region, category, reason, review), which are told as means over squares, or not at all."""
     quality: QualitySection = Field(default_factory=QualitySection)
     training: TrainingSection
     validation: ValidationSection

@@ -71,7 +71,7 @@ def create_app(
     definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
-    atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes)
+    atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes, models=settings.models)
     catalog = atlas.catalog
     guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
     files = StacFiles(catalog, {epoch.name: epoch.catalog for epoch in atlas.epochs[1:]})

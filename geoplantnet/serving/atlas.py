@@ -1,4 +1,4 @@
-"""What a server shows: layers by name, in today's map and in those of scenarios.
+"""What a server shows: layers by name, in today's map and in those of scenarios and of other models.
 
 Some twenty layers are advertised. Species are not: ten thousand of them would make ten megabytes of capabilities. Each is a layer all
 the same, ``species.<taxonID>``, made when it is asked for and drawn from the tiles' predictions.
@@ -19,12 +19,13 @@ from geoplantnet.catalog import Catalog, open_catalog
 from geoplantnet.catalog.overview import SPECIES, SpeciesOverview
 from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
 from geoplantnet.catalog.stac import CATALOG
-from geoplantnet.errors import LayerNotFound, UnknownSpecies, did_you_mean
+from geoplantnet.errors import ConfigurationError, LayerNotFound, UnknownSpecies, did_you_mean
 from geoplantnet.serving import styles
 from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
+from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
 
 SPECIES_PREFIX = "species."
@@ -37,7 +38,7 @@ _OPEN_FILES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One map of everything: today's, or that of a scenario."""
+    """One map of everything: today's, that of a scenario, or that of another model."""
 
     name: str
     title: str
@@ -88,6 +89,12 @@ class Atlas:
         """Of today's map: title, notice, licence, extent."""
         return self.today.catalog
 
+    @property
+    def models(self) -> dict[str, Path]:
+        """Stores of other models, as `open_atlas` took them."""
+        own = self.catalog.root
+        return {epoch.name: epoch.catalog.root for epoch in self.epochs if not epoch.catalog.root.is_relative_to(own)}
+
     def showing(self, may: Callable[[str], bool]) -> Atlas:
         """The same as if only the layers whose ids may be seen were there."""
         return Atlas(tuple(replace(epoch, mosaic=epoch.mosaic.showing(may)) for epoch in self.epochs), may)
@@ -104,6 +111,11 @@ class Atlas:
     def taxa(self) -> tuple[Taxon, ...]:
         """The species that are shown, in the order of the list."""
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
+
+    @cached_property
+    def records(self) -> TaxonRecords | None:
+        """The species that are shown, as they are told; None for a store published without."""
+        return TaxonRecords(self.species, self.taxa) if self.species else None
 
     @property
     def shown(self) -> frozenset[str]:
@@ -218,18 +230,33 @@ class Atlas:
             epoch.mosaic.close()
 
 
-def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES) -> Atlas:
-    """The catalog at `path` and those of the scenarios in its store, as they stand now. Raises what `open_catalog` raises, IntegrityError
-    for an overview of species that cannot be read, and ConfigurationError for a layer that cannot be drawn.
+def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapping[str, Path] | None = None) -> Atlas:
+    """The catalog at `path`, those of the scenarios in its store, and those of the stores of other `models` by name, as they stand now.
+
+    Raises what `open_catalog` raises, IntegrityError for an overview of species that cannot be read, and ConfigurationError for a layer that
+    cannot be drawn and for a model whose name is taken or whose species are others.
     """
     catalogs = {TODAY: open_catalog(path)}
     folder = catalogs[TODAY].root / SCENARIOS
     for own in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (own / CATALOG).is_file():
             catalogs[own.name] = open_catalog(own)
+    for name, store in (models or {}).items():
+        if name in catalogs:
+            raise ConfigurationError(
+                f"serving.models: {name!r} is the name of the store's own map or of a scenario; call the model otherwise"
+            )
+        catalogs[name] = open_catalog(store)
     kept = Kept(cache_bytes, _OPEN_FILES)
-    atlas = Atlas(tuple(_epoch(name, catalog, kept) for name, catalog in catalogs.items()))
-    _ = atlas.species  # opened now: a damaged overview is told to who starts the server
+    epochs = {name: _epoch(name, catalog, kept) for name, catalog in catalogs.items()}
+    atlas = Atlas(tuple(epochs.values()))
+    species = atlas.species  # opened now: a damaged overview is told to who starts the server
+    for name in models or {}:
+        other = epochs[name].mosaic.predictions
+        if other and (species is None or other.overview.species.hash != species.species.hash):
+            raise ConfigurationError(
+                f"serving.models: {name!r} maps another list of species than the store; train both on the same occurrences"
+            )
     return atlas
 
 

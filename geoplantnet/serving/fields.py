@@ -19,6 +19,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from geoplantnet.assemblages.assemblage import BlockMeans, open_means
+from geoplantnet.assemblages.cell_sets import CellSets, open_sets
 from geoplantnet.assemblages.dense import DenseTile
 from geoplantnet.assemblages.latent import LatentTile
 from geoplantnet.assemblages.stores import open_species_tile
@@ -231,6 +232,15 @@ class Predictions:
         """Means of 1 km, and the cells' thresholds. Raises as `open_means`."""
         path = tile.assets["assemblage"]
         return self.tiles.predictions.get((path, "means"), lambda: open_means(path), lambda means: _A_HANDLE)
+
+    def sets(self, tile: PublishedTile) -> CellSets:
+        """Species sets, of which chunks are kept that somebody asked for. Raises as `open_sets`."""
+        path, kept = tile.assets["assemblage"], self.tiles.predictions
+
+        def keep(number: int, read: Callable[[], Stored]) -> Stored:
+            return kept.get((path, "steps", number), read, _bytes)
+
+        return kept.get((path, "sets"), lambda: open_sets(path, self._grid, keep=keep), lambda sets: sets.nbytes)
 
 
 class SpeciesField:

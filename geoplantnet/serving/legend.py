@@ -6,12 +6,15 @@ import functools
 import unicodedata
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
+import reportlab
 from PIL import Image, ImageDraw, ImageFont
 
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving import styles
+from geoplantnet.serving.languages import told_in
 from geoplantnet.serving.styles import Drawing
 
 _STOPS = 17
@@ -20,25 +23,9 @@ _TICKS = 5
 
 _WIDTH, _MARGIN, _RAMP_HEIGHT, _SWATCH = 280, 12, 18, 16
 _TEXT, _FAINT, _LINE, _PAPER = "#1a1a1a", "#555555", "#777777", "#ffffff"
-_SPELLED = str.maketrans(
-    {"–": "-", "—": "-", "−": "-", "≥": ">=", "≤": "<=", "×": "x", "·": ".", "→": "->", "°": " deg", "µ": "u", "μ": "u", "‰": " per mille"}
-    | {
-        "‘": "'",
-        "’": "'",
-        "“": '"',
-        "”": '"',
-        "ß": "ss",
-        "æ": "ae",
-        "Æ": "AE",
-        "œ": "oe",
-        "Œ": "OE",
-        "ø": "o",
-        "Ø": "O",
-        "ł": "l",
-        "Ł": "L",
-        "đ": "d",
-    }
-)
+_SPELLED = str.maketrans({"→": "->", "−": "-", "μ": "µ", "″": '"', "′": "'", "\u202f": " ", "đ": "d"})
+_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
+"""Bitstream Vera, which comes with reportlab: the letters of western European languages."""
 UNITLESS = ("", "1", "class")
 
 
@@ -46,9 +33,23 @@ def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
     """Everything a legend says of a layer in a style, JSON-able. Raises StyleNotDefined.
 
     `colors` are `#rrggbb`, evenly spaced from the low to the high end of `range`; empty for a layer of classes.
-    `ticks` are the numbers to write below them. `unit` is `1` for a number without unit.
+    `ticks` are the numbers to write below them. `unit` is `1` for a number without unit. `fr` holds the words in French, as far as the
+    publisher gave them; `uncertainty` the legend of that style, and `presence` the classes of that one, or null where the layer has none.
     """
-    return describe_drawing(styles.drawing(layer, style))
+    offered = styles.styles_of(layer)
+    presence = styles.drawing(layer, styles.PRESENCE) if styles.PRESENCE in offered else None
+    spread = styles.UNCERTAINTY if styles.UNCERTAINTY in offered else None
+    return {
+        **_in_both_languages(layer, style),
+        "uncertainty": spread and _in_both_languages(layer, spread),
+        "presence": presence and describe_drawing(presence)["classes"],
+    }
+
+
+def _in_both_languages(layer: Layer, style: str) -> dict[str, Any]:
+    french = describe_drawing(styles.drawing(told_in(layer, "fr"), style))
+    words = {name: french[name] for name in ("title", "description", "direction")}
+    return {**describe_drawing(styles.drawing(layer, style)), "fr": {**words, "classes": [one["label"] for one in french["classes"]]}}
 
 
 def describe_drawing(drawing: Drawing) -> dict[str, Any]:
@@ -169,9 +170,20 @@ def _wrap(text: str, length: Callable[[str], float], width: float) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text in the letters the bundled font has (ASCII): accents dropped, signs spelled, what is left shown as ``?``."""
-    decomposed = unicodedata.normalize("NFKD", text.translate(_SPELLED))
-    return "".join(c if c.isascii() else "?" for c in decomposed if not unicodedata.combining(c))
+    """Text in the letters the font has: other accents dropped, some signs spelled, what is left shown as ``?``."""
+    return "".join(c if ord(c) in _letters() else _without_accents(c) for c in text.translate(_SPELLED))
+
+
+def _without_accents(letter: str) -> str:
+    plain = "".join(c for c in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(c))
+    return "".join(c if ord(c) in _letters() else "?" for c in plain)
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    from reportlab.pdfbase.ttfonts import TTFontFile  # slow to import, and most requests draw no legend
+
+    return frozenset(TTFontFile(str(_FONT), validate=0).charToGlyph)
 
 
 def _tick_labels(low: float, high: float) -> list[str]:
@@ -187,9 +199,7 @@ def _tick_labels(low: float, high: float) -> list[str]:
 
 @functools.cache
 def _font(points: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(points)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow's wheels bring FreeType
-    return font
+    return ImageFont.truetype(_FONT, points - 1)  # its letters are larger than those of other fonts of as many points
 
 
 def _hex(rgb: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from geoplantnet.errors import ConfigurationError
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _PATTERN = re.compile(r"[a-z0-9._*?-]{1,100}")
 
 
@@ -53,7 +55,7 @@ class ServerSettings:
     """Parameters of a query string."""
     max_header_bytes: int = 16_384
     """Bytes of all header names and values."""
-    max_body: int = 1_048_576
+    max_body: int = 4_194_304
     """Bytes of a request's body."""
     body_s: float = 20.0
     """Seconds in which a body must have arrived."""
@@ -72,6 +74,9 @@ class ServerSettings:
     """``json``: a line a request; ``text``: lines for people; ``none``; ``auto``: text on a terminal, else json."""
     metrics: bool = True
     """Whether ``/metrics`` is answered."""
+
+    models: Mapping[str, Path] = field(default_factory=dict)
+    """Stores of other models of the same species, by the name their maps are asked for beside the scenarios'."""
 
     postgis: str = ""
     """Address of the database that coverage was loaded into (`geoplantnet export`), such as ``postgresql://geoplantnet_reader@db/plants``; its
@@ -93,6 +98,9 @@ class ServerSettings:
             raise ConfigurationError(f"serving.url is {self.url!r}; an address such as https://maps.example.org was expected")
         if self.access_log not in ("auto", "json", "text", "none"):
             raise ConfigurationError(f"serving.access_log is {self.access_log!r}; use auto, json, text or none")
+        for name in self.models:
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(f"serving.models: {name!r} is no name; use small letters, digits, - and _")
         for pattern in self.private_layers:
             check_pattern(pattern, "serving.private_layers")
         for name in ("post_paths", "delete_paths"):

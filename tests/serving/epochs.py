@@ -97,6 +97,12 @@ def publish_epochs(root: Path) -> Path:
     return root
 
 
+def publish_model(root: Path) -> Path:
+    """The store of another model of the same species; richness is 20 more."""
+    _publish(root, title="Test maps by another model", start=2017, warmer=2, layers=LAYERS)
+    return root
+
+
 def richness(east: float, north: float, warmer: int = 0) -> float:
     """Of the cell whose centre this is, in the file's steps."""
     return round((10 + 10 * warmer + (east - WEST) / 5000 + 2 * (north - SOUTH) / 5000) / 0.05) * 0.05
@@ -123,7 +129,7 @@ def _publish(root: Path, *, title: str, start: int, warmer: int, layers: tuple[L
             "relief": (np.full((1, *box.shape), 100, np.uint8), 0, ["relief"], "1"),
         }
         products = []
-        for key in ("richness", "habitat", "change" if warmer else "relief"):
+        for key in ("richness", "habitat", "change" if warmer == 1 else "relief"):
             array, nodata, names, unit = bands[key]
             scale = [0.05, 0.05, 1.0] if key == "richness" else 1.0
             units = [unit, unit, "1"] if key == "richness" else unit

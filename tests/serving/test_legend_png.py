@@ -61,6 +61,15 @@ def test_any_text_and_range_can_be_drawn(title, direction, low, width, labels):
     assert Image.open(BytesIO(legend.draw(styles.drawing(layer)))).size == legend.size(styles.drawing(layer))
 
 
+def test_letters_with_accents_are_drawn_as_they_are():
+    """French titles keep their accents; a letter the font has not loses its own, or is shown as ``?``."""
+    first, *others = [
+        legend.draw(styles.drawing(dataclasses.replace(PLAIN, title=title)))
+        for title in ("Forêt à œillets 5 m²", "Foret a oeillets 5 m2", "Kořen", "Koren", "α", "?")
+    ]
+    assert first != others[0] and others[1] == others[2] and others[3] == others[4]
+
+
 def test_the_description_is_what_is_drawn(client):
     """/api/layers/{id} tells range, ticks, unit, direction and colours of the same layer."""
     told = client.get("/api/layers/richness").json()

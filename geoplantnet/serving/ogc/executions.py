@@ -158,6 +158,7 @@ class Processing:
             version=service.atlas.catalog.version,
             shown=service.atlas.shown,
             seconds=SYNC_S * 30,
+            models=tuple((name, str(path)) for name, path in service.atlas.models.items()),
             operator=self._operator if process.id == MAP_TILE else None,
         )
         return self.jobs.submit(kind, owner, run_elsewhere, task)
@@ -281,7 +282,7 @@ def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
     for name, one in process.inputs.items():
         if one.required and name not in values:
             raise MissingParameter(f"input {name!r} is missing: {one.title}")
-        if name in values:
+        if name in values and one.checked:
             _check(name, values[name], one.schema)
     return values, told.get("response") == "document"
 

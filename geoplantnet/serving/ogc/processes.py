@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,14 +17,28 @@ import shapely
 from rasterio.features import geometry_mask
 
 from geoplantnet import __version__
+from geoplantnet.catalog import PublishedTile
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.product import Layer
 from geoplantnet.errors import LayerNotFound
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
+from geoplantnet.serving.languages import LANGUAGES
 from geoplantnet.serving.mosaic import MAX_CELLS
-from geoplantnet.serving.ogc.areas import Area, area_of, groups_of, indicators_of, number, rows_of, survey, tiles_of
+from geoplantnet.serving.ogc.areas import (
+    Area,
+    Cover,
+    Survey,
+    area_of,
+    groups_of,
+    habitats_of,
+    indicators_of,
+    number,
+    rows_of,
+    survey,
+    tiles_of,
+)
 from geoplantnet.serving.ogc.coverages import GEOTIFF, MAX_FIELDS, Cells, geotiff
 from geoplantnet.serving.ogc.jobs import Budget, Result
 from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows
@@ -42,6 +56,8 @@ SYNC_TILES, ASYNC_TILES = 16, 1000
 """Tiles a request goes through, and a job."""
 MOST_ROWS = 500_000
 """Rows of one exported GeoPackage."""
+HEADER = "Predicted, not observed"
+"""What every answer to a person begins with."""
 JSON = "application/json"
 GEOPACKAGE = "application/geopackage+sqlite3"
 
@@ -85,9 +101,14 @@ class Input:
     schema: Mapping[str, Any]
     """JSON schema (2020-12 and OpenAPI 3.0 alike)."""
     required: bool = True
+    checked: bool = True
+    """Whether its schema is held against it before the process runs; else the process reads it by itself."""
 
 
-_WHERE = Input(title="A GeoJSON polygon, multipolygon or feature of one, or a bbox, in longitude, latitude", schema=_AREA)
+# A hundred thousand positions would take seconds by a schema, and `area_of` says better what is wrong with one.
+_WHERE = Input(title="A GeoJSON polygon, multipolygon or feature of one, or a bbox, in longitude, latitude", schema=_AREA, checked=False)
+_NAME = Input(title="What the area is called", schema={"type": "string", "maxLength": 200}, required=False)
+_LANG = Input(title="Language of titles and labels", schema={"type": "string", "enum": list(LANGUAGES)}, required=False)
 _LEAST = Input(title="The smallest coverage that counts, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}, required=False)
 _EPOCH = Input(title="today, or the name of a scenario", schema={"type": "string", "maxLength": 60}, required=False)
 
@@ -110,33 +131,43 @@ class Process:
 
 def species_in_area(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
     """Coverage of an area by each species."""
-    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
-    tiles = tiles_of(epoch, area, most_tiles)
-    cover = survey(epoch, area, tiles, _list(atlas), budget).cover
-    rows = rows_of(atlas, cover, inputs.get("min_coverage", 0))
-    told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
-    return _as_json(told | {"count": len(rows), "species": rows})
+    return _as_json(_surveyed(atlas, inputs, budget, most_tiles)[0])
 
 
 def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
     """Species, groups of them and indicators of an area."""
+    return _as_json(report(atlas, inputs, budget, most_tiles))
+
+
+def report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> dict[str, Any]:
+    """What an area report tells, as JSON holds it. Raises RequestError for inputs that mean nothing."""
+    told, found = _surveyed(atlas, inputs, budget, most_tiles, indicators=True)
+    species = told.pop("species")
+    told |= {"groups": groups_of(species), "habitats": habitats_of(found.indicators), "indicators": found.indicators}
+    return told | {"species": species}
+
+
+def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, indicators: bool = False) -> tuple[dict[str, Any], Survey]:
+    """What is told of an area and its species."""
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
-    found = survey(epoch, area, tiles, _list(atlas), budget, indicators_of(epoch))
-    cover = found.cover
-    least = inputs.get("min_coverage", 0)
-    rows = rows_of(atlas, cover, least)
-    told = _about(atlas, epoch, area, len(tiles), cover.cells, cover.cell_area)
-    return _as_json(
-        told
-        | {
-            "min_coverage": least,
-            "count": len(rows),
-            "groups": groups_of(atlas, rows),
-            "indicators": found.indicators,
-            "species": rows,
-        }
-    )
+    layers = indicators_of(epoch) if indicators else ()
+    found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]))
+    least, records, cover = inputs.get("min_coverage", 0), atlas.records, found.cover
+    assert records
+    rows = rows_of(records, cover, least)
+    told = _about(atlas, epoch, area, tiles, cover, inputs.get("name"))
+    told |= {
+        "min_coverage": least,
+        "count": len(rows),
+        "withheld": records.withheld,
+        "generalised": sum(row["generalised"] is not None for row in rows),
+        "members": cover.members,
+        "interval_cells": cover.from_cells if cover.members > 1 else None,
+        "probability_of": f"{cover.from_cells} cells" if cover.from_cells else "means of 1 km",
+        "species": rows,
+    }
+    return told, found
 
 
 def export(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
@@ -222,8 +253,8 @@ PROCESSES: Mapping[str, Process] = {
             id="species-in-area",
             title="Species in an area",
             description="Which species are predicted in a polygon, and on what share of its cells: of every cell the species set is counted, "
-            "cells on the edge by the part that lies inside.",
-            inputs={"area": _WHERE, "min_coverage": _LEAST, "scenario": _EPOCH},
+            "cells on the edge by the part that lies inside. With the range of what the models of the ensemble say alone.",
+            inputs={"area": _WHERE, "name": _NAME, "min_coverage": _LEAST, "scenario": _EPOCH, "lang": _LANG},
             output="species",
             media_types=(JSON,),
             run=species_in_area,
@@ -231,9 +262,9 @@ PROCESSES: Mapping[str, Process] = {
         Process(
             id="area-report",
             title="Report of an area",
-            description="Species in a polygon, which of them are protected, invasive, threatened or of narrow range, and the means of "
-            "all indicators there.",
-            inputs={"area": _WHERE, "min_coverage": _LEAST, "scenario": _EPOCH},
+            description="Species in a polygon, which of them are protected, invasive, threatened, of narrow range or trees, its habitats, and "
+            "the means of all indicators there.",
+            inputs={"area": _WHERE, "name": _NAME, "min_coverage": _LEAST, "scenario": _EPOCH, "lang": _LANG},
             output="report",
             media_types=(JSON,),
             run=area_report,
@@ -292,19 +323,21 @@ class Task:
     shown: frozenset[str]
     """Ids of all layers, of species too, that the client may see: what is published meanwhile is not among them."""
     seconds: float
+    models: tuple[tuple[str, str], ...] = ()
+    """Stores of other models by name, seen at the same paths."""
     operator: Operator | None = None
 
 
 def run_elsewhere(task: Task) -> Result:
     """Do a job on a worker of a cluster."""
     process = processes_of(task.operator)[task.process]
-    atlas = _opened(task.store, task.version)
+    atlas = _opened(task.store, task.version, task.models)
     return process.run(atlas.showing(task.shown.__contains__), task.inputs, Budget(task.seconds), ASYNC_TILES)
 
 
 @lru_cache(maxsize=1)
-def _opened(store: str, version: str) -> Atlas:
-    return open_atlas(store)
+def _opened(store: str, version: str, models: tuple[tuple[str, str], ...]) -> Atlas:
+    return open_atlas(store, models={name: Path(path) for name, path in models})
 
 
 # ---- inside
@@ -320,25 +353,40 @@ def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
     raise InvalidParameter(f"there is no scenario {name!r}; use one of {', '.join(epoch.name for epoch in atlas.epochs)}")
 
 
+def epoch_told(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as JSON tells it."""
+    return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
+
+
 def _list(atlas: Atlas) -> str:
     assert atlas.species
     return atlas.species.species.hash
 
 
-def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: int, cells: float, cell_area: float) -> dict[str, Any]:
+def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], cover: Cover, name: str | None) -> dict[str, Any]:
     """What every answer tells of where, when and of which version it is."""
     return {
         "notice": epoch.catalog.notice,
+        "header": HEADER,
         "area": {
+            "name": name or None,
             "km2": number(area.km2),
-            "mapped_km2": number(cells * cell_area / 1e6),
-            "cells": number(cells),
-            "tiles": tiles,
+            "mapped_km2": number(cover.cells * cover.cell_area / 1e6),
+            "cells": number(cover.cells),
+            "tiles": len(tiles),
             "vertices": int(shapely.get_num_coordinates(area.shape)),
             "sha256": area.sha256,
+            "bounds": [round(side, 7) for side in area.bounds],
+            "partial": cover.partial,
         },
-        "epoch": {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]},
-        "version": {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__},
+        "epoch": epoch_told(epoch),
+        "version": {
+            "catalog": epoch.catalog.version,
+            "species_list": _list(atlas),
+            "software": __version__,
+            "model": tiles[0].properties.get("geoplantnet:model"),
+        },
+        "licence": epoch.catalog.license,
     }
 
 

@@ -121,12 +121,13 @@ def test_a_report_counts_groups_and_averages_indicators(flora, cells):
         "area-report",
         area={"bbox": list(shapely.from_geojson(json.dumps(lonlat(shapely.box(4_100_100, 2_550_000, 4_109_900, 2_553_000)))).bounds)},
     ).json()
-    names = {group: [row["taxonID"] for row in one["species"]] for group, one in told["groups"].items()}
+    names = {group: one["species"] for group, one in told["groups"].items()}
     assert names == {
         "protected": ["cypripedium-calceolus"],
         "invasive": ["impatiens-glandulifera"],
         "threatened": ["cypripedium-calceolus"],
         "narrow_ranged": ["gentiana-lutea", "cypripedium-calceolus"],
+        "trees": ["abies-alba", "fagus-sylvatica"],
     }
     assert told["groups"]["protected"]["unknown"] == 1 and told["groups"]["threatened"]["unknown"] == 2
     told = run(flora, "area-report", area=lonlat(WEDGE)).json()
@@ -137,6 +138,7 @@ def test_a_report_counts_groups_and_averages_indicators(flora, cells):
     woods = inside[cells["habitat"] == 1].sum() / inside[cells["habitat"] > 0].sum()
     assert indicators["habitat"]["classes"][0] == {"value": 1, "label": "Woodland", "share": pytest.approx(woods, rel=1e-5)}
     assert told["area"]["km2"] == pytest.approx(WEDGE.area / 1e6, rel=1e-6)
+    assert told["habitats"] == sorted(indicators["habitat"]["classes"], key=lambda one: -one["share"])
     assert len(told["version"]["catalog"]) == 64 and told["notice"] == "Predicted, not observed."
 
 
@@ -234,7 +236,6 @@ def test_weights_are_found_once_a_tile_of_what_lies_in_it(flora, monkeypatch):
 # ---- what they refuse
 
 SQUARE = lonlat(shapely.box(4_101_000, 2_551_000, 4_102_000, 2_552_000))
-ROUND = shapely.Point(4_105_000, 2_552_000).buffer(2_000, quad_segs=3000)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +248,8 @@ ROUND = shapely.Point(4_105_000, 2_552_000).buffer(2_000, quad_segs=3000)
         ({"inputs": {"area": SQUARE, "colour": 1}}, 400, "no input of"),
         ({"inputs": {"area": SQUARE, "min_coverage": "much"}}, 400, "not as the process describes"),
         ({"inputs": {"area": SQUARE, "min_coverage": 2}}, 400, "not as the process describes"),
-        ({"inputs": {"area": "POLYGON((0 0))"}}, 400, "not as the process describes"),
-        ({"inputs": {"area": {"type": "Point", "coordinates": [7, 46]}}}, 400, "not as the process describes"),
+        ({"inputs": {"area": "POLYGON((0 0))"}}, 400, "no GeoJSON Polygon"),
+        ({"inputs": {"area": {"type": "Point", "coordinates": [7, 46]}}}, 400, "no GeoJSON Polygon"),
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[7.1, 46], [7.2, 46], [7.1, 46]]]}}}, 400, "no valid polygon"),
         ({"inputs": {"area": {"type": "Polygon", "coordinates": []}}}, 400, "empty"),
         (
@@ -259,7 +260,7 @@ ROUND = shapely.Point(4_105_000, 2_552_000).buffer(2_000, quad_segs=3000)
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[4e6, 2e6], [5e6, 2e6], [5e6, 3e6], [4e6, 2e6]]]}}}, 400, "longitude"),
         ({"inputs": {"area": {"bbox": [8, 46, 7, 47]}}}, 400, "minimum before maximum"),
         ({"inputs": {"area": {"bbox": [20, 46, 21, 47]}}}, 400, "no mapped tile"),
-        ({"inputs": {"area": lonlat(ROUND)}}, 400, "vertices"),
+        ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[7, 46]] * 200_001]}}}, 400, "200001 vertices, at most 200000"),
         ({"inputs": {"area": SQUARE, "scenario": "colder"}}, 400, "no scenario"),
         ({"inputs": {"area": SQUARE}, "outputs": {"map": {}}}, 400, "no output"),
         ({"inputs": {"area": SQUARE}, "outputs": {"species": {"transmissionMode": "reference"}}}, 400, "values only"),
@@ -299,7 +300,8 @@ def test_private_species_are_in_no_report(serving):
     client = serving(private_layers=("species.cyp*", "habitat"))
     corner = {"bbox": [7.0, 46.0, 7.4, 46.2]}
     told = run(client, "area-report", area=corner)
-    assert "cypripedium" not in told.text and "habitat" not in told.text and told.json()["groups"]["protected"]["count"] == 0
+    assert "cypripedium" not in told.text and "Woodland" not in told.text and told.json()["groups"]["protected"]["count"] == 0
+    assert told.json()["habitats"] == [] and [one["layer"] for one in told.json()["indicators"]] == ["richness"]
     assert run(client, "export", area=corner, species=["cypripedium-calceolus"]).status_code == 404
     assert run(client, "export", area=corner, indicators=["habitat"]).status_code == 404
     everything = run(client, "export", area=corner, format="geopackage")

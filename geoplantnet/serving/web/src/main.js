@@ -1,19 +1,39 @@
 // The page: fetch the catalog, then map, legend and panel follow the state.
+import { announce } from "./announce.js";
 import { createArea } from "./area/index.js";
+import { APPLICABILITY, RELIEF, fetchCatalog } from "./catalog.js";
 import { at, element } from "./dom.js";
-import { lang, onLanguage, preferred, setLanguage, t } from "./i18n.js";
+import { told } from "./format.js";
+import { createHere } from "./here.js";
+import { date, lang, onLanguage, preferred, setLanguage, t } from "./i18n.js";
+import { createLayers, skeleton } from "./layers.js";
+import { createLegend, styleOf } from "./legend.js";
 import { createMap } from "./map.js";
 import { registerPanel } from "./panel.js";
-import { getJson } from "./server.js";
+import { ServerError } from "./server.js";
+import { createSheet } from "./sheet.js";
 import { state } from "./state.js";
+import { createSwipe } from "./swipe.js";
 import { startTheme } from "./theme.js";
+
+const SETTLE = 120; // milliseconds: arrow keys run through a list, only the layer one rests on is drawn
+
+const narrow = window.matchMedia("(max-width: 767px)"); // as in style.css
+
+let catalog = null;
+let legend = null;
+let layers = null;
+let here = null;
+let swipe = null;
+let sheet = null;
+let drawing = 0;
+let fetching = new AbortController();
 
 state.readLink();
 setLanguage(state.get().lang ?? preferred());
-state.on((now, before) => now.lang !== before.lang && setLanguage(now.lang ?? preferred()));
 for (const node of document.querySelectorAll("[data-lang]")) {
-  node.addEventListener("click", () => state.set({ lang: node.dataset.lang }));
   const paint = () => node.setAttribute("aria-pressed", String(node.dataset.lang === lang()));
+  node.addEventListener("click", () => state.set({ lang: node.dataset.lang }));
   onLanguage(paint);
   paint();
 }
@@ -22,24 +42,278 @@ registerPanel({ id: "here", title: "tab.here", element: at("here-panel") });
 registerPanel({ id: "area", title: "tab.area", element: at("area-panel") });
 
 const map = createMap({
-  onClick: (coordinate) => state.set({ place: map.lonLat(coordinate), tab: "here" }),
-  onMove: () => state.set(map.state()),
+  onClick: ask,
+  onMove: () => {
+    if (catalog) state.set(map.state());
+    aim();
+  },
   onLoading: (busy) => (at("progress").hidden = !busy),
-  onFailure: ({ key, values }) => (at("alert-text").textContent = t(key, values)),
+  onFailure: ({ key, values }, retry) => alertUser(() => t(key, values), retry),
 });
 startTheme(map.dress);
+sheet = createSheet(narrow, makeRoom);
 createArea({ map, state, panel: at("area-panel") });
-const catalog = await getJson("./api/layers");
-map.setCatalog(catalog.bounds["EPSG:3035"], catalog.version.slice(0, 8));
-map.setBasemap({ kind: "natural-earth" });
-map.fitAll();
-at("catalog-title").textContent = catalog.title;
-for (const family of catalog.families) {
-  for (const layer of family.layers) {
-    const row = element("button", "", layer.title);
-    row.addEventListener("click", () => state.set({ layer: layer.id }));
-    at("layers-panel").append(row);
+state.on(follow);
+start();
+
+async function start() {
+  at("layers-panel").replaceChildren(skeleton(8));
+  at("legend-body").replaceChildren(skeleton(3));
+  try {
+    catalog = await fetchCatalog();
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    alertUser(() => error.message, start);
+    at("layers-panel").replaceChildren(element("p", "state", error.message));
+    at("legend-body").replaceChildren();
+    map.setBasemap({ kind: "natural-earth" });
+    return;
+  }
+  at("catalog-title").textContent = catalog.title;
+  at("notice").textContent = catalog.notice;
+  at("notice").hidden = !catalog.notice;
+  map.setBasemap(catalog.basemap ?? { kind: "natural-earth" });
+  onLanguage(name);
+  name();
+  const first = catalog.first;
+  if (!first && !catalog.species?.count) {
+    at("layers-panel").replaceChildren(element("div", "state", element("h2", "", t("empty.title")), element("p", "", t("empty.text"))));
+    at("legend").hidden = true;
+    document.title = catalog.title;
+    return;
+  }
+  map.setCatalog(catalog.bounds["EPSG:3035"], catalog.version.slice(0, 8));
+  layers = createLayers(catalog, choose);
+  legend = createLegend(catalog);
+  swipe = createSwipe(catalog, map, freeWidth);
+  here = createHere({
+    catalog,
+    map,
+    choose,
+    onRead: (answer) => {
+      const now = state.get().layer;
+      const one = [...(answer?.indicators ?? []), ...(answer?.habitat ? [answer.habitat] : [])].find((value) => value.layer === now);
+      const taxon = answer?.species?.find(({ taxonID }) => `species.${taxonID}` === now);
+      legend.mark(now, one?.value ?? taxon?.probability ?? null);
+    },
+  });
+  const { at: centre, zoom } = state.get();
+  makeRoom();
+  map.fitAll();
+  map.go({ at: centre, zoom });
+  if (!state.get().layer) state.set({ layer: first?.id ?? null });
+  follow(state.get(), null);
+  new ResizeObserver(makeRoom).observe(at("legend"));
+}
+
+function name() {
+  at("version").textContent = t("foot.version", { version: catalog.version.slice(0, 8) });
+}
+
+// What of the state has changed is drawn; before: null draws it all.
+function follow(now, before) {
+  const changed = (...keys) => !before || keys.some((key) => JSON.stringify(now[key]) !== JSON.stringify(before[key]));
+  if (before && changed("lang")) setLanguage(now.lang ?? preferred());
+  if (!catalog || !legend) return;
+  if (changed("layer")) showLayer();
+  if (changed("swipe") && now.swipe && !catalog.known(now.swipe.layer)) fetchRight(now.swipe.layer);
+  if (changed("presence", "lambda", "uncertainty", "hatch", "scenario", "opacity", "relief", "swipe")) legend.draw();
+  if (changed("presence", "lambda", "uncertainty", "scenario", "relief") || sides(now) !== sides(before)) drawSoon();
+  if (changed("hatch", "scenario")) map.setHatch(now.hatch ? catalog.listed.get(APPLICABILITY) : null, scenarioOf(catalog.listed.get(APPLICABILITY), now.scenario));
+  if (changed("opacity")) map.setOpacity(now.opacity / 100);
+  if (changed("swipe", "scenario")) swipe.draw();
+  if (changed("place", "scenario")) here.read();
+  if (changed("place") && now.place) {
+    sheet.atLeast("half");
+    map.reveal(map.coordinate(now.place));
+  }
+  if (changed("tab")) makeRoom();
+}
+
+const sides = (now) => JSON.stringify([now?.swipe?.layer, now?.swipe?.scenario]);
+
+function choose(id) {
+  state.set({ layer: id });
+}
+
+// Fetch the layer where it is a species, then draw it; an unknown one is told, and another shown.
+async function showLayer() {
+  const { layer: id } = state.get();
+  fetching.abort();
+  fetching = new AbortController();
+  const { signal } = fetching;
+  layers.select(id);
+  try {
+    if (!catalog.known(id)) legend.wait();
+    await catalog.layer(id, { signal });
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof ServerError)) throw error;
+    const { first } = catalog;
+    if (error.status >= 400 && error.status < 500 && first && first.id !== id) {
+      state.set({ layer: first.id });
+      layers.say(t("link.unknown", { layer: id, shown: told(first).title }));
+      at("layers-message").focus?.();
+      return;
+    }
+    alertUser(() => error.message, showLayer);
+    return;
+  }
+  if (signal.aborted) return;
+  layers.say("");
+  layers.select(id);
+  legend.draw();
+  swipe.draw();
+  drawSoon();
+}
+
+async function fetchRight(id) {
+  try {
+    await catalog.layer(id);
+    legend.draw();
+    swipe.draw();
+    drawSoon();
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    state.set({ swipe: null });
+    layers.say(error.message);
   }
 }
-state.on((now, before) => now.layer !== before.layer && map.show({ id: now.layer, title: now.layer }));
-state.set({ layer: state.get().layer ?? catalog.families[0].layers[0].id });
+
+// A scenario is asked for only where the layer has it.
+function scenarioOf(layer, scenario) {
+  return layer && catalog.epochsOf(layer).some(({ name }) => name === scenario) ? scenario : null;
+}
+
+function drawSoon() {
+  clearTimeout(drawing);
+  drawing = setTimeout(drawNow, SETTLE);
+}
+
+function drawNow() {
+  const now = state.get();
+  const active = catalog.known(now.layer);
+  if (!active) return;
+  const as = (layer, scenario) => ({ id: layer.id, title: told(layer).title, ...styleOf(layer, now), scenario: scenarioOf(layer, scenario) });
+  map.show(as(active, now.scenario));
+  const other = now.swipe && catalog.known(now.swipe.layer);
+  map.showRight(other ? as(other, now.swipe.scenario) : null);
+  swipe.place();
+  map.setRelief(now.relief && active.id !== RELIEF ? catalog.listed.get(RELIEF) : null);
+  entitle(active);
+}
+
+function entitle(active) {
+  const { title } = told(active);
+  document.title = `${title} · ${catalog.title}`;
+  const base = catalog.basemap ?? { kind: "natural-earth" };
+  const below = base.kind === "natural-earth" ? t("map.countries") : base.attribution;
+  at("attribution").textContent = [active.attribution, below].filter(Boolean).join(" · ");
+  at("map").setAttribute("aria-label", t("map.label", { layer: title }));
+}
+onLanguage(() => {
+  const active = catalog?.known(state.get().layer);
+  if (active) entitle(active);
+});
+
+// A place on the map is asked about.
+function ask(coordinate) {
+  if (here) state.set({ place: map.lonLat(coordinate), tab: "here" });
+}
+
+function alertUser(words, retry) {
+  at("alert-text").textContent = words();
+  at("alert").hidden = false;
+  at("alert-retry").onclick = () => {
+    at("alert").hidden = true;
+    retry();
+  };
+}
+
+// The centre of the map is the centre of what the panels leave free.
+function makeRoom() {
+  map.setPadding(room());
+  swipe?.place();
+  aim();
+}
+
+// [top, right, bottom, left] px that cards take of the map.
+function room() {
+  if (document.body.classList.contains("printing")) return [0, 0, 0, 0];
+  const head = document.querySelector(".masthead").getBoundingClientRect();
+  if (narrow.matches) return [head.bottom, 0, Math.min(innerHeight - at("sheet").getBoundingClientRect().top, innerHeight * 0.6), 0];
+  const legendBox = at("legend").getBoundingClientRect();
+  return [0, innerWidth >= 1100 && legendBox.width ? innerWidth - legendBox.left : 0, 0, head.right];
+}
+
+function freeWidth() {
+  const [, right, , left] = room();
+  return { left, width: innerWidth - left - right };
+}
+
+function aim() {
+  const pixel = map.centrePixel();
+  if (pixel) at("crosshair").style.transform = `translate(${pixel[0]}px, ${pixel[1]}px)`;
+}
+
+// ---- the buttons around the map
+
+for (const skip of document.querySelectorAll(".skip")) {
+  skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the address holds the state
+    const to = at(skip.hash.slice(1));
+    (to.id === "panel" ? (document.querySelector(".tab[aria-selected=true]") ?? to) : to).focus();
+  });
+}
+at("zoom-in").addEventListener("click", () => map.zoomBy(1));
+at("zoom-out").addEventListener("click", () => map.zoomBy(-1));
+at("whole").addEventListener("click", () => map.fitAll());
+at("alert-close").addEventListener("click", () => (at("alert").hidden = true));
+at("map").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && at("map").dataset.mode !== "draw") ask(map.centre());
+});
+at("copy-link").addEventListener("click", async () => {
+  const address = state.link();
+  try {
+    await navigator.clipboard.writeText(address);
+    tell(t("tools.copied"));
+  } catch {
+    tell(t("tools.copy-by-hand")); // no clipboard outside of https
+  }
+});
+at("print").addEventListener("click", () => window.print());
+
+let telling = 0;
+// A short word to who looks and who listens.
+function tell(words) {
+  const node = at("toast");
+  node.textContent = words;
+  node.hidden = false;
+  announce(words);
+  clearTimeout(telling);
+  telling = setTimeout(() => (node.hidden = true), 5000);
+}
+
+// On paper: map, legend, notice, scale, link.
+window.addEventListener("beforeprint", () => {
+  at("print-foot").textContent = t("print.foot", { notice: catalog?.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
+  document.body.classList.add("printing");
+  makeRoom();
+  map.ol.updateSize();
+  map.ol.renderSync();
+});
+window.addEventListener("afterprint", () => {
+  document.body.classList.remove("printing");
+  map.ol.updateSize();
+  makeRoom();
+});
+
+window.addEventListener("resize", makeRoom);
+narrow.addEventListener("change", makeRoom);
+window.addEventListener("hashchange", () => {
+  state.readLink();
+  const { at: centre, zoom, layer } = state.get();
+  if (!catalog) return;
+  if (!layer && catalog.first) state.set({ layer: catalog.first.id });
+  map.go({ at: centre, zoom });
+});

@@ -2,6 +2,7 @@
 // its vertices to itself: none could be placed at the cross-hair, nor an edge be refused.)
 import Interaction from "ol/interaction/Interaction.js";
 import Snap from "ol/interaction/Snap.js";
+import { leaveClicks, takeClicks } from "./clicks.js";
 import { crossingOfPath } from "./geometry.js";
 import { createHistory } from "./history.js";
 import { takeKeys } from "./keys.js";
@@ -86,7 +87,7 @@ export function startDrawing({ map, layer, kind, around = null, onChange, onDone
     for (const one of interactions) map.ol.removeInteraction(one);
     map.view.un("change:center", follow);
     layer.clear();
-    map.mode("read");
+    leaveClicks(map);
     onDone(geometry);
   }
 
@@ -105,13 +106,13 @@ export function startDrawing({ map, layer, kind, around = null, onChange, onDone
         onChange(show());
       }
       if (type === "click") place(coordinate);
-      return type !== "click" && type !== "singleclick" && type !== "dblclick";
+      return type !== "click";
     },
   });
   const interactions = [pointer, new Snap({ source: layer.source, pixelTolerance: 10 })];
   for (const one of interactions) map.ol.addInteraction(one);
   map.view.on("change:center", follow);
-  map.mode("draw");
+  takeClicks(map);
   const session = { place: () => place(centre()), finish, undo: step("undo"), redo: step("redo"), cancel: () => end(null), refresh: () => onChange(show()) };
   const freeKeys = takeKeys(map, {
     " ": session.place,

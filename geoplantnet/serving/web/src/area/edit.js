@@ -3,6 +3,7 @@ import Collection from "ol/Collection.js";
 import Modify from "ol/interaction/Modify.js";
 import Snap from "ol/interaction/Snap.js";
 import { Circle, Fill, Stroke, Style } from "ol/style.js";
+import { leaveClicks, takeClicks } from "./clicks.js";
 import { createHistory } from "./history.js";
 import { takeKeys } from "./keys.js";
 import { cellsOf, faultOf, fromMap, km2Of, toMap } from "./shape.js";
@@ -77,7 +78,7 @@ export function startEditing({ map, layer, geometry, onChange, onDone, onRefused
     freeKeys();
     for (const one of interactions) map.ol.removeInteraction(one);
     layer.clear();
-    map.mode("read");
+    leaveClicks(map);
     onDone(result);
   }
 
@@ -87,7 +88,7 @@ export function startEditing({ map, layer, geometry, onChange, onDone, onRefused
     selected = null;
     changed();
   };
-  map.mode("draw");
+  takeClicks(map);
   const session = {
     next: () => choose(1),
     previous: () => choose(-1),

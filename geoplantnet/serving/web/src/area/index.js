@@ -1,10 +1,10 @@
 // The Area tab: draw, upload or choose an area, ask what grows in it, compare it, take the answer away.
 import { announce } from "../announce.js";
-import { speciesLayer } from "../catalog.js";
+import { fetchCatalog, speciesLayer } from "../catalog.js";
 import { element } from "../dom.js";
 import { lang, number, onLanguage, percent, t } from "../i18n.js";
 import { showPanel } from "../panel.js";
-import { ServerError, getJson } from "../server.js";
+import { ServerError } from "../server.js";
 import { encode, rounded, vertexCount } from "./code.js";
 import { command, words } from "./command.js";
 import { fromText, toText } from "./coordinates.js";
@@ -15,7 +15,7 @@ import { boundsOf } from "./geometry.js";
 import { createHistory } from "./history.js";
 import { createAreaLayer } from "./layer.js";
 import { createPlaces } from "./places.js";
-import { createComparison, createResult, digits, nameOf } from "./result.js";
+import { createComparison, createResult, digits } from "./result.js";
 import { report } from "./run.js";
 import { cellsOf, faultOf, km2Of, toMap } from "./shape.js";
 import { createUpload } from "./upload.js";
@@ -37,7 +37,7 @@ export function createArea({ map, state, panel }) {
   let kind = null; // "polygon" | "rectangle" | "hole" | "edit" | null
   let told = null; // of the session
   let reason = null; // why something was refused: {key, values}
-  let epochs = [];
+  let catalog = null;
   let compare = state.get().area2 ? "area" : null; // null | "area" | name of an epoch
   let run = { status: "none", share: null, error: "", reports: [], asked: "" };
   let controller = new AbortController();
@@ -69,7 +69,6 @@ export function createArea({ map, state, panel }) {
     showPanel("area");
     if (upload.node.hidden) open("upload");
   });
-  places.ready.then((any) => (tools.places.node.hidden = !any));
   const sections = [title.node, intro.node, whichBox, toolBox, upload.node, places.node];
 
   // ---- drawing and editing
@@ -103,29 +102,31 @@ export function createArea({ map, state, panel }) {
   const size = element("p", "area-measure");
   const linkNote = element("p", "area-note");
   const changes = {
-    edit: command("area.edit", () => edit()),
-    hole: command("area.hole", () => draw("hole")),
-    fit: command("area.fit", () => fit()),
-    save: command("area.save", () => saveArea()),
-    back: command("area.undo-area", () => travel("undo")),
-    forth: command("area.redo-area", () => travel("redo")),
-    remove: command("area.delete", () => remove()),
+    edit: command("area.edit", () => edit(), "small"),
+    hole: command("area.hole", () => draw("hole"), "small"),
+    fit: command("area.fit", () => fit(), "small"),
+    save: command("area.save", () => saveArea(), "small"),
+    back: command("area.undo-area", () => travel("undo"), "small"),
+    forth: command("area.redo-area", () => travel("redo"), "small"),
+    remove: command("area.delete", () => remove(), "small"),
   };
   for (const [name, { node }] of Object.entries(changes)) node.dataset.change = name;
-  const changeBox = element("div", "area-buttons", ...Object.values(changes).map(({ node }) => node));
+  const changeBox = element("div", "area-buttons", ...Object.entries(changes).filter(([name]) => name !== "save").map(([, { node }]) => node));
   const listing = Object.assign(element("textarea"), { id: "area-list", rows: 6, spellcheck: false });
   const listLabel = words("label", "area-hint", () => t("area.list.help"));
   listLabel.node.htmlFor = listing.id;
   const listTitle = words("summary", "", () => t("area.list"));
   const listFault = element("p", "area-problem");
   const apply = command("area.list.apply", () => readList(), "small");
-  const lists = element("details", "area-list", listTitle.node, listLabel.node, listing, listFault, apply.node);
+  const lists = element("details", "area-list", listTitle.node, listLabel.node, listing, listFault, element("div", "area-buttons", apply.node, changes.save.node));
   listFault.id = "area-list-fault";
-  const chosen = element("section", "area-section area-chosen", nameLabel.node, nameInput, size, linkNote, changeBox);
+  const naming = element("div", "area-field", nameLabel.node, nameInput);
+  const chosen = element("section", "area-section area-chosen", size, linkNote, changeBox, naming);
 
   // ---- the answer
 
   const go = command("area.analyse", () => analyse(), "strong big");
+  go.node.dataset.go = "";
   const stop = command("area.cancel", () => controller.abort(), "small");
   const bar = element("progress", "area-progress");
   bar.max = 1;
@@ -136,7 +137,7 @@ export function createArea({ map, state, panel }) {
   const against = Object.assign(element("select"), { id: "area-against" });
   const againstLabel = words("label", "", () => t("area.compare.with"));
   againstLabel.node.htmlFor = against.id;
-  const comparing = element("div", "area-against", againstLabel.node, against);
+  const comparing = element("div", "area-field", againstLabel.node, against);
   const actions = { onShow: (id) => state.set({ layer: speciesLayer(id) }), onCopy: copyLink };
   const result = createResult(actions);
   const comparison = createComparison(actions);
@@ -355,7 +356,8 @@ export function createArea({ map, state, panel }) {
     refresh();
     drawReports();
     announce(runText());
-    if (!quietly && run.status === "done") root.querySelector(".area-result:not([hidden]) [tabindex='-1']")?.focus({ preventScroll: true });
+    if (!quietly && run.status === "done") root.querySelector(".area-result:not([hidden]) [tabindex='-1']")?.focus();
+    if (!quietly) root.querySelector(".area-result:not([hidden])")?.scrollIntoView({ block: "start" });
   }
 
   function runText() {
@@ -369,9 +371,10 @@ export function createArea({ map, state, panel }) {
   }
 
   function labels() {
-    const title = (name) => epochs.find((one) => one.name === name)?.title ?? name ?? t("area.today");
-    if (compare === "area") return { a: `A: ${state.get().areaName ?? t("area.slot.A")}`, b: `B: ${state.get().area2Name ?? t("area.slot.B")}` };
-    return { a: `A: ${title(state.get().scenario ?? epochs[0]?.name)}`, b: `B: ${title(compare)}` };
+    const { areaName, area2Name, scenario } = state.get();
+    const named = (letter, name) => (name ? `${letter} · ${name}` : t(`area.slot.${letter}`));
+    if (compare === "area") return { a: named("A", areaName), b: named("B", area2Name) };
+    return { a: named("A", epochTitle(scenario)), b: named("B", epochTitle(compare)) };
   }
 
   function drawReports() {
@@ -380,8 +383,8 @@ export function createArea({ map, state, panel }) {
     comparison.node.hidden = !done || run.reports.length !== 2;
     documents.node.hidden = !done || run.reports[0].area.cells === 0;
     if (!done) return;
-    if (run.reports.length === 1) result.draw(run.reports[0]);
-    else comparison.draw(run.reports[0], run.reports[1], labels());
+    if (run.reports.length === 1) result.draw(run.reports[0], epochTitle);
+    else comparison.draw(run.reports[0], run.reports[1], labels(), epochTitle);
   }
 
   // ---- drawing the panel
@@ -456,6 +459,7 @@ export function createArea({ map, state, panel }) {
     analysis.hidden = Boolean(session);
     result.node.hidden ||= Boolean(session);
     comparing.hidden = !now.area;
+    changes.save.refuse(geometry ? null : { key: "area.refused.no-area" });
     changes.back.refuse(slot.history.canUndo ? null : { key: "area.refused.undo" });
     changes.forth.refuse(slot.history.canRedo ? null : { key: "area.refused.redo" });
     go.refuse(obstacle());
@@ -477,11 +481,16 @@ export function createArea({ map, state, panel }) {
     drawRun();
   }
 
+  function epochTitle(name) {
+    return catalog?.epochTitle(name) ?? name ?? t("area.today");
+  }
+
   function drawAgainst() {
+    const epochs = catalog?.epochs ?? [];
     const options = [
       ["", t("area.compare.nothing")],
       ["area", t("area.compare.area")],
-      ...epochs.filter(({ name }) => name !== (state.get().scenario ?? epochs[0]?.name)).map((one) => [one.name, one.title ?? one.name]),
+      ...epochs.filter(({ name }) => name !== (state.get().scenario ?? epochs[0].name)).map(({ name }) => [name, epochTitle(name)]),
     ];
     against.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === (compare ?? ""))));
   }
@@ -522,10 +531,11 @@ export function createArea({ map, state, panel }) {
     refresh();
   }
 
-  getJson("./api/layers")
-    .then((catalog) => {
-      epochs = catalog.epochs ?? [];
+  fetchCatalog()
+    .then(async (fetched) => {
+      catalog = fetched;
       drawAgainst();
+      if (catalog.places) tools.places.node.hidden = !(await places.load());
     })
     .catch((error) => {
       if (!(error instanceof ServerError)) throw error; // the page itself says that the server is silent

@@ -14,7 +14,6 @@ const FAULT = "#d3261a";
 
 const halo = new Style({ stroke: new Stroke({ color: LIGHT, width: 6 }) });
 const line = (lineDash) => new Style({ stroke: new Stroke({ color: DARK, width: 2.5, lineDash }) });
-const tint = new Style({ fill: new Fill({ color: "rgb(255 255 255 / 14%)" }) });
 const knot = (radius, color) =>
   new Style({ image: new Circle({ radius, fill: new Fill({ color }), stroke: new Stroke({ color: DARK, width: 2.5 }) }) });
 const fault = [
@@ -28,7 +27,7 @@ export function createAreaLayer(ol) {
   const drawn = new VectorLayer({ className: "areas", source: new VectorSource(), zIndex: 21, updateWhileInteracting: true });
   chosen.setStyle((feature) => {
     const { letter, named } = feature.getProperties();
-    const styles = [tint, halo, line(letter === "B" ? [9, 7] : undefined)];
+    const styles = [halo, line(letter === "B" ? [9, 7] : undefined)];
     if (named) {
       const text = new Text({ text: letter, font: "700 15px system-ui, sans-serif", fill: new Fill({ color: DARK }), stroke: new Stroke({ color: LIGHT, width: 5 }), overflow: true });
       styles.push(new Style({ text }));
@@ -68,7 +67,7 @@ export function createAreaLayer(ol) {
 }
 
 const STYLES = {
-  area: [tint, halo, line()],
+  area: [halo, line()],
   line: [halo, line()],
   tip: [new Style({ stroke: new Stroke({ color: LIGHT, width: 5 }) }), new Style({ stroke: new Stroke({ color: DARK, width: 2, lineDash: [4, 6] }) })],
   fault,

@@ -10,7 +10,7 @@ import { choices } from "./upload.js";
 const TYPING_MS = 200;
 const MOST = 20;
 
-// onChosen(geometry, name); -> {node, ready: promise of whether there are any}
+// onChosen(geometry, name); -> {node, load(): promise of whether there are any, look(), draw()}
 export function createPlaces({ onChosen }) {
   let layers = [];
   let found = null;
@@ -34,16 +34,11 @@ export function createPlaces({ onChosen }) {
     timer = setTimeout(look, TYPING_MS);
   });
 
-  const ready = getJson("./api/places")
-    .then((answer) => {
-      layers = answer.places;
-      select.replaceChildren(...layers.map(({ id, title, count }) => new Option(`${title} (${count})`, id)));
-      return layers.length > 0;
-    })
-    .catch((error) => {
-      if (error instanceof ServerError) return false; // a server without places
-      throw error;
-    });
+  async function load() {
+    layers = (await getJson("./api/places")).places;
+    select.replaceChildren(...layers.map(({ id, title, count }) => new Option(`${title} (${count})`, id)));
+    return layers.length > 0;
+  }
 
   async function look() {
     controller.abort();
@@ -81,5 +76,5 @@ export function createPlaces({ onChosen }) {
     results.replaceChildren(...(found?.length ? [choices(found.map((one) => [one.name, one.km2, () => take(one)]))] : []));
   }
 
-  return { node, select, ready, look, draw };
+  return { node, select, load, look, draw };
 }

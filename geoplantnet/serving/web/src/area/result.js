@@ -1,10 +1,9 @@
 // What the server says of an area, in words, numbers and a table; of two areas side by side.
 import { element } from "../dom.js";
+import { classCode, className } from "../format.js";
 import { date, number, percent, t } from "../i18n.js";
 import { GROUPS, joined } from "./rows.js";
 import { createTable, share } from "./table.js";
-
-const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 // actions: {onShow(taxonID), onCopy()}. -> {node, draw(report)}
 export function createResult(actions) {
@@ -21,12 +20,12 @@ export function createResult(actions) {
   const node = element("div", "area-result", before, table.node, after);
   return {
     node,
-    draw(told) {
+    draw(told, epochTitle) {
       report = told;
       before.replaceChildren(...opening(report), ...(report.cells === 0 ? [] : [cards(report, table)]));
       table.node.hidden = report.area.cells === 0;
       table.set(report.species);
-      after.replaceChildren(...[habitats(report), indicators(report), provenance(report, actions)].filter(Boolean));
+      after.replaceChildren(...[habitats(report), indicators(report), provenance(report, epochTitle, actions)].filter(Boolean));
     },
   };
 }
@@ -38,15 +37,15 @@ export function createComparison(actions) {
   const table = createTable({ caption: () => t("area.compare.caption", labels), pair: true, onShow: actions.onShow });
   return {
     node: element("div", "area-result", before, table.node),
-    draw(a, b, named) {
+    draw(a, b, named, epochTitle) {
       labels = named;
-      before.replaceChildren(...warnings(a), ...warnings(b), columns(a, b, labels));
+      before.replaceChildren(...warnings(a), ...warnings(b), columns(a, b, labels, epochTitle));
       table.set(joined(a.species, b.species));
     },
   };
 }
 
-export function nameOf(report) {
+function nameOf(report) {
   return report?.area.name || t("area.this");
 }
 
@@ -87,7 +86,7 @@ function cards(report, table) {
     card.type = "button";
     card.dataset.group = group;
     card.setAttribute("aria-pressed", String(table.groups.has(group)));
-    if (typeof told.expected === "number") card.append(element("span", "more", t("area.expected", { value: number(told.expected, 1) })));
+    if (group === "threatened" && typeof told.expected === "number") card.append(element("span", "more", t("area.expected", { value: number(told.expected, 2) })));
     if (told.unknown) card.append(element("span", "more", t("area.unknown-of", { n: told.unknown })));
     card.addEventListener("click", () => table.toggle(group));
     box.append(card);
@@ -104,12 +103,12 @@ function habitats(report) {
   bar.setAttribute("aria-hidden", "true");
   const rows = element("ol", "area-habitat-list");
   for (const [i, one] of sorted.entries()) {
-    const letter = LETTERS[i % LETTERS.length];
-    const part = element("span", `habitat shade-${i % 6}`, one.share > 0.06 ? letter : "");
+    const code = classCode(one, i);
+    const part = element("span", `habitat shade-${i % 6}`, one.share > 0.08 ? code : "");
     part.style.setProperty("--share", one.share);
     bar.append(part);
-    const sign = element("span", `letter shade-${i % 6}`, letter);
-    rows.append(element("li", "", sign, element("span", "label", one.label), element("span", "share", share(one.share))));
+    const sign = element("span", `letter shade-${i % 6}`, code);
+    rows.append(element("li", "", sign, element("span", "label", className(one)), element("span", "share", share(one.share))));
   }
   return section(t("area.habitats"), bar, rows);
 }
@@ -131,11 +130,11 @@ function intervalOf({ low, high }) {
   return element("span", "range", t("area.range", { low: number(low, digits(low)), high: number(high, digits(high)) }));
 }
 
-function provenance(report, actions) {
+function provenance(report, epochTitle, actions) {
   const { area, epoch, version } = report;
   const model = version.model && (typeof version.model === "string" ? version.model : [version.model.name, version.model.version].filter(Boolean).join(" "));
   const rows = [
-    [t("area.fact.period"), `${epoch.title ?? epoch.name}${epoch.start ? ` (${year(epoch.start)}–${year(epoch.end)})` : ""}`],
+    [t("area.fact.period"), `${epochTitle(epoch.name)}${epoch.start ? ` (${year(epoch.start)}–${year(epoch.end)})` : ""}`],
     [t("area.fact.rule"), t("area.rule", { least: percent(report.min_coverage ?? 0) })],
     [t("area.fact.members"), report.members > 1 ? t("area.members", { n: report.members }) : t("area.one-model")],
     [t("area.fact.catalog"), code(version.catalog)],
@@ -153,9 +152,9 @@ function provenance(report, actions) {
 }
 
 // The two reports' numbers, a column each.
-function columns(a, b, labels) {
+function columns(a, b, labels, epochTitle) {
   const plain = (report) => [
-    [t("area.fact.period"), report.epoch.title ?? report.epoch.name],
+    ...(a.epoch.name === b.epoch.name ? [] : [[t("area.fact.period"), epochTitle(report.epoch.name)]]),
     [t("area.fact.km2"), number(report.area.km2, digits(report.area.km2))],
     [t("area.fact.cells"), number(Math.round(report.area.cells))],
     [t("area.compare.species"), number(report.count)],
@@ -187,8 +186,7 @@ function list(className, rows) {
 }
 
 function code(text) {
-  const short = element("code", "", text);
-  return short;
+  return element("code", "", text);
 }
 
 function year(iso) {

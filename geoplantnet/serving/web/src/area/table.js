@@ -1,7 +1,8 @@
 // The species of an area as a table: ordered by any column, filtered by words and groups, a page of rows at a time.
 import { announce } from "../announce.js";
 import { element } from "../dom.js";
-import { has, number, t } from "../i18n.js";
+import { number, t } from "../i18n.js";
+import { iucnBadge } from "../taxon.js";
 import { GROUPS, filtered, sorted } from "./rows.js";
 
 const PAGE = 50; // rows
@@ -12,7 +13,7 @@ const CELLS = {
   directive: (species) => answer(species.directive),
   endemic: (species) => answer(species.narrowRanged),
   iucn: (species) => category(species.iucn),
-  id: (species) => element("td", "id", species.taxonID),
+  id: (species) => element("td", "column-id", species.taxonID),
 };
 const SINGLE = ["name", "coverage", "iucn", "tree", "invasive", "directive", "endemic", "id"];
 const PAIR = ["name", "coverage-a", "coverage-b", "difference", "side", "iucn", "invasive", "directive", "id"];
@@ -137,7 +138,7 @@ export function createTable({ caption, pair = false, onShow, onFilter = () => {}
       const sort = element("button", "area-sort", t(`area.column.${column}`));
       sort.type = "button";
       sort.dataset.column = column;
-      const cell = element("th", column, sort);
+      const cell = element("th", `column-${column}`, sort);
       cell.scope = "col";
       if (order.column === column) cell.setAttribute("aria-sort", order.descending ? "descending" : "ascending");
       sort.addEventListener("click", () => {
@@ -153,7 +154,7 @@ export function createTable({ caption, pair = false, onShow, onFilter = () => {}
   }
 
   function row(species) {
-    const name = element("th", "name");
+    const name = element("th", "column-name");
     name.scope = "row";
     const show = element("button", "area-name");
     show.type = "button";
@@ -233,15 +234,12 @@ function unknown() {
 
 function category(code) {
   if (!code) return unknown();
-  const name = has(`iucn.${code}`) ? t(`iucn.${code}`) : code;
-  const badge = element("abbr", `iucn iucn-${code}`, code);
-  badge.title = name;
-  return element("td", "iucn", badge, element("span", "unseen", ` ${name}`));
+  return element("td", "", iucnBadge(code));
 }
 
 function coverage(species) {
   if (!species) return element("td", "number none", element("span", "", t("area.table.not-found")));
-  const cell = element("td", "coverage", element("span", "share", share(species.coverage)));
+  const cell = element("td", "column-coverage", element("span", "share", share(species.coverage)));
   const bar = element("span", "bar");
   bar.setAttribute("aria-hidden", "true");
   bar.style.setProperty("--share", species.coverage);

@@ -172,7 +172,7 @@ export default {
   "area.table.caption": "Species predicted in {name}",
   "area.table.filter": "Filter by name, family or id",
   "area.table.groups": "Show only",
-  "area.table.enlarge": "Enlarge",
+  "area.table.enlarge": "Enlarge the table",
   "area.table.reduce": "Back to the map",
   "area.table.count.one": "{n} species",
   "area.table.count.other": "{n} species",

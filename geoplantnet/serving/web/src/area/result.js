@@ -196,5 +196,5 @@ function year(iso) {
 // Digits behind the point, for about three that count.
 export function digits(value) {
   const size = Math.abs(value);
-  return size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+  return size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
 }

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -36,7 +37,7 @@ from rasterio.transform import from_origin
 from benchmarks.mapping import SPECIES, random_tile
 from benchmarks.rows import Row, main
 from benchmarks.servers import Load, NotInstalled, Server, load, mapserver, mapserver_version, ours, titiler, titiler_version
-from geoplantnet.assemblages import write_latent
+from geoplantnet.assemblages import LatentTile, write_latent
 from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
 from geoplantnet.assemblages.stores import survey
 from geoplantnet.catalog import COG, ZARR, Layer, Product, write_catalog, write_cog, write_item
@@ -448,17 +449,23 @@ def species_maps(folder: Path, quick: bool) -> list[Row]:
 def publish_species(store: Path, grid: TileGrid) -> Bounds:
     """A catalog of one tile of predictions, 10,000 species x 256, with its species sets and the overview; its box in EPSG:3035."""
     made = random_tile(SPECIES, 256, grid.tile_size // 1_000)
+    publish_tile(store, made, [LAYER])
+    return made.tile.bounds
+
+
+def publish_tile(store: Path, made: LatentTile, layers: Sequence[Layer], traits: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """A catalog of a tile of predictions, with its species sets, what is known of its species, and layers that all show `relief`."""
     predictions, sets = (store / kind / f"{made.tile.id}.zarr" for kind in ("latent", "assemblage"))
     for file in (predictions, sets):
         file.parent.mkdir(parents=True)
     write_latent(made, predictions)
     found = survey(made, {})
-    kept = Assemblage(tile=made.tile, species=SPECIES, list_hash=made.species.hash, threshold=found.threshold, sets=found.sets, means=found.means)  # fmt: skip
+    kept = Assemblage(tile=made.tile, species=len(made.species), list_hash=made.species.hash, threshold=found.threshold, sets=found.sets, means=found.means)  # fmt: skip
     write_assemblage(kept, sets)
     products = [Product.of(predictions, key="latent", media_type=ZARR, title="p"), Product.of(sets, key="assemblage", media_type=ZARR, title="sets")]  # fmt: skip
-    items = [_published(store, made.tile, relief(grid.cells_per_side), *products)]
-    write_catalog(store, **_WORDS, layers=[LAYER], items=items, overviews=write_overviews(store, items, [LAYER], species=made.species))
-    return made.tile.bounds
+    items = [_published(store, made.tile, relief(made.tile.grid.cells_per_side), *products)]
+    overviews = write_overviews(store, items, layers, species=made.species, traits=traits)
+    write_catalog(store, **_WORDS, layers=layers, items=items, overviews=overviews)
 
 
 def measure(quick: bool) -> list[Row]:

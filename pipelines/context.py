@@ -23,7 +23,7 @@ from geoplantnet.config.recipe import SCENARIOS, ChangeSection, CubeRecipe, Reci
 from geoplantnet.config.rooms import bounds_of, grid_of, sources_of
 from geoplantnet.config.typology import load_typology
 from geoplantnet.cubes.modality import Modality
-from geoplantnet.errors import ConfigurationError, UnknownTile, UsageError, did_you_mean
+from geoplantnet.errors import ConfigurationError, InputError, UnknownTile, UsageError, did_you_mean
 from geoplantnet.grid.tile_grid import MetaTile, TileGrid
 from geoplantnet.indicators import indicator
 from geoplantnet.sources.source import Source
@@ -170,6 +170,7 @@ class Run(CubeRun):
         _check_cellwise(run, file)
         _check_habitats(run, file)
         _check_model(run, file)
+        _check_sensitive(run, file)
         for name in run.recipe.scenarios:
             scenario = run.under(name)
             for other in scenario.other:
@@ -341,6 +342,18 @@ def _check_model(run: Run, file: Path) -> None:
         mapped_model(run.recipe, run.recipe.seed, run.grid)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
+
+
+def _check_sensitive(run: Run, file: Path) -> None:
+    """The table of sensitive species can be read, and names regions that the tiles have: a species left unprotected is found out now."""
+    if run.recipe.sensitive is None:
+        return
+    from pipelines.sensitive import rules  # here: it builds on this module
+
+    try:
+        rules(run)
+    except InputError as error:
+        raise InputError(f"{file}: sensitive: {error}") from error
 
 
 def _check_cellwise(run: Run, file: Path) -> None:

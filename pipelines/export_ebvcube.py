@@ -20,6 +20,7 @@ from pipelines.compute_indicators import INDICATORS
 from pipelines.context import Run
 from pipelines.map_species import MAP
 from pipelines.maps import current
+from pipelines.sensitive import generalisations, require_told, withheld
 from pipelines.tables import stored_species
 from pipelines.trained import kinds_of
 
@@ -40,14 +41,18 @@ def export_ebvcube(
     """Write the probabilities of some species (names or ids; none = all) over the tiles that are up to date; also says how many these are.
 
     `resolution` in metres: the cells', or by default 1,000, whose values are means of the cells of a block. Raises UsageError for another
-    one, UnknownSpecies with the nearest spelling, StorageError when no tile is up to date.
+    one and for a species that is withheld, UnknownSpecies with the nearest spelling, StorageError when no tile is up to date.
     """
     block = run.grid.cell_size * block_side(run.grid)
     resolution = resolution or block
     if resolution not in (block, run.grid.cell_size):
         raise UsageError(f"--resolution may be {run.grid.cell_size} (the cells) or {block} (means of them), got {resolution}")
     axis = stored_species(run)
-    chosen = [axis.index_of(name) for name in dict.fromkeys(species)] or list(range(len(axis)))
+    silent = withheld(run)
+    chosen = [axis.index_of(name) for name in dict.fromkeys(species)] or [k for k in range(len(axis)) if k not in silent]
+    require_told(run, axis, chosen)
+    sensitive = generalisations(run)
+    coarse = [f"{axis[k].scientific_name}: {sensitive[axis[k].taxon_id]}" for k in chosen if axis[k].taxon_id in sensitive]
     tiles = current(run, MAP, INDICATORS)
     if not tiles:
         raise StorageError(f"no tile in {run.store} is up to date; make them with `geoplantnet run`")
@@ -68,7 +73,7 @@ def export_ebvcube(
             creator_institution=institution,
             creator_email=email,
             place=f"{len(tiles)} meta-tiles of {run.grid.tile_size // 1000} km: {', '.join(tiles[:6])}{' ...' if len(tiles) > 6 else ''}",
-            comment="; ".join(run.recipe.attribution),
+            comment="; ".join((*run.recipe.attribution, *coarse)),
         ),
         species=SpeciesList(checklist=axis.checklist, taxa=tuple(axis[k] for k in chosen)),
         geobox=geobox,

@@ -23,6 +23,7 @@ from geoplantnet.grid.mosaic import in_blocks, place_of, window_around
 from geoplantnet.grid.tile_grid import MetaTile
 from geoplantnet.indicators import INDICATORS
 from geoplantnet.storage import write_beside
+from geoplantnet.taxonomy.species_list import Taxon
 from pipelines.change import CHANGE
 from pipelines.change import TITLE as CHANGE_TITLE
 from pipelines.context import HABITAT, Run
@@ -88,7 +89,7 @@ def export_cog(
                         window,
                         band_names=[taxon.taxon_id],
                         band_descriptions=[taxon.scientific_name],
-                        tags=_probability_of(selection, taxon.scientific_name),
+                        tags=_probability_of(selection, taxon.scientific_name) | _said_of(selection, [taxon]),
                         **pixels.described,
                     )
             for name in selection.indicators:
@@ -115,7 +116,7 @@ def export_geotiff(
             dtype=pixels.dtype,
             band_names=[taxon.taxon_id for taxon in selection.taxa],
             band_descriptions=[taxon.scientific_name for taxon in selection.taxa],
-            tags=_probability_of(selection, f"{len(selection.taxa)} species"),
+            tags=_probability_of(selection, f"{len(selection.taxa)} species") | _said_of(selection, selection.taxa),
             **pixels.described,
         )
         for tile in selection.tiles
@@ -183,6 +184,12 @@ def _stems(selection: Selection) -> dict[str, str]:
 
 def _probability_of(selection: Selection, subject: str) -> dict[str, str]:
     return _tags(selection, f"Probability of presence on {selection.run.recipe.map.plot_area:g} m2: {subject}")
+
+
+def _said_of(selection: Selection, taxa: Sequence[Taxon]) -> dict[str, str]:
+    """What a file says of the sensitive species in it."""
+    told = [f"{taxon.scientific_name}: {words}" for taxon in taxa if (words := selection.generalisations.get(taxon.taxon_id))]
+    return {"dataGeneralizations": " | ".join(told)} if told else {}
 
 
 def _tags(selection: Selection, title: str) -> dict[str, str]:

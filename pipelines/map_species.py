@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.assemblages import LatentTile, quantise, write_latent
+from geoplantnet.assemblages.coarse import WITHHELD, Squares
 from geoplantnet.assemblages.dense import open_dense, write_dense_rows
+from geoplantnet.assemblages.latent import emptied, generalised
 from geoplantnet.assemblages.species_tile import SpeciesTile
 from geoplantnet.config.rooms import world_of
 from geoplantnet.cubes import node_named, open_cube, require_data
@@ -29,6 +31,7 @@ from geoplantnet.storage import write_beside
 from pipelines.build_cubes import cube_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
+from pipelines.sensitive import asked, rules_by_tile, squares_of
 from pipelines.tables import stored_species
 from pipelines.trained import Trained
 
@@ -37,9 +40,10 @@ TRUTH_STEP = 7
 
 
 def settings(run: Run) -> Callable[[str], object]:
-    """How the recipe wants tiles mapped, and the words a tile carries."""
-    asked = [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
-    return lambda tile_id: asked
+    """How the recipe wants tiles mapped, the words a tile carries, and which species are sensitive there."""
+    words = [run.recipe.map.model_dump(mode="json"), run.recipe.interval, run.recipe.notice]
+    sensitive = rules_by_tile(run)
+    return lambda tile_id: [*words, asked(sensitive[tile_id])] if tile_id in sensitive else words
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -68,21 +72,27 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         "notice": run.recipe.notice,
     }
     mapped, other = (run.latent(tile_id), run.dense(tile_id)) if trained.nets else (run.dense(tile_id), run.latent(tile_id))
-    stored, error = (_latent if trained.nets else _dense)(run, trained, tile, precision, attributes, inside)
+    squares = squares_of(run, tile_id, stored_species(run))
+    stored, error = (_latent if trained.nets else _dense)(run, trained, tile, precision, attributes, squares, inside)
     if other.exists():
         shutil.rmtree(other)  # of the model before
     stats: dict[str, Any] = {"valid": round(float(stored.valid.mean()), 4), **error}
     if stored.inside is not None:
         stats["extrapolated"] = round(float((stored.valid & ~stored.inside).sum() / stored.valid.sum()), 4)
     if run.recipe.world and not run.scenario:  # the world's truth is that of its own climate
-        stats["truth"] = _against_truth(run, stored)
+        stats["truth"] = _against_truth(run, stored, squares)
+    if run.recipe.sensitive is not None:
+        stats["sensitive"] = {
+            "generalised": sum(side != WITHHELD for side in squares.values()),
+            "withheld": sum(side == WITHHELD for side in squares.values()),
+        }
     return [mapped], stats
 
 
 def _latent(
-    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], inside: Inside
+    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], squares: Squares, inside: Inside
 ) -> tuple[SpeciesTile, dict[str, Any]]:
-    """Commit the latent tile of networks; also the error that quantising z made."""
+    """Commit the latent tile of networks; also the error that quantising z made, of the species whose every cell is told."""
     checkpoint.require_modalities(trained.nets[0], run.modalities)
     how = run.recipe.map
     z, valid = predict_tile(
@@ -98,7 +108,7 @@ def _latent(
     _some(run, tile.id, valid)
     heads = trained.heads(run.recipe.map.plot_area)
     head = joined_head(heads)
-    stored, scale, error = quantise(z, valid, head)
+    stored, scale, error = quantise(z, valid, emptied(head, squares) if squares else head)
     del z
     latent = LatentTile(
         tile=tile,
@@ -111,13 +121,14 @@ def _latent(
         **_dissimilarity(run, trained.applicability, tile, valid),
         attributes=attributes,
     )
+    latent = generalised(latent, squares)
     with write_beside(run.latent(tile.id)) as path:
         write_latent(latent, path)
     return latent, {"quantisation": error}
 
 
 def _dense(
-    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], inside: Inside
+    run: Run, trained: Trained, tile: MetaTile, precision: Precision, attributes: dict[str, object], squares: Squares, inside: Inside
 ) -> tuple[SpeciesTile, dict[str, Any]]:
     """Commit the dense tile of any other model."""
     shape = (run.grid.cells_per_side, run.grid.cells_per_side)
@@ -135,8 +146,11 @@ def _dense(
         precision=precision,
     )
     found = _dissimilarity(run, trained.applicability, tile, required)
+    species = stored_species(run)
     with write_beside(run.dense(tile.id)) as path:
-        write_dense_rows(_told(strips, _speed(inside), tile), path, tile=tile, species=stored_species(run), attributes=attributes, **found)
+        write_dense_rows(
+            _told(strips, _speed(inside), tile), path, tile=tile, species=species, attributes=attributes, squares=squares, **found
+        )
     return open_dense(run.dense(tile.id), run.grid), {}
 
 
@@ -208,8 +222,8 @@ def _availability(run: Run, tile_id: str, shape: tuple[int, int]) -> np.ndarray:
     return np.clip(1 - lost, 0, 1)
 
 
-def _against_truth(run: Run, mapped: SpeciesTile) -> dict[str, float]:
-    """Agreement of the map with the virtual world's true probabilities, at a lattice of cells."""
+def _against_truth(run: Run, mapped: SpeciesTile, sensitive: Squares) -> dict[str, float]:
+    """Agreement of the map with the virtual world's true probabilities, at a lattice of cells, of species that are not sensitive."""
     rows, columns = (a.ravel() for a in np.mgrid[: mapped.shape[0] : TRUTH_STEP, : mapped.shape[1] : TRUTH_STEP])
     west, _, _, north = mapped.tile.bounds
     cell = run.grid.cell_size
@@ -217,14 +231,17 @@ def _against_truth(run: Run, mapped: SpeciesTile) -> dict[str, float]:
     of_world = [world.species_list.index_of(t.taxon_id) for t in stored_species(run)]
     truth = world.true_probability(x=west + (columns + 0.5) * cell, y=north - (rows + 0.5) * cell)[:, of_world]
     known = mapped.valid[rows, columns] & np.isfinite(truth).all(axis=1)
-    return agreement(mapped.at(rows[known], columns[known]), truth[known])
+    fine = np.delete(np.arange(len(of_world)), list(sensitive))
+    return agreement(mapped.at(rows[known], columns[known])[:, fine], truth[np.ix_(known, fine)])
 
 
 def describe(stats: dict[str, Any]) -> str:
     """Mapped share, how much of it is extrapolation, and how the map follows the truth, where that is known."""
     outside = f", {100 * stats['extrapolated']:.0f} % of them outside the area of applicability" if "extrapolated" in stats else ""
     truth = f", r with the truth {stats['truth']['pooled']:.2f}" if "truth" in stats else ""
-    return f"{100 * stats['valid']:.0f} % of cells{outside}{truth}"
+    found = stats.get("sensitive", {})
+    sensitive = f", {found['generalised']} species generalised, {found['withheld']} withheld" if found else ""
+    return f"{100 * stats['valid']:.0f} % of cells{outside}{truth}{sensitive}"
 
 
 MAP: Stage[Run] = Stage("map", keys=lambda run: run.chosen, settings=settings, needs=needs, work=work, describe=describe)

@@ -31,7 +31,8 @@ from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
-from pipelines.tables import known_traits, stored_species
+from pipelines.sensitive import rules_by_tile, sensitive_traits, traits_told
+from pipelines.tables import stored_species
 
 SCALE, NODATA = 0.004, 255
 APPLICABILITY = "applicability"
@@ -43,8 +44,9 @@ LATENT, DENSE = ("latent", "Latent tile and species head"), ("dense", "Probabili
 
 def settings(run: Run) -> Callable[[str], object]:
     """The words and moments an item states."""
-    r = run.recipe
-    return lambda tile_id: [r.title, r.notice, r.interval, r.map.plot_area, r.indicators, r.publish.model_dump()]
+    r, sensitive = run.recipe, rules_by_tile(run)
+    words = [r.title, r.notice, r.interval, r.map.plot_area, r.indicators, r.publish.model_dump()]
+    return lambda tile_id: [*words, [repr(rule) for rule in sensitive[tile_id]]] if tile_id in sensitive else words
 
 
 def needs(run: Run, tile_id: str) -> list[tuple[str, str]]:
@@ -82,6 +84,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
     properties = {"geoplantnet:notice": run.recipe.notice, "title": tile_id} | (
         {"geoplantnet:scenario": run.scenario} if run.scenario else {}
     )
+    properties |= {f"dwc:{name}": words for name, words in sensitive_facts(run).items()}
     item = write_item(run.store, tile, products, interval=(start, end), properties=properties)
     stats: dict[str, Any] = {
         "bytes": sum(p.size for p in products),
@@ -105,7 +108,7 @@ def _species(run: Run, mapped: SpeciesTile) -> Path:
         scale=SCALE,
         nodata=NODATA,
         unit="1",
-        tags={"title": f"Probability of presence on {run.recipe.map.plot_area:g} m2", "notice": run.recipe.notice},
+        tags={"title": f"Probability of presence on {run.recipe.map.plot_area:g} m2", "notice": run.recipe.notice} | sensitive_facts(run),
     )
 
 
@@ -122,7 +125,19 @@ def coverage_facts(run: Run) -> dict[str, str]:
         "notice": run.recipe.notice,
         "set_rule": SET_RULE,
         "plot_area_m2": f"{run.recipe.map.plot_area:g}",
+        **sensitive_facts(run),
     }
+
+
+def sensitive_facts(run: Run) -> dict[str, str]:
+    """What a file of several species says of those that are sensitive: as `sensitive_species`, and how many are left out."""
+    told = sensitive_traits(run) if run.recipe.sensitive else {}
+    names = {taxon.taxon_id: taxon.scientific_name for taxon in stored_species(run)} if told else {}
+    coarse = [f"{names[taxon]} ({taxon}). {trait['generalisation']}" for taxon, trait in told.items() if not trait.get("withheld")]
+    count = sum(bool(trait.get("withheld")) for trait in told.values())
+    return ({"dataGeneralizations": " | ".join(coarse)} if coarse else {}) | (
+        {"informationWithheld": f"{count} species are sensitive and left out"} if count else {}
+    )
 
 
 def _relief(run: Run, tile_id: str) -> Path | None:
@@ -389,7 +404,7 @@ def _range(declared: tuple[float, float], ledger: Ledger, run: Run, name: str) -
 
 def catalog_settings(run: Run) -> Callable[[str], object]:
     """The words of the catalog and of every layer, and that it has overviews."""
-    r = run.recipe
+    r, sensitive = run.recipe, rules_by_tile(run)
     return lambda key: [
         "overviews",
         r.title,
@@ -400,6 +415,7 @@ def catalog_settings(run: Run) -> Callable[[str], object]:
         r.indicators,
         r.map.plot_area,
         r.publish.model_dump(),
+        *([sorted(map(repr, {rule for own in sensitive.values() for rule in own}))] if sensitive else []),
     ]
 
 
@@ -415,7 +431,7 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
     items = [run.store / "tiles" / tile / f"{tile}.json" for _, tile in catalog_needs(run, key)]
     r = run.recipe
     layers, species = layers_of(run), stored_species(run)
-    overviews = write_overviews(run.store, items, layers, species=species, traits=known_traits(run))
+    overviews = write_overviews(run.store, items, layers, species=species, traits=traits_told(run))
     path = write_catalog(
         run.store,
         title=r.title,

@@ -33,6 +33,7 @@ from pipelines.context import Run
 from pipelines.evaluate import EVALUATION, REPORTS, SPECIES, held_out_of, write_evaluation
 from pipelines.maps import overview_of, write_map_figures
 from pipelines.page import page, write_text
+from pipelines.sensitive import generalisations
 from pipelines.species_page import write_pages
 from pipelines.study import study_of
 from pipelines.trained import EXPLANATION, SPECIES_TABLES
@@ -59,7 +60,7 @@ def write_report(run: Run, *, folder: Path | None = None, draws: int, species: S
     for name in species:
         study.species.index_of(name)  # before the work
     evaluation = evaluate(held_out, draws=draws, seed=run.recipe.seed)
-    pages = write_pages(tables, species, study, held_out, evaluation, folder) if tables else {}
+    pages = write_pages(tables, species, study, held_out, evaluation, folder, generalisations(run)) if tables else {}
     captions = write_figures(held_out, evaluation, folder / "figures", crs=study.crs, responses=tables.responses if tables else None)
     overview = overview_of(run)
     maps = write_map_figures(overview, folder / "figures") if overview else {}

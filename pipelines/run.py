@@ -16,7 +16,9 @@ from pipelines.map_species import MAP
 from pipelines.plan import Stage
 from pipelines.progress import Reporter
 from pipelines.publish import CATALOG, PUBLISH
+from pipelines.sensitive import remarks
 from pipelines.stages import Done, carry_out
+from pipelines.tables import stored_species
 from pipelines.train_sdm import MODEL, TRAIN, UNCALIBRATED
 
 STAGES: dict[str, Stage[Run]] = {s.name: s for s in (OCCURRENCES, CUBES, TRAIN, MAP, INDICATORS, PUBLISH, CATALOG)}
@@ -30,6 +32,9 @@ def run_stages(run: Run, names: Sequence[str], reporter: Reporter, *, retry: boo
 
 def summarise(run: Run, done: Done, reporter: Reporter) -> None:
     """A short account of what was made, how good it is, and where it lies."""
+    if run.recipe.sensitive is not None and Ledger(run.store).record("occurrences", "all"):
+        for words in remarks(run, stored_species(run)):
+            reporter.say(f"careful: {words}")
     if not done.tasks:
         reporter.say(f"Nothing to do: all products of {run.recipe.title!r} are up to date in {run.store}")
         return

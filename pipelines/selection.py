@@ -16,6 +16,7 @@ from pipelines.change import CHANGE
 from pipelines.context import Run
 from pipelines.maps import current
 from pipelines.plan import Stage
+from pipelines.sensitive import generalisations, require_told, withheld
 from pipelines.tables import stored_species
 
 
@@ -37,7 +38,13 @@ class Selection:
 
     @property
     def every_species(self) -> bool:
-        return len(self.species) == len(self.axis)
+        """All but those withheld."""
+        return len(self.species) == len(self.axis) - len(withheld(self.run))
+
+    @cached_property
+    def generalisations(self) -> dict[str, str]:
+        """What is said of every sensitive taxon id."""
+        return generalisations(self.run)
 
     @cached_property
     def taxa(self) -> tuple[Taxon, ...]:
@@ -69,7 +76,7 @@ def select(
     """Look up what is asked for. `species` are names or ids; without any, and without indicators, it is all species.
 
     Tiles are those that all `stages` have made of what is there today. Raises UnknownSpecies and UsageError with the nearest spelling,
-    StorageError when no tile is up to date, InputError, CrsError or UnknownTile for a region that cannot be read or lies elsewhere.
+    UsageError for a species that is withheld; StorageError when no tile is up to date, InputError, CrsError or UnknownTile for a region that cannot be read or lies elsewhere.
     """
     axis, known = stored_species(run), (*run.recipe.indicators, *((CHANGE,) if run.scenario else ()))
     for name in indicators:
@@ -79,7 +86,8 @@ def select(
             raise UsageError(
                 f"{name!r} is none of the recipe's indicators: {', '.join(known) or 'there are none'}.{did_you_mean(name, known)}"
             )
-    chosen = tuple(dict.fromkeys(axis.index_of(name) for name in species))
+    chosen, silent = tuple(dict.fromkeys(axis.index_of(name) for name in species)), withheld(run)
+    require_told(run, axis, chosen)
     within = Region.read(region, run.grid) if region else None
     tiles = tuple(run.tile(tile_id) for tile_id in current(run, *stages))
     if not tiles:
@@ -88,7 +96,7 @@ def select(
         run=run,
         tiles=within.tiles(tiles) if within else tiles,
         axis=axis,
-        species=chosen or (() if indicators else tuple(range(len(axis)))),
+        species=chosen or (() if indicators else tuple(k for k in range(len(axis)) if k not in silent)),
         indicators=tuple(dict.fromkeys(indicators)),
         region=within,
     )

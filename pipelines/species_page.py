@@ -7,7 +7,7 @@ species/<taxon id>.json    the same for programs (`sdm.species_report.SpeciesRep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,18 @@ FOLDER = "species"
 
 
 def write_pages(
-    tables: SpeciesTables, names: Sequence[str], study: Study, held_out: HeldOut, evaluation: Evaluation, folder: Path
+    tables: SpeciesTables,
+    names: Sequence[str],
+    study: Study,
+    held_out: HeldOut,
+    evaluation: Evaluation,
+    folder: Path,
+    sensitive: Mapping[str, str] | None = None,
 ) -> dict[str, SpeciesReport]:
-    """Commit page and JSON of species by id or scientific name, each once; path of each page in `folder` -> report. Raises UnknownSpecies."""
+    """Commit page and JSON of species by id or scientific name, each once; path of each page in `folder` -> report. Raises UnknownSpecies.
+
+    `sensitive`: what is said of a sensitive taxon id, in the place of a map of the plots it was found on.
+    """
     table = evaluation.per_species
     of_model = table[table["model"] == next(iter(evaluation.scores))].set_index("taxonID")
     written = {}
@@ -36,12 +45,16 @@ def write_pages(
         scores = of_model.loc[taxon.taxon_id].to_dict()
         report = tables.report(taxon.taxon_id, auc=scores["auc"], interval=(scores["auc_low"], scores["auc_high"]))
         figures, shown = {}, {}
-        figure, shown["map"] = draw_species_map(held_out, report.taxon_id, crs=study.crs)
-        figures["figures/map.png"] = png_of(figure)
+        if words := (sensitive or {}).get(report.taxon_id):
+            hidden = f"Where it was found is not shown. {words}."
+        else:
+            hidden = ""
+            figure, shown["map"] = draw_species_map(held_out, report.taxon_id, crs=study.crs)
+            figures["figures/map.png"] = png_of(figure)
         if len(report.responses.predictors):
             figure, shown["responses"] = draw_species_responses(report)
             figures["figures/responses.png"] = png_of(figure)
-        text = _text(report, taxon, study, scores, evaluation, shown)
+        text = _text(report, taxon, study, scores, evaluation, shown, hidden)
         path = f"{FOLDER}/{report.taxon_id}.html"
         write_text(folder / path, page(f"{report.scientific_name}: {study.title}", text, figures))
         write_json((folder / path).with_suffix(".json"), report.to_dict())
@@ -49,7 +62,9 @@ def write_pages(
     return written
 
 
-def _text(report: SpeciesReport, taxon: Taxon, study: Study, scores: dict[str, Any], evaluation: Evaluation, shown: dict[str, str]) -> str:
+def _text(
+    report: SpeciesReport, taxon: Taxon, study: Study, scores: dict[str, Any], evaluation: Evaluation, shown: dict[str, str], hidden: str
+) -> str:
     notes = "\n".join(f"- **Careful:** {note}" for note in report.notes)
     named = ", ".join(filter(None, (taxon.vernacular_name, taxon.family, f"`{taxon.taxon_id}`")))
     figure = {name: f"![{caption}](figures/{name}.png)\n\n*{caption}*" for name, caption in shown.items()}
@@ -67,7 +82,7 @@ def _text(report: SpeciesReport, taxon: Taxon, study: Study, scores: dict[str, A
 
 ## Where it was found, and where the model expected it
 
-{figure["map"]}
+{hidden or figure["map"]}
 
 ## What the model builds on
 

@@ -86,13 +86,11 @@ class CellSets:
         """Add the weight of each of some cells, ascending, to the species (species,) of its set. Raises IntegrityError."""
         from geoplantnet.assemblages import kernels  # numba takes a while to import
 
-        cells = np.ascontiguousarray(cells, np.int64)
-        weight = np.ascontiguousarray(weight, np.float64)
         for first, steps, own in self._runs(cells):
-            if not kernels.add_sets(cells[own], weight[own], self.start, steps, first, out):
+            if not kernels.add_sets(cells[own].astype(np.int64), weight[own], self.start, steps, first, out):
                 raise self._damaged()
 
-    def _runs(self, cells: npt.NDArray[np.int64]) -> Iterator[tuple[int, Steps, npt.NDArray[np.intp]]]:
+    def _runs(self, cells: npt.NDArray[np.integer]) -> Iterator[tuple[int, Steps, npt.NDArray[np.intp]]]:
         """Some cells, ascending, chunk by chunk: (number of the first member read, steps from there on, which of the cells lie in them)."""
         held = np.flatnonzero(self.start[cells + 1] > self.start[cells])
         length = int(self._steps.chunks[0])
@@ -128,7 +126,7 @@ def open_sets(path: str | os.PathLike[str], grid: TileGrid, *, keep: Keep = _for
         size, threshold = np.asarray(arrays["size"][...]), np.asarray(arrays["threshold"][...]).astype(np.float32)
         start = np.concatenate([[0], np.cumsum(size, dtype=np.int64)])
         side = grid.cells_per_side
-        if threshold.shape != (side, side) or size.shape != (side * side,) or arrays["set_species"].shape != (max(int(start[-1]), 0),):
+        if threshold.shape != (side, side) or size.shape != (side * side,) or arrays["set_species"].shape != (int(start[-1]),):
             raise ValueError(f"threshold is {threshold.shape}, size {size.shape}, {arrays['set_species'].shape[0]} members for {start[-1]}")
         return CellSets(
             tile=grid.tile(str(attributes["tile"])),

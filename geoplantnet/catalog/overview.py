@@ -241,6 +241,7 @@ def write_species_overview(root: Path, tiles: Sequence[Source], species: Species
                 values = means.of(some)
                 highest[some] = np.maximum(highest[some], np.nan_to_num(values).max(axis=(1, 2)))
                 mean = _weighted(values, count, side)
+                mean[np.isnan(values).all(axis=(1, 2))] = np.nan  # withheld in this tile
                 stored[(slice(None), *place)] = np.where(np.isfinite(mean), np.rint(np.sqrt(np.nan_to_num(mean)) * STEPS), STEPS + 1)
             p[some] = stored
         group.create_array("threshold", data=threshold, compressors=packing)

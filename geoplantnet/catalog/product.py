@@ -94,6 +94,8 @@ class Layer:
     uncertainty: Uncertainty | None = None
     applicable: int | None = None
     """1-based band of the asset that is 1 inside the model's area of applicability, 0 outside; None = there is none."""
+    generalised: int | None = None
+    """Metres of the squares whose means the values are, since the species is sensitive; None = every cell has its own."""
 
     def __post_init__(self) -> None:
         if not _LAYER_ID.fullmatch(self.id):

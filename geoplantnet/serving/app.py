@@ -32,6 +32,7 @@ from geoplantnet.serving.guard import AccessLog, Guard, Readiness, exchange_of, 
 from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_current
 from geoplantnet.serving.guard.metrics import MEDIA_TYPE
 from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
+from geoplantnet.serving.here import here, place_of
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
 from geoplantnet.serving.settings import ServerSettings
@@ -67,7 +68,7 @@ def create_app(
     `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
     Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
-    ``/api/layers``, ``/api/layers/{id}``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
+    ``/api/layers``, ``/api/layers/{id}``, ``/api/here``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
     definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
@@ -97,6 +98,10 @@ def create_app(
     def api_layer(request: Request) -> Response:
         _note_layers(request, [request.path_params["id"]])
         return _cached_json(request, catalog, _json(legend.describe(view_of(request.scope).atlas.layer(request.path_params["id"]))))
+
+    def api_here(request: Request) -> Response:
+        seen = view_of(request.scope).atlas
+        return _cached_json(request, catalog, _json(here(seen, place_of(request.query_params), ogc.occurrences(seen))))
 
     def stac(request: Request) -> Response:
         seen = view_of(request.scope).files
@@ -140,6 +145,7 @@ def create_app(
         Route("/wms/family/{family}", wms, methods=["GET"]),
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
+        Route("/api/here", api_here, methods=["GET"]),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
         *ogc.routes("/ogc"),

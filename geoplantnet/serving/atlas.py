@@ -25,6 +25,7 @@ from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
+from geoplantnet.serving.sensitive import Sensitivity, sensitivities
 from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
 
@@ -109,13 +110,40 @@ class Atlas:
 
     @cached_property
     def taxa(self) -> tuple[Taxon, ...]:
-        """The species that are shown, in the order of the list."""
+        """The species that are shown, in the order of the list; none of those withheld."""
+        return tuple(t for t in self._visible if not self._is_withheld(t.taxon_id))
+
+    @cached_property
+    def withheld(self) -> tuple[Taxon, ...]:
+        """Sensitive species that no list holds: to be counted, and not to be named."""
+        return tuple(t for t in self._visible if self._is_withheld(t.taxon_id))
+
+    @cached_property
+    def _visible(self) -> tuple[Taxon, ...]:
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
 
     @cached_property
     def records(self) -> TaxonRecords | None:
         """The species that are shown, as they are told; None for a store published without."""
         return TaxonRecords(self.species, self.taxa) if self.species else None
+
+    def sensitivity(self, taxon_id: str) -> Sensitivity | None:
+        """What is done to a species because it is sensitive; None for one that is not."""
+        return self.sensitive.get(taxon_id)
+
+    def generalised(self, taxon_id: str) -> int | None:
+        """Metres of the squares whose means are told of a sensitive species; None for one that is told cell by cell."""
+        found = self.sensitive.get(taxon_id)
+        return found.generalised if found else None
+
+    @cached_property
+    def sensitive(self) -> Mapping[str, Sensitivity]:
+        """What is done to every sensitive taxon id, those withheld and those not shown to this client among them."""
+        return sensitivities(self.species) if self.species else {}
+
+    def _is_withheld(self, taxon_id: str) -> bool:
+        found = self.sensitive.get(taxon_id)
+        return found is not None and found.withheld
 
     @property
     def shown(self) -> frozenset[str]:
@@ -124,8 +152,8 @@ class Atlas:
 
     @property
     def hides_species(self) -> bool:
-        """Whether there are species that are not shown."""
-        return self.species is not None and len(self.taxa) < len(self.species.species)
+        """Whether there are species that are not shown to this client; those withheld from all are in no file either."""
+        return self.species is not None and len(self._visible) < len(self.species.species)
 
     of_species = frozenset({*PREDICTED, "assemblage", "coverage", "species", SPECIES})
     """Keys of the assets that species lie in, which are no files to hand out where some are hidden."""
@@ -134,7 +162,7 @@ class Atlas:
         """Raises UnknownSpecies with the nearest spellings."""
         if self.species is None:
             raise UnknownSpecies("no species are served here; the store was published without them")
-        if taxon_id in self.species.species and self._may(f"{SPECIES_PREFIX}{taxon_id}"):
+        if taxon_id in self.species.species and self._may(f"{SPECIES_PREFIX}{taxon_id}") and not self._is_withheld(taxon_id):
             return self.species.species[self.species.species.index_of(taxon_id)]
         takes_time()
         near = did_you_mean(taxon_id[:60], (taxon.taxon_id for taxon in self.taxa))
@@ -158,22 +186,27 @@ class Atlas:
             direction="yellow = models disagree, blue = they agree",
             fr=f"{taxon.scientific_name} : désaccord des modèles",
         )
+        sensitive = self.sensitivity(taxon.taxon_id)
+        said, dit = (f"; {sensitive.legend(language)}" if sensitive else "" for language in ("en", "fr"))
         return Layer(
             id=f"{SPECIES_PREFIX}{taxon.taxon_id}",
             title=taxon.scientific_name + common,
-            description=f"Predicted probability of finding {taxon.scientific_name}{plot}. {self.catalog.notice}",
+            description=f"Predicted probability of finding {taxon.scientific_name}{plot}. "
+            f"{f'{sensitive.generalisation}. ' if sensitive else ''}{self.catalog.notice}",
             family="Species",
             asset=asset,
             band=k + 1,
             range=(0.0, readable_end(float(self.species.highest[k]), least=0.02)),
-            direction="yellow = most likely, violet = unlikely",
+            direction=f"yellow = most likely, violet = unlikely{said}",
             fr={
                 "title": taxon.scientific_name,
-                "description": f"Probabilité prédite de trouver {taxon.scientific_name}{plot.replace('on a plot of', 'sur une placette de')}.",
-                "direction": "jaune = le plus probable, violet = improbable",
+                "description": f"Probabilité prédite de trouver {taxon.scientific_name}{plot.replace('on a plot of', 'sur une placette de')}"
+                f"{dit}.",
+                "direction": f"jaune = le plus probable, violet = improbable{dit}",
             },
             attribution=next((layer.attribution for layer in self.layers.values()), ""),
             uncertainty=spread if (assets[asset] / "member_bias").exists() else None,
+            generalised=sensitive.generalised if sensitive else None,
         )
 
     # ---- by name
@@ -234,7 +267,7 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapp
     """The catalog at `path`, those of the scenarios in its store, and those of the stores of other `models` by name, as they stand now.
 
     Raises what `open_catalog` raises, IntegrityError for an overview of species that cannot be read, and ConfigurationError for a layer that
-    cannot be drawn and for a model whose name is taken or whose species are others.
+    cannot be drawn, for a model whose name is taken or whose species are others, and for maps whose sensitive species are others.
     """
     catalogs = {TODAY: open_catalog(path)}
     folder = catalogs[TODAY].root / SCENARIOS
@@ -256,6 +289,12 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapp
         if other and (species is None or other.overview.species.hash != species.species.hash):
             raise ConfigurationError(
                 f"serving.models: {name!r} maps another list of species than the store; train both on the same occurrences"
+            )
+    for epoch in atlas.epochs[1:]:
+        other = epoch.mosaic.predictions
+        if other and sensitivities(other.overview) != atlas.sensitive:
+            raise ConfigurationError(
+                f"{epoch.name!r} was mapped with another list of sensitive species than the store; give both recipes the same and map again"
             )
     return atlas
 

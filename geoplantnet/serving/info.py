@@ -15,6 +15,7 @@ from geoplantnet.serving.crs import CRS84, Crs, transformer
 from geoplantnet.serving.dimensions import written
 from geoplantnet.serving.languages import told_in
 from geoplantnet.serving.mosaic import PREDICTED
+from geoplantnet.serving.sensitive import squares_in_words
 from geoplantnet.serving.styles import PRESENCE, Drawing
 
 JSON, TEXT, HTML, GML = "application/json", "text/plain", "text/html", "application/vnd.ogc.gml"
@@ -51,6 +52,8 @@ class Cell:
     uncertainty_unit: str
     applicable: bool | None
     """Whether the cell lies in the model's area of applicability; None where nobody knows."""
+    generalised: int | None
+    """Metres of the square whose mean the value is, of a sensitive species."""
     epoch: str
     start: str
     end: str
@@ -98,6 +101,7 @@ def _cell(epoch: Epoch, drawing: Drawing, easting: float, northing: float, langu
         uncertainty_title=told.uncertainty.title if told.uncertainty else "",
         uncertainty_unit=told.uncertainty.unit if told.uncertainty else "",
         applicable=None if inside is None else inside == 1,
+        generalised=layer.generalised,
         epoch=epoch.name,
         start=written(epoch.start),
         end=written(epoch.end),
@@ -144,6 +148,8 @@ def _fields(cell: Cell) -> dict[str, object]:
         }
     if cell.applicable is not None:
         found["applicable"] = cell.applicable
+    if cell.generalised is not None:
+        found["generalised"] = cell.generalised
     return found | {"epoch": cell.epoch, "start": cell.start, "end": cell.end}
 
 
@@ -216,6 +222,8 @@ def _remarks(cell: Cell) -> list[tuple[str, str]]:
         found.append((name or cell.uncertainty_title, _with_unit(cell.uncertainty, cell.uncertainty_unit)))
     if cell.applicable is not None:
         found.append(("model applies here", "yes" if cell.applicable else "no: extrapolated"))
+    if cell.generalised is not None:
+        found.append(("generalised", squares_in_words(cell.generalised, "en")))
     found.append(("map", f"{cell.epoch}, {cell.start[:10]} to {cell.end[:10]}"))
     return found
 

@@ -73,6 +73,7 @@ def describe_drawing(drawing: Drawing) -> dict[str, Any]:
         "direction": layer.direction,
         "attribution": layer.attribution,
         "styles": list(styles.styles_of(drawing.source)),
+        "generalised": layer.generalised,
     }
 
 

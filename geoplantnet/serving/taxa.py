@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,15 @@ class TaxonRecords:
     Of narrow range are the quarter of all species shown with the smallest `range_squares` (the quartile definition of rarity: Gaston 1994).
     """
 
-    def __init__(self, overview: SpeciesOverview, shown: Sequence[Taxon]) -> None:
-        self._traits = overview.traits
-        listed = [taxon for taxon in shown if not self._trait(taxon, "withheld")]
-        self.withheld = len(shown) - len(listed)
-        """How many species are listed nowhere, since they are sensitive."""
-        self.positions: npt.NDArray[np.intp] = np.array([overview.species.index_of(taxon.taxon_id) for taxon in listed], np.intp)
+    def __init__(self, overview: SpeciesOverview, shown: Sequence[Taxon], generalised: Callable[[str], int | None]) -> None:
+        """`generalised`: metres of the squares whose means are told of a sensitive species, by its taxon id."""
+        self._traits, self._generalised = overview.traits, generalised
+        self.positions: npt.NDArray[np.intp] = np.array([overview.species.index_of(taxon.taxon_id) for taxon in shown], np.intp)
         """In the species list, of those that are told, in its order."""
         ranges = [self._trait(taxon, "range_squares") for taxon in shown]
         known = [value for value in ranges if value is not None]
         self._narrow = float(np.quantile(known, 0.25)) if known else None
-        self._told = [self._record(taxon) for taxon in listed]
+        self._told = [self._record(taxon) for taxon in shown]
 
     def __len__(self) -> int:
         return len(self._told)
@@ -56,7 +54,7 @@ class TaxonRecords:
             "invasive": self._flag(taxon, "invasive"),
             "directive": self._flag(taxon, "eu_directive"),
             "narrowRanged": None if squares is None or self._narrow is None else bool(squares <= self._narrow),
-            "generalised": self._trait(taxon, "generalised") or None,
+            "generalised": self._generalised(taxon.taxon_id),
         }
 
     def _flag(self, taxon: Taxon, name: str) -> bool | None:

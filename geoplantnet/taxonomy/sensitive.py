@@ -102,7 +102,9 @@ def read_sensitive(path: str | os.PathLike[str]) -> tuple[SensitiveRule, ...]:
 def _check_head(file: Path, head: list[str]) -> None:
     for name in head:
         if name not in COLUMNS:
-            raise InputError(f"{file}:1: column {name!r} is none of {', '.join(COLUMNS)} (separated by commas).{did_you_mean(name, COLUMNS)}")
+            raise InputError(
+                f"{file}:1: column {name!r} is none of {', '.join(COLUMNS)} (separated by commas).{did_you_mean(name, COLUMNS)}"
+            )
     for name in COLUMNS:
         if head.count(name) != 1:
             raise InputError(f"{file}:1: column {name!r} stands {head.count(name)} times; the first line is {','.join(COLUMNS)}")

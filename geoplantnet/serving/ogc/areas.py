@@ -136,14 +136,26 @@ def _rings(geometry: Mapping[str, Any]) -> list[list[Double]]:
 def _ring(told: Any) -> Double:
     try:
         ring = np.asarray(told)
-    except ValueError:  # some positions have a height
-        ring = np.asarray([position[:2] if isinstance(position, list) else None for position in told])
+    except ValueError:
+        ring = _without_heights(told)
     if not isinstance(told, list) or ring.ndim != 2 or not 2 <= ring.shape[1] <= 4 or ring.dtype.kind not in "if":
-        raise InvalidParameter("area holds something that is no ring of positions; each position is [longitude, latitude]")
+        raise _no_ring()
     flat = ring[:, :2].astype(np.float64)
     if not np.isfinite(flat).all():
         raise InvalidParameter("area holds a number that is not finite; draw it again")
     return flat
+
+
+def _without_heights(told: list[Any]) -> npt.NDArray[Any]:
+    """A ring of which only some positions have a height."""
+    try:
+        return np.asarray([position[:2] for position in told])
+    except (ValueError, TypeError, KeyError):
+        raise _no_ring() from None
+
+
+def _no_ring() -> InvalidParameter:
+    return InvalidParameter("area holds something that is no ring of positions; each position is [longitude, latitude]")
 
 
 def _why(reason: str) -> str:
@@ -286,7 +298,8 @@ class _Asked:
         row, column = np.divmod(at, sets.threshold.shape[1])
         blocks = np.bincount(row // side * means.shape[1] + column // side, weights=weight, minlength=means.shape[0] * means.shape[1])
         met = np.flatnonzero(blocks)
-        self._mass = self._mass + np.nan_to_num(means.of(slice(None)).reshape(sets.species, -1)[:, met]) @ blocks[met]
+        mean = means.of(slice(None)).reshape(sets.species, -1)[:, met]
+        self._mass = self._mass + np.nan_to_num(mean).astype(np.float64) @ blocks[met]
 
     def answer(self, coverage: Double, cells: float, budget: Budget) -> tuple[Double, Double, Double, int, int]:
         """Mean probability, low, high (all (species,)), members, and the cells these are of."""

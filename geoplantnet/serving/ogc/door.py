@@ -107,7 +107,9 @@ class OgcApi:
         self._atlas, self._public_url = atlas, public_url
         self._settings = settings or ServerSettings()
         self._processing = Processing(Jobs(self._settings.jobs, scheduler=self._settings.scheduler), operator)
-        self._records = lru_cache(maxsize=1)(lambda root, square, crs: Records(root, square=square, crs=crs))
+        self._records = lru_cache(maxsize=1)(
+            lambda root, square, crs, sensitive: Records(root, square=square, crs=crs, sensitive=dict(sensitive))
+        )
         self._further = lru_cache(maxsize=32)(self._make_further)
         self._service = lru_cache(maxsize=32)(self._make_service)
         logging.getLogger("pygeoapi").setLevel(logging.CRITICAL)  # it logs every refused request with a stack trace
@@ -159,6 +161,11 @@ class OgcApi:
     def check(self, atlas: Atlas) -> None:
         """Raises ConfigurationError for settings that this store cannot follow."""
         self._further(atlas)
+
+    def occurrences(self, atlas: Atlas) -> Occurrences | None:
+        """The records that are told, where the operator publishes them."""
+        found = self._further(atlas).get("occurrences")
+        return found if isinstance(found, Occurrences) else None
 
     def close(self) -> None:
         """End the jobs at work."""
@@ -225,9 +232,13 @@ class OgcApi:
         found: dict[str, Features] = {}
         if settings.postgis or any(ASSET in tile.assets for tile in catalog.tiles):
             rows = make_rows(catalog, postgis=settings.postgis, schema=settings.postgis_schema, species_list=lambda: _list_of(atlas))
-            found["coverage"] = CoverageRows(rows, hidden=hidden_taxa(atlas))
+            metres = {taxon_id: own.generalised for taxon_id, own in atlas.sensitive.items() if own.generalised}
+            found["coverage"] = CoverageRows(rows, hidden=hidden_taxa(atlas), generalised=metres)
         if settings.occurrences:
-            found["occurrences"] = Occurrences(self._records(catalog.root, settings.occurrences, catalog.crs), hidden=hidden_taxa(atlas))
+            squares = tuple(sorted((taxon_id, own.records_square) for taxon_id, own in atlas.sensitive.items()))
+            records = self._records(catalog.root, settings.occurrences, catalog.crs, squares)
+            words = {taxon_id: own.generalisation for taxon_id, own in atlas.sensitive.items()}
+            found["occurrences"] = Occurrences(records, hidden=hidden_taxa(atlas), words=words)
         return found
 
 

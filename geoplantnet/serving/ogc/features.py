@@ -260,6 +260,8 @@ class SpeciesRecords(Unchanging):
             "coverage": f"{maps}/coverage?properties={taxon_id}",
             "map": f"{maps}/map?properties={taxon_id}",
         }
+        if sensitive := self._atlas.sensitivity(taxon_id):
+            properties |= {"generalised": sensitive.generalised, "dataGeneralizations": sensitive.generalisation}
         return {"type": "Feature", "id": taxon_id, "geometry": self._geometry, "properties": properties}
 
 
@@ -275,8 +277,8 @@ def taxa_of(atlas: Atlas) -> Sequence[Taxon]:
 
 
 def hidden_taxa(atlas: Atlas) -> frozenset[str]:
-    """Ids of the species that are there and not shown."""
-    if not (atlas.species and atlas.hides_species):
+    """Ids of the species that are there and not shown, or withheld."""
+    if not atlas.species:
         return frozenset()
     return frozenset(taxon.taxon_id for taxon in atlas.species.species) - {taxon.taxon_id for taxon in atlas.taxa}
 

@@ -2,6 +2,10 @@
 
 Places of plants can be sensitive. A record is told as the middle of a square of the reference grid that is as wide as its uncertainty
 and as wide as the operator asks for, and is looked for by that square alone: a box does not find out more than the answer says.
+
+A record of a sensitive species is told in the squares that its predictions are told in, or in wider ones that hold whole ones of these: two
+lattices would cut each other's squares into finer pieces. What was recorded with it, at the same event, is told in that square too, since
+it was at the same place. Records of species that are withheld anywhere are told nowhere.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ RECORDS = Path("occurrences", "records")
 """Of the store, where they lie."""
 SQUARES = (10, 100, 1_000, 5_000, 10_000, 50_000, 100_000)
 """Sides of the squares, metres."""
+WITHHELD = 0
 UNKNOWN = 10_000
 """Side of the square of a record that says nothing of its uncertainty."""
 
@@ -33,14 +38,16 @@ UNKNOWN = 10_000
 class Records:
     """The records of a store, in the order they were kept. Read once, when the first is asked for, whoever sees which of them."""
 
-    def __init__(self, store: Path, *, square: int, crs: str) -> None:
-        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y. Raises ConfigurationError."""
+    def __init__(self, store: Path, *, square: int, crs: str, sensitive: Mapping[str, int] | None = None) -> None:
+        """`square`: the least side of a square, one of `SQUARES`; `crs`: that of the records' x and y; `sensitive`: taxon id -> metres of the
+        squares it is told in, `WITHHELD` where it is not. Raises ConfigurationError.
+        """
         if square not in SQUARES:
             raise ConfigurationError(f"occurrences are generalised to {square} m; use one of {', '.join(map(str, SQUARES))}")
         if not (store / RECORDS / "occurrences.parquet").is_file():
             raise ConfigurationError(f"{store / RECORDS} holds no records to serve; leave occurrences out, or serve the store they lie in")
         self.crs = crs
-        self._folder, self._square = store / RECORDS, square
+        self._folder, self._square, self._sensitive = store / RECORDS, square, dict(sensitive or {})
         self._lock = threading.Lock()
         self._table: pd.DataFrame | None = None
 
@@ -58,8 +65,14 @@ class Records:
             columns=["eventID", "x", "y", "coordinateUncertaintyInMeters", "year", "sampling", "datasetID"],
         )
         rows = pd.read_parquet(self._folder / "occurrences.parquet", columns=["eventID", "taxonID", "scientificName", "occurrenceStatus"])
-        table = rows.merge(events, on="eventID", validate="many_to_one").drop(columns="eventID")
+        rows = rows[~rows["taxonID"].isin([taxon for taxon, side in self._sensitive.items() if side == WITHHELD])]
+        table = rows.merge(events, on="eventID", validate="many_to_one").reset_index(drop=True)
         side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
+        own = table["taxonID"].map(self._sensitive).astype(float).fillna(0)
+        found = own.where(table["occurrenceStatus"] == "present", 0).groupby(table["eventID"]).transform("max")
+        lattice = np.maximum(own, found).to_numpy()
+        side = np.where(lattice > 0, np.ceil(side / np.where(lattice > 0, lattice, 1)) * lattice, side)
+        table = table.assign(generalised=lattice.astype(int)).drop(columns="eventID")
         x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))
         table = table.assign(x=x, y=y, side=side)
         for name in ("taxonID", "scientificName", "occurrenceStatus", "sampling", "datasetID"):
@@ -70,17 +83,19 @@ class Records:
 class Occurrences(Unchanging):
     """The records that are told, numbered as if there were no others."""
 
-    fields: Mapping[str, Schema] = {
-        name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")
-    } | {name: {"type": "integer"} for name in ("year", "coordinateUncertaintyInMeters")}
+    fields: Mapping[str, Schema] = (
+        {name: {"type": "string"} for name in ("taxonID", "scientificName", "occurrenceStatus", "datasetID", "basis")}
+        | {name: {"type": "integer"} for name in ("year", "coordinateUncertaintyInMeters")}
+        | {"dataGeneralizations": {"type": "string"}}
+    )
     parameters: Sequence[Parameter] = (
         *(Parameter(name=name, about=f"records of this {name}", schema=text()) for name in ("taxonID", "scientificName", "datasetID")),
         Parameter(name="year", about="records of this year", schema={"type": "integer", "minimum": 0, "maximum": 9999}),
     )
 
-    def __init__(self, records: Records, *, hidden: frozenset[str] = frozenset()) -> None:
-        """`hidden`: taxa that are not told."""
-        self._records, self._hidden = records, hidden
+    def __init__(self, records: Records, *, hidden: frozenset[str] = frozenset(), words: Mapping[str, str] | None = None) -> None:
+        """`hidden`: taxa that are not told; `words`: what is said of each sensitive taxon."""
+        self._records, self._hidden, self._words = records, hidden, words or {}
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
         """See `Features.page`. A time finds the records of its years."""
@@ -101,6 +116,25 @@ class Occurrences(Unchanging):
         """See `Features.by_id`."""
         return self._feature(int(id)) if id.isdecimal() and len(id) < 12 and int(id) < len(self._told) else None
 
+    def nearest(self, x: float, y: float, count: int) -> list[dict[str, Any]]:
+        """The records of presence nearest to a place (in the records' CRS), by the distance to the middles of their squares."""
+        table = self._records.table.iloc[self._told]
+        table = table[table["occurrenceStatus"] == "present"]
+        away = np.hypot(table["x"].to_numpy() - x, table["y"].to_numpy() - y)
+        near = np.argpartition(away, count)[:count] if len(away) > count else np.arange(len(away))
+        found = near[np.lexsort((near, away[near]))].tolist()
+        return [
+            {
+                "taxonID": str(row["taxonID"]),
+                "scientificName": str(row["scientificName"]),
+                "year": int(row["year"]) if np.isfinite(row["year"]) else None,
+                "distance_m": round(float(away[i])),
+                "square_m": int(row["side"]),
+                "basis": str(row["sampling"]),
+            }
+            for i, row in ((i, table.iloc[i]) for i in found)
+        ]
+
     @cached_property
     def _told(self) -> npt.NDArray[np.intp]:
         """Rows of the records that are told. (Threads that come together find the same.)"""
@@ -118,6 +152,10 @@ class Occurrences(Unchanging):
             "year": int(row["year"]) if np.isfinite(row["year"]) else None,
             "coordinateUncertaintyInMeters": int(row["side"]),
         }
+        if row["generalised"]:
+            properties["dataGeneralizations"] = self._words.get(properties["taxonID"]) or (
+                f"Told in a square of {row['generalised']} m: recorded together with a sensitive species"
+            )
         point = {"type": "Point", "coordinates": [round(longitude, 7), round(latitude, 7)]}
         return {"type": "Feature", "id": str(i), "geometry": point, "properties": properties}
 

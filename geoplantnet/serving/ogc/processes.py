@@ -160,7 +160,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     told |= {
         "min_coverage": least,
         "count": len(rows),
-        "withheld": records.withheld,
+        "withheld": len(atlas.withheld),
         "generalised": sum(row["generalised"] is not None for row in rows),
         "members": cover.members,
         "interval_cells": cover.from_cells if cover.members > 1 else None,
@@ -344,9 +344,14 @@ def _opened(store: str, version: str, models: tuple[tuple[str, str], ...]) -> At
 
 
 def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
+    return epoch_of(atlas, inputs.get("scenario", ""))
+
+
+def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
+    """The epoch of a scenario, or today's. Raises InvalidParameter for one there is not, and for a store without species."""
     if atlas.species is None:
         raise InvalidParameter("the store was published without species; publish it anew with them")
-    name = inputs.get("scenario", atlas.today.name)
+    name = scenario or atlas.today.name
     for epoch in atlas.epochs:
         if epoch.name == name:
             return epoch
@@ -356,6 +361,12 @@ def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
 def epoch_told(epoch: Epoch) -> dict[str, Any]:
     """An epoch as JSON tells it."""
     return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
+
+
+def version_told(atlas: Atlas, epoch: Epoch, tile: PublishedTile) -> dict[str, Any]:
+    """What made an answer: by it anybody can tell whether another one comes of the same maps."""
+    model = tile.properties.get("geoplantnet:model")
+    return {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__, "model": model}
 
 
 def _list(atlas: Atlas) -> str:
@@ -380,12 +391,7 @@ def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile
             "partial": cover.partial,
         },
         "epoch": epoch_told(epoch),
-        "version": {
-            "catalog": epoch.catalog.version,
-            "species_list": _list(atlas),
-            "software": __version__,
-            "model": tiles[0].properties.get("geoplantnet:model"),
-        },
+        "version": version_told(atlas, epoch, tiles[0]),
         "licence": epoch.catalog.license,
     }
 

@@ -94,16 +94,16 @@ class CoverageRows(Unchanging):
     fields: Mapping[str, Schema] = (
         {name: {"type": "string"} for name in ("cell_id", "tile_id", "taxonID", "scientificName")}
         | {name: {"type": "number"} for name in ("coverage", "mean_probability")}
-        | {name: {"type": "integer"} for name in ("n_cells", "valid_cells")}
+        | {name: {"type": "integer"} for name in ("n_cells", "valid_cells", "generalised")}
     )
     parameters: Sequence[Parameter] = (
         *(Parameter(name=name, about=f"rows of this {name}", schema=text(100)) for name in ("taxonID", "cell_id", "tile_id")),
         Parameter(name="min-coverage", about="the smallest coverage, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}),
     )
 
-    def __init__(self, rows: Rows, *, hidden: frozenset[str] = frozenset()) -> None:
-        """`hidden`: taxa that are not told."""
-        self._rows, self._hidden = rows, hidden
+    def __init__(self, rows: Rows, *, hidden: frozenset[str] = frozenset(), generalised: Mapping[str, int] | None = None) -> None:
+        """`hidden`: taxa that are not told; `generalised`: metres of the squares whose means are told of a sensitive taxon."""
+        self._rows, self._hidden, self._generalised = rows, hidden, generalised or {}
 
     def page(self, query: Query, offset: int, limit: int) -> tuple[list[Feature], int | None]:
         """See `Features.page`."""
@@ -120,13 +120,19 @@ class CoverageRows(Unchanging):
         )
         if any(query.equal.get(name) == "" for name in ("taxonID", "cell_id", "tile_id")):
             return [], 0
-        return [_feature(row) for row in self._rows.page(chosen, offset, limit)] if limit else [], self._rows.count(chosen)
+        return [self._feature(row) for row in self._rows.page(chosen, offset, limit)] if limit else [], self._rows.count(chosen)
 
     def by_id(self, id: str) -> Feature | None:
         """See `Features.by_id`: a cell's id, a dot and a taxon's."""
         cell, _, taxon = id.partition(".")
         rows = self._rows.page(Chosen(cell=cell, taxon=taxon, hidden=self._hidden), 0, 1) if cell and taxon else []
-        return _feature(rows[0]) if rows else None
+        return self._feature(rows[0]) if rows else None
+
+    def _feature(self, row: Row) -> Feature:
+        feature = _feature(row)
+        if row.taxon in self._generalised:
+            feature["properties"]["generalised"] = self._generalised[row.taxon]
+        return feature
 
 
 def _feature(row: Row) -> Feature:

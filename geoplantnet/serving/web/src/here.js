@@ -4,7 +4,7 @@ import { at, button, element } from "./dom.js";
 import { speciesLayer } from "./catalog.js";
 import { parseCoordinates } from "./coordinates.js";
 import { classCode, className, decimalsOf, kilometres, lengthText, placeText, told, unitSymbol } from "./format.js";
-import { lang, number, onLanguage, percent, t } from "./i18n.js";
+import { lang, number, onLanguage, percent, t, translate } from "./i18n.js";
 import { skeleton } from "./layers.js";
 import { swatch } from "./legend.js";
 import { remember } from "./recents.js";
@@ -35,6 +35,7 @@ export function createHere({ catalog, map, choose, onRead }) {
       <p id="coordinates-answer" class="small"></p>
     </form>
     <div id="here-result"></div>`;
+  translate(panel);
   const result = at("here-result");
   const answerLine = at("coordinates-answer");
   let asking = new AbortController();

@@ -3,7 +3,7 @@ import { announce } from "./announce.js";
 import { at, button, element } from "./dom.js";
 import { SPECIES, isSpecies, speciesLayer, taxonOf } from "./catalog.js";
 import { sentence, told } from "./format.js";
-import { has, number, onLanguage, t } from "./i18n.js";
+import { has, number, onLanguage, t, translate } from "./i18n.js";
 import { gradient } from "./legend.js";
 import { recents, remember } from "./recents.js";
 import { createSearch } from "./search.js";
@@ -38,11 +38,13 @@ export function createLayers(catalog, choose) {
     choose(target.value);
   });
   panel.replaceChildren(field, message, tree);
+  translate(panel);
   createSearch(catalog, (id, taxon) => {
     choose(id);
     announce(taxon ? taxon.scientificName : told(catalog.known(id)).title);
   });
 
+  let chosen = null; // the layer marked last
   const opened = new Set(["Species", "Habitat", "Conservation", "Ecosystem", "Threat"]);
   function draw() {
     const focused = document.activeElement?.closest?.("#tree input")?.value;
@@ -180,13 +182,15 @@ export function createLayers(catalog, choose) {
   function select(id) {
     drawRecents(id);
     let marked = false;
+    const selected = chosen;
+    chosen = id;
     for (const input of tree.querySelectorAll("input[name=layer]")) {
       input.checked = input.value === id && !marked;
       marked ||= input.checked;
       input.parentElement.classList.toggle("active", input.checked);
       if (input.checked && !isSpecies({ id })) {
         input.closest(".family").open = true;
-        if (!input.parentElement.matches(":focus-within")) scrollTo(input.parentElement);
+        if (selected && selected !== id && !input.parentElement.matches(":focus-within")) scrollTo(input.parentElement);
       }
     }
   }

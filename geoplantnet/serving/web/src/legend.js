@@ -2,7 +2,7 @@
 import { at, element } from "./dom.js";
 import { APPLICABILITY, RELIEF, SPECIES, isSpecies } from "./catalog.js";
 import { classCode, className, kilometres, sentence, tickText, told, unitSymbol, unitText } from "./format.js";
-import { has, number, onLanguage, t } from "./i18n.js";
+import { has, number, onLanguage, t, translate } from "./i18n.js";
 import { skeleton } from "./layers.js";
 import { showHow } from "./how.js";
 import { state } from "./state.js";
@@ -37,7 +37,7 @@ function shownAs(layer, now) {
   return { ...words, classes, unit: "class", direction: t("legend.presence.direction") };
 }
 
-export function createLegend(catalog) {
+export function createLegend(catalog, narrow) {
   const body = at("legend-body");
   body.innerHTML = `
     <div class="legend-head">
@@ -77,6 +77,8 @@ export function createLegend(catalog) {
       <button id="how" type="button" class="button small strong" data-t="how.button"></button>
       <button id="compare" type="button" class="button small" aria-pressed="false"></button>
     </div>`;
+  translate(body);
+  at("legend-options").open = !narrow.matches;
   at("how").addEventListener("click", () => showHow(catalog.known(state.get().layer), at("how")));
   body.addEventListener("change", ({ target }) => {
     const { name, id, value, checked } = target;

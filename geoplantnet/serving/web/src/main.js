@@ -84,7 +84,7 @@ async function start() {
   }
   map.setCatalog(catalog.bounds["EPSG:3035"], catalog.version.slice(0, 8));
   layers = createLayers(catalog, choose);
-  legend = createLegend(catalog);
+  legend = createLegend(catalog, narrow);
   swipe = createSwipe(catalog, map, freeWidth);
   here = createHere({
     catalog,
@@ -232,6 +232,7 @@ function alertUser(words, retry) {
 
 // The centre of the map is the centre of what the panels leave free.
 function makeRoom() {
+  document.documentElement.style.setProperty("--sheet", `${at("sheet").getBoundingClientRect().height}px`);
   map.setPadding(room());
   swipe?.place();
   aim();

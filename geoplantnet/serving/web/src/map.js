@@ -3,7 +3,8 @@ import Feature from "ol/Feature.js";
 import OlMap from "ol/Map.js";
 import View from "ol/View.js";
 import ScaleLine from "ol/control/ScaleLine.js";
-import GeoJSON from "ol/format/GeoJSON.js";
+import MultiLineString from "ol/geom/MultiLineString.js";
+import MultiPolygon from "ol/geom/MultiPolygon.js";
 import Point from "ol/geom/Point.js";
 import { fromExtent } from "ol/geom/Polygon.js";
 import Graticule from "ol/layer/Graticule.js";
@@ -113,11 +114,11 @@ export function createMap(events) {
   clip(right, false);
 
   async function drawCountries() {
-    const read = (geometry) => new Feature(new GeoJSON().readGeometry(geometry, { dataProjection: "EPSG:4326", featureProjection: CRS }));
     try {
       const countries = await (await fetch("./countries.json")).json();
-      land.getSource().addFeature(read(countries.land));
-      borders.getSource().addFeature(read(countries.borders));
+      const line = (steps) => lineOf(steps, countries.unit);
+      const shapes = [new MultiPolygon(countries.land.map((polygon) => polygon.map(line))), new MultiLineString(countries.borders.map(line))];
+      for (const [i, layer] of [land, borders].entries()) layer.getSource().addFeature(new Feature(shapes[i].transform("EPSG:4326", CRS)));
     } catch {
       events.onFailure({ key: "map.no-countries" }, drawCountries);
     }
@@ -252,6 +253,16 @@ export function createMap(events) {
       if (coordinate) marker.getSource().addFeature(new Feature(new Point(coordinate)));
     },
   };
+}
+
+// A line from its first vertex and the steps to the next ones, whole numbers of `unit` degrees -> [[lon, lat], ...]
+function lineOf(steps, unit) {
+  let [x, y] = [0, 0];
+  return Array.from({ length: steps.length / 2 }, (_, i) => {
+    x += steps[2 * i];
+    y += steps[2 * i + 1];
+    return [x * unit, y * unit];
+  });
 }
 
 function dark() {

@@ -31,6 +31,7 @@ from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
+from pipelines.provenance import made_of
 from pipelines.sensitive import rules_by_tile, sensitive_traits, traits_told
 from pipelines.tables import stored_species
 
@@ -403,10 +404,11 @@ def _range(declared: tuple[float, float], ledger: Ledger, run: Run, name: str) -
 
 
 def catalog_settings(run: Run) -> Callable[[str], object]:
-    """The words of the catalog and of every layer, and that it has overviews."""
+    """The words of the catalog and of every layer, how they were made, and that it has overviews."""
     r, sensitive = run.recipe, rules_by_tile(run)
     return lambda key: [
         "overviews",
+        made_of(run),
         r.title,
         r.description,
         r.notice,
@@ -441,6 +443,7 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
         items=items,
         license=r.licence,
         overviews=overviews,
+        made=made_of(run),
     )
     made = [*overviews.values(), *(record for one in overviews.values() if (record := one.with_suffix(".json")).is_file())]
     return [path, run.store / "tiles" / "collection.json", *made], {"tiles": len(items)}

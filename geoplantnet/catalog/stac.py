@@ -34,6 +34,7 @@ CATALOG = "catalog.json"
 COLLECTION = "tiles"
 LAYERS = "geoplantnet:layers"
 NOTICE = "geoplantnet:notice"
+MADE = "geoplantnet:made"
 OVERVIEW = "overview-"
 """Before the key of an asset in that of its overview, an asset of the collection."""
 TREE_CHECKSUM = "geoplantnet:tree_sha256"
@@ -111,11 +112,13 @@ def write_catalog(
     license: str,
     providers: Sequence[Mapping[str, Any]] = (),
     overviews: Mapping[str, Path] | None = None,
+    made: Mapping[str, Any] | None = None,
 ) -> Path:
     """Commit the collection of `items` (paths that `write_item` gave), then the catalog. Returns the catalog's path.
 
     `notice` is what every reader must know (such as "predicted, not observed"), `license` an SPDX id or ``other``,
-    `providers` are STAC provider objects, `overviews` what `write_overview` and `write_species_overview` gave, by asset. Raises InputError when a layer's asset or band is missing from a tile, or its
+    `providers` are STAC provider objects, `overviews` what `write_overview` and `write_species_overview` gave, by asset, `made` how
+    the maps were made (JSON-able; `Catalog.made`). Raises InputError when a layer's asset or band is missing from a tile, or its
     scale, offset, nodata or unit is not the file's.
     """
     store = Path(root)
@@ -141,7 +144,11 @@ def write_catalog(
         license=license,
         providers=[pystac.Provider.from_dict(dict(p)) for p in providers],
         summaries=pystac.Summaries({"proj:code": sorted({item["properties"]["proj:code"] for item in outlines})}),
-        extra_fields={LAYERS: [layer.to_dict() for layer in layers], "item_assets": dict(sorted(assets.items()))},
+        extra_fields={
+            LAYERS: [layer.to_dict() for layer in layers],
+            "item_assets": dict(sorted(assets.items())),
+            **({MADE: dict(made)} if made else {}),
+        },
     )
     collection.clear_links()
     collection.add_link(pystac.Link("root", f"../{CATALOG}", media_type="application/json", title=title))

@@ -610,6 +610,18 @@ LayerPattern = Annotated[str, Field(pattern=r"^[a-z0-9._*?-]{1,100}$")]
 """A layer's id, with * for any letters and ? for one."""
 
 
+class PlaceSection(Section):
+    """A layer of polygons that planners may choose an area from."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")
+    title: str = Field(min_length=1)
+    path: Path
+    """GeoPackage or GeoJSON of one layer, or shapefile."""
+    name: str = Field(min_length=1)
+    """Column that names the places."""
+    attribution: str = ""
+
+
 class ServingSection(Section):
     """What `geoplantnet serve` lets in, and how much of it: `geoplantnet.serving.settings.ServerSettings` says what each means."""
 
@@ -630,7 +642,7 @@ class ServingSection(Section):
     max_header_bytes: int = Field(16_384, ge=1)
     max_body: int = Field(4_194_304, ge=1)
     body_s: float = Field(20.0, gt=0)
-    post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution",)
+    post_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/processes/*/execution", "/api/upload")
     delete_paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ("/ogc/jobs/*",)
     private_layers: tuple[LayerPattern, ...] = ()
     keys: Path | None = None
@@ -643,6 +655,7 @@ class ServingSection(Section):
     postgis_schema: str = Field("geoplantnet", pattern=r"^[a-z_][a-z0-9_]{0,47}$")
     occurrences: Literal[10, 100, 1_000, 5_000, 10_000, 50_000, 100_000] | None = None
     jobs: Path | None = None
+    places: tuple[PlaceSection, ...] = ()
     scheduler: str = Field("", pattern=r"^((tcp|tls|ucx)://\S+)?$")
 
 

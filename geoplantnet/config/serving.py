@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from geoplantnet.config.recipe import ServingSection
-from geoplantnet.serving.settings import ServerSettings
+from geoplantnet.serving.settings import PlaceLayer, ServerSettings
 
 
 def server_settings(section: ServingSection) -> ServerSettings:
     """What the section says, as the server takes it. Raises ConfigurationError."""
     values = section.model_dump()
-    return ServerSettings(**{**values, "trusted_proxies": tuple(map(str, section.trusted_proxies))})
+    values["trusted_proxies"] = tuple(map(str, section.trusted_proxies))
+    values["places"] = tuple(PlaceLayer(**place) for place in values["places"])
+    return ServerSettings(**values)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,14 +17,14 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
-from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import GeoPlantNetError, RequestError
 from geoplantnet.serving import legend, qgis
-from geoplantnet.serving.atlas import Atlas, open_atlas
+from geoplantnet.serving.answers import PageFiles, json_answer, to_json
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
+from geoplantnet.serving.dimensions import written
 from geoplantnet.serving.exceptions import fault_of
 from geoplantnet.serving.guard import AccessLog, Guard, Readiness, exchange_of, problem
 from geoplantnet.serving.guard.health import a_tile_can_be_read, catalog_is_current
@@ -35,6 +33,8 @@ from geoplantnet.serving.guard.refusal import PROBLEM, ows_exception
 from geoplantnet.serving.here import here, place_of
 from geoplantnet.serving.ogc import OgcApi, ogc_exception
 from geoplantnet.serving.ogc.processes import Operator
+from geoplantnet.serving.planner.places import open_places
+from geoplantnet.serving.planner.routes import routes as planner_routes
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.serving.stac_files import StacFiles
 from geoplantnet.serving.tiles import Endpoint, Pyramid, XyzTiles, at_once
@@ -46,8 +46,6 @@ LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "web" / "dist"
 """Where the built web page lies."""
 
-_LISTED = 500
-"""Species whose legends are told with those of the other layers."""
 _OLD_WMS = re.compile(rb"(?i)(?:version|wmtver)=1\.[01]")
 _MEDIA_TYPES = {".json": "application/json", ".tif": "image/tiff; application=geotiff", ".gpkg": "application/geopackage+sqlite3"}
 
@@ -68,15 +66,16 @@ def create_app(
     `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
     Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
-    ``/api/layers``, ``/api/layers/{id}``, ``/api/here``; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
+    ``/api/layers``, ``/api/layers/{id}``, ``/api/here`` and what `planner` adds; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
     definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes, models=settings.models)
-    catalog = atlas.catalog
+    catalog, places = atlas.catalog, open_places(settings.places)
     guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
     files = StacFiles(catalog, {epoch.name: epoch.catalog for epoch in atlas.epochs[1:]})
-    view_of = guard.access.views(lambda may: _View(atlas, files, may))
+    offers = {"places": bool(places), "records": settings.occurrences is not None}
+    view_of = guard.access.views(lambda may: _View(atlas, files, may, offers))
     readiness = Readiness([catalog_is_current(catalog), a_tile_can_be_read(catalog)])
 
     def public_url(request: Request) -> str:
@@ -93,15 +92,21 @@ def create_app(
         return Response(answer.body, answer.status, dict(answer.headers), answer.media_type or None)
 
     def api_layers(request: Request) -> Response:
-        return _cached_json(request, catalog, view_of(request.scope).described)
+        seen = view_of(request.scope)
+        return json_answer(request, seen.described, seal=seen.atlas.seal)
 
     def api_layer(request: Request) -> Response:
         _note_layers(request, [request.path_params["id"]])
-        return _cached_json(request, catalog, _json(legend.describe(view_of(request.scope).atlas.layer(request.path_params["id"]))))
+        seen = view_of(request.scope).atlas
+        layer = seen.layer(request.path_params["id"])
+        told = legend.describe(layer)
+        if layer.id.startswith(SPECIES_PREFIX):
+            told["generalised"] = seen.generalised(layer.id.removeprefix(SPECIES_PREFIX))
+        return json_answer(request, to_json(told), seal=seen.seal)
 
     def api_here(request: Request) -> Response:
         seen = view_of(request.scope).atlas
-        return _cached_json(request, catalog, _json(here(seen, place_of(request.query_params), ogc.occurrences(seen))))
+        return json_answer(request, to_json(here(seen, place_of(request.query_params), ogc.occurrences(seen))), seal=seen.seal)
 
     def stac(request: Request) -> Response:
         seen = view_of(request.scope).files
@@ -146,6 +151,7 @@ def create_app(
         Route("/api/layers", api_layers, methods=["GET"]),
         Route("/api/layers/{id}", api_layer, methods=["GET"]),
         Route("/api/here", api_here, methods=["GET"]),
+        *planner_routes("/api", lambda request: view_of(request.scope).atlas, places),
         Route("/stac", to_catalog, methods=["GET"]),
         Route("/stac/{path:path}", stac, methods=["GET"]),
         *ogc.routes("/ogc"),
@@ -166,7 +172,8 @@ def create_app(
 class _View:
     """What a request may see, in each facade."""
 
-    def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool]) -> None:
+    def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool], offers: Mapping[str, bool]) -> None:
+        self._offers = offers
         self.atlas = atlas.showing(may)
         self.wms = WebMapService(self.atlas)
         pyramid = Pyramid(self.atlas)
@@ -175,8 +182,8 @@ class _View:
 
     @cached_property
     def described(self) -> bytes:
-        """What ``/api/layers`` answers: some hundred legends, which never change."""
-        return _json(describe_atlas(self.atlas))
+        """What ``/api/layers`` answers: some twenty legends, which never change."""
+        return to_json(describe_atlas(self.atlas) | dict(self._offers))
 
 
 def _note_layers(request: Request, ids: list[str]) -> None:
@@ -194,9 +201,10 @@ def _service_exception(scope: Mapping[str, Any], status: HTTPStatus, message: st
 
 
 def describe_atlas(atlas: Atlas) -> dict[str, Any]:
-    """What the page needs to know: title, notice, extents (west, south, east, north) and the legends of all layers, by family."""
-    catalog = atlas.catalog
-    species = [atlas.species_layer(taxon.taxon_id) for taxon in atlas.taxa[:_LISTED]]
+    """What the page needs to know: title, notice, extents (west, south, east, north), epochs, how many species there are (``/api/species``
+    finds them), and the legends of the advertised layers, by family.
+    """
+    catalog, records = atlas.catalog, atlas.taxon_records
     return {
         "title": catalog.title,
         "description": catalog.description,
@@ -205,16 +213,24 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
         "interval": list(catalog.interval),
         "version": catalog.version,
         "bounds": {name: list(bounds) for name, bounds in extents(catalog).items()},
+        "species": {
+            "count": len(records) if records else 0,
+            "withheld": len(atlas.withheld),
+            "generalised": sum(records[i]["generalised"] is not None for i in range(len(records))) if records else 0,
+        },
+        "epochs": [
+            {"name": epoch.name, "title": epoch.title, "start": written(epoch.start), "end": written(epoch.end)} for epoch in atlas.epochs
+        ],
         "families": [
             {"name": name, "layers": [legend.describe(layer) for layer in members]}
-            for name, members in families([*atlas.layers.values(), *species]).items()
+            for name, members in families([*atlas.layers.values()]).items()
         ],
     }
 
 
 def _page_route() -> BaseRoute:
     if (PAGE / "index.html").is_file():
-        return Mount("/", StaticFiles(directory=PAGE, html=True))
+        return Mount("/", PageFiles(directory=PAGE, html=True))
 
     def not_built(request: Request) -> Response:
         return PlainTextResponse(
@@ -223,17 +239,6 @@ def _page_route() -> BaseRoute:
         )
 
     return Route("/", not_built, methods=["GET"])
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _cached_json(request: Request, catalog: Catalog, body: bytes) -> Response:
-    headers = {"ETag": f'"{hashlib.sha256(catalog.version.encode() + body).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
 
 
 def _problem(request: Request, error: Exception) -> Response:

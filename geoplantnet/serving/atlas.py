@@ -123,9 +123,9 @@ class Atlas:
         return tuple(t for t in self.species.species if self._may(f"{SPECIES_PREFIX}{t.taxon_id}")) if self.species else ()
 
     @cached_property
-    def records(self) -> TaxonRecords | None:
+    def taxon_records(self) -> TaxonRecords | None:
         """The species that are shown, as they are told; None for a store published without."""
-        return TaxonRecords(self.species, self.taxa) if self.species else None
+        return TaxonRecords(self.species, self.taxa, self.generalised) if self.species else None
 
     def sensitivity(self, taxon_id: str) -> Sensitivity | None:
         """What is done to a species because it is sensitive; None for one that is not."""

@@ -157,7 +157,7 @@ def _species(
     atlas: Atlas, p: npt.NDArray[np.float32], present: npt.NDArray[np.bool_], members: npt.NDArray[np.float32] | None, limit: int
 ) -> tuple[list[dict[str, Any]], int]:
     """The likeliest species, and how many are in the cell's set; equals in the order of the list."""
-    records = atlas.records
+    records = atlas.taxon_records
     assert records
     own = p[records.positions]
     rows = []

@@ -24,7 +24,7 @@ _TICKS = 5
 _WIDTH, _MARGIN, _RAMP_HEIGHT, _SWATCH = 280, 12, 18, 16
 _TEXT, _FAINT, _LINE, _PAPER = "#1a1a1a", "#555555", "#777777", "#ffffff"
 _SPELLED = str.maketrans({"→": "->", "−": "-", "μ": "µ", "″": '"', "′": "'", "\u202f": " ", "đ": "d"})
-_FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
+FONT = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
 """Bitstream Vera, which comes with reportlab: the letters of western European languages."""
 UNITLESS = ("", "1", "class")
 
@@ -94,11 +94,11 @@ def size(drawing: Drawing) -> tuple[int, int]:
 
 def note(image: Image.Image, text: str) -> None:
     """Write a text into an image, from the top, wrapped to its width and cut at its end."""
-    draw, font = ImageDraw.Draw(image), _font(13)
-    lines = _wrap(_plain(text), font.getlength, image.width - 2 * _MARGIN)
+    draw, face = ImageDraw.Draw(image), font(13)
+    lines = _wrap(plain(text), face.getlength, image.width - 2 * _MARGIN)
     draw.rectangle([0, 0, image.width - 1, min(round(17.5 * len(lines)) + _MARGIN, image.height - 1)], fill=_PAPER, outline="#b2182b")
     for i, line in enumerate(lines):
-        draw.text((_MARGIN, 6 + round(17.5 * i)), line, fill="#b2182b", font=font)
+        draw.text((_MARGIN, 6 + round(17.5 * i)), line, fill="#b2182b", font=face)
 
 
 def _paint(canvas: ImageDraw.ImageDraw | None, legend: dict[str, Any]) -> int:
@@ -130,15 +130,15 @@ def _paint_ramp(canvas: ImageDraw.ImageDraw | None, y: int, legend: dict[str, An
 
 def _paint_ticks(canvas: ImageDraw.ImageDraw, y: int, left: int, right: int, labels: list[str]) -> None:
     """Numbers below the ramp: the ends first, then the middle, then what still finds room."""
-    font, last = _font(12), len(labels) - 1
+    face, last = font(12), len(labels) - 1
     taken: list[tuple[float, float]] = []
     for i in sorted(range(len(labels)), key=lambda i: (i not in (0, last), 2 * i != last)):
         middle = left + (right - left) * i / last
         canvas.line([(round(middle), y), (round(middle), y + 4)], fill=_LINE)
-        width = font.getlength(labels[i])
+        width = face.getlength(labels[i])
         start = min(max(middle - width / 2, left), right - width)
         if all(start > end + 6 or start + width < begin - 6 for begin, end in taken):
-            canvas.text((start, y + 5), labels[i], fill=_TEXT, font=font)
+            canvas.text((start, y + 5), labels[i], fill=_TEXT, font=face)
             taken.append((start, start + width))
 
 
@@ -152,10 +152,10 @@ def _paint_classes(canvas: ImageDraw.ImageDraw | None, y: int, classes: list[dic
 
 def _write(canvas: ImageDraw.ImageDraw | None, y: int, text: str, points: int, color: str, *, left: int = _MARGIN) -> int:
     """Text wrapped to the legend's width; returns where the next line starts."""
-    font = _font(points)
-    for line in _wrap(_plain(text), font.getlength, _WIDTH - _MARGIN - left):
+    face = font(points)
+    for line in _wrap(plain(text), face.getlength, _WIDTH - _MARGIN - left):
         if canvas:
-            canvas.text((left, y), line, fill=color, font=font)
+            canvas.text((left, y), line, fill=color, font=face)
         y += round(points * 1.35)
     return y
 
@@ -170,7 +170,7 @@ def _wrap(text: str, length: Callable[[str], float], width: float) -> list[str]:
     return lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in the letters the font has: other accents dropped, some signs spelled, what is left shown as ``?``."""
     return "".join(c if ord(c) in _letters() else _without_accents(c) for c in text.translate(_SPELLED))
 
@@ -184,7 +184,7 @@ def _without_accents(letter: str) -> str:
 def _letters() -> frozenset[int]:
     from reportlab.pdfbase.ttfonts import TTFontFile  # slow to import, and most requests draw no legend
 
-    return frozenset(TTFontFile(str(_FONT), validate=0).charToGlyph)
+    return frozenset(TTFontFile(str(FONT), validate=0).charToGlyph)
 
 
 def _tick_labels(low: float, high: float) -> list[str]:
@@ -199,8 +199,8 @@ def _tick_labels(low: float, high: float) -> list[str]:
 
 
 @functools.cache
-def _font(points: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(_FONT, points - 1)  # its letters are larger than those of other fonts of as many points
+def font(points: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(FONT, points - 1)  # its letters are larger than those of other fonts of as many points
 
 
 def _hex(rgb: Any) -> str:

@@ -15,6 +15,26 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?")
 """A host as a content security policy may name it: no wildcard, no user."""
 _PATTERN = re.compile(r"[a-z0-9._*?-]{1,100}")
+_PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceLayer:
+    """A layer of polygons to choose an area from, such as communes or protected areas. Raises ConfigurationError for an id that is none."""
+
+    id: str
+    """In addresses: small letters, digits, ``-`` and ``_``."""
+    title: str
+    path: Path
+    """GeoPackage or GeoJSON of one layer, or shapefile."""
+    name: str
+    """Column that names the places."""
+    attribution: str = ""
+    """Whose data they are, as their licence wants it told."""
+
+    def __post_init__(self) -> None:
+        if not _PLACE.fullmatch(self.id):
+            raise ConfigurationError(f"serving.places: {self.id!r} is no id; use small letters, digits, - and _, such as communes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +81,7 @@ class ServerSettings:
     """Bytes of a request's body."""
     body_s: float = 20.0
     """Seconds in which a body must have arrived."""
-    post_paths: tuple[str, ...] = ("/ogc/processes/*/execution",)
+    post_paths: tuple[str, ...] = ("/ogc/processes/*/execution", "/api/upload")
     """Paths that may be posted to, ``*`` for one segment; elsewhere only GET and HEAD, and see `delete_paths`."""
 
     delete_paths: tuple[str, ...] = ("/ogc/jobs/*",)
@@ -94,6 +114,8 @@ class ServerSettings:
     """Side of the squares (m) that the places of records are generalised to, at least; None: records are not served."""
     jobs: Path | None = None
     """Folder that keeps jobs of the OGC API Processes and their results for a day; None: they end with the server."""
+    places: tuple[PlaceLayer, ...] = ()
+    """Layers of polygons that planners may choose areas from."""
     scheduler: str = ""
     """Address of a Dask scheduler, such as ``tcp://10.0.0.5:8786``, whose workers see the store at the same path and do the jobs; empty: the
     server does."""
@@ -117,6 +139,8 @@ class ServerSettings:
             for path in getattr(self, name):
                 if not path.startswith("/"):
                     raise ConfigurationError(f"serving.{name}: {path!r} does not start with /")
+        if len({place.id for place in self.places}) < len(self.places):
+            raise ConfigurationError("serving.places: two layers have the same id; ids are unique")
         for network in self.trusted_proxies:
             try:
                 ipaddress.ip_network(network)

@@ -41,7 +41,9 @@ def recipe(write_recipe, table: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guarded(reference, recipe: Path, table: Path, taxa: list[str], run_recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
+def guarded(
+    reference, recipe: Path, table: Path, taxa: list[str], run_recipe, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, object]:
     """The reference's store, run again with one species generalised and one withheld, and what that run did. Look, do not touch."""
     table.write_text(f"{HEAD}{taxa[0]},,3,dug up,2020-01-01\n{taxa[1]},*,1,trampled,\nNot here,,1,typed wrongly,\n")
     store = tmp_path_factory.mktemp("guarded") / "store"

@@ -23,13 +23,15 @@ from geoplantnet.serving.warp import View
 
 
 def test_layers_are_told_by_family(client, catalog):
-    """/api/layers holds title, notice, extents and every layer once, below its family."""
+    """/api/layers holds title, notice, extents, epochs and every advertised layer once, below its family."""
     told = client.get("/api/layers").json()
     assert (told["title"], told["notice"], told["version"]) == (catalog.title, catalog.notice, catalog.version)
     assert [f["name"] for f in told["families"]] == ["Species", "Habitat", "Ecosystem", "Terrain"]
     assert [layer["id"] for f in told["families"] for layer in f["layers"]] == list(catalog.layers)
     assert told["bounds"]["EPSG:3035"] == [4_100_000, 2_550_000, 4_150_000, 2_600_000]
     assert told["bounds"]["EPSG:4326"][0] == pytest.approx(7.12, abs=0.02)
+    assert (told["species"], told["places"], told["records"]) == ({"count": 0, "withheld": 0, "generalised": 0}, False, False)
+    assert [(epoch["name"], epoch["start"][:10], epoch["end"][:10]) for epoch in told["epochs"]] == [("today", "2017-01-01", "2021-12-31")]
     assert client.get("/api/layers/nothing").json() == {
         "type": "about:blank",
         "title": "Not Found",
@@ -42,6 +44,15 @@ def test_json_is_revalidated_by_its_etag(client):
     """Who holds the layers of this version gets 304."""
     tag = client.get("/api/layers").headers["etag"]
     assert client.get("/api/layers", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_species_are_counted_not_listed(epochs_client):
+    """/api/layers tells how many species there are; the layer of each is there all the same."""
+    told = epochs_client.get("/api/layers").json()
+    assert told["species"]["count"] == 3
+    assert not [layer["id"] for f in told["families"] for layer in f["layers"] if layer["id"].startswith("species.")]
+    assert epochs_client.get("/api/layers/species.v001").json()["generalised"] is None
+    assert len(told["epochs"]) == 2
 
 
 def test_stac_hands_out_what_the_catalog_lists(client, catalog):

@@ -28,7 +28,9 @@ from geoplantnet.serving.ogc.processes import (
     GRANT,
     JSON,
     MAP_TILE,
+    MEDIA_TYPE,
     PROCESSES,
+    SITE,
     SYNC_S,
     SYNC_TILES,
     Operator,
@@ -37,6 +39,7 @@ from geoplantnet.serving.ogc.processes import (
     processes_of,
     run_elsewhere,
 )
+from geoplantnet.serving.report import DRAWN, POLICIES
 
 if TYPE_CHECKING:
     from geoplantnet.serving.ogc.door import Service
@@ -129,6 +132,7 @@ class Processing:
         """Run a process: at once, or as a job where the client prefers that (``Prefer: respond-async``)."""
         process = self.process(request, id)
         inputs, as_document = _read(process, body)
+        inputs[SITE] = service.url
         if not _prefers_async(request) and not process.only_async:
             result = self._now(service, process, inputs)
             return _answer(process, result, as_document)
@@ -267,7 +271,7 @@ def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
     for name in told:
         if name not in _MEMBERS:
             raise InvalidParameter(f"member {shown(name)} is not known here; use {', '.join(_MEMBERS[:3])}")
-    _check_outputs(process, told.get("outputs"))
+    media_type = _asked_format(process, told.get("outputs"))
     if told.get("response", "raw") not in ("raw", "document"):
         raise InvalidParameter(f"response={shown(str(told['response']))} is neither raw nor document")
     given = told.get("inputs", {})
@@ -284,6 +288,8 @@ def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
             raise MissingParameter(f"input {name!r} is missing: {one.title}")
         if name in values and one.checked:
             _check(name, values[name], one.schema)
+    if media_type:
+        values[MEDIA_TYPE] = media_type
     return values, told.get("response") == "document"
 
 
@@ -308,16 +314,23 @@ def _check(name: str, value: Any, schema: Mapping[str, Any]) -> None:
         raise InvalidParameter(f"input {name!r}{where} is not as the process describes it: {shown(error.message, 200)}")
 
 
-def _check_outputs(process: Process, asked: Any) -> None:
+def _asked_format(process: Process, asked: Any) -> str:
+    """The media type that is asked of the output; empty where none is."""
     if asked is None:
-        return
+        return ""
     if not isinstance(asked, dict):
         raise InvalidParameter("outputs is no JSON object; leave it out, or name the output")
+    media_type: Any = ""
     for name, how in asked.items():
         if name != process.output:
             raise InvalidParameter(f"{shown(name)} is no output of {process.id}; it has one, {process.output}")
         if not isinstance(how, dict) or how.get("transmissionMode", "value") != "value":
             raise OperationNotSupported("outputs are given as values only; leave transmissionMode out")
+        form = how.get("format", {})
+        media_type = form.get("mediaType", "") if isinstance(form, dict) else None
+        if media_type != "" and media_type not in process.media_types:
+            raise InvalidParameter(f"output {name} comes as {', '.join(process.media_types)}, not as {shown(str(media_type))}")
+    return str(media_type)
 
 
 # ---- answering
@@ -325,7 +338,12 @@ def _check_outputs(process: Process, asked: Any) -> None:
 
 def _answer(process: Process, result: Result, as_document: bool) -> Response:
     if not as_document:
-        headers = {"Content-Disposition": f'attachment; filename="{result.filename}"'} if result.filename else None
+        headers = {}
+        if result.filename:
+            how = "inline" if result.media_type in DRAWN else "attachment"
+            headers["Content-Disposition"] = f'{how}; filename="{result.filename}"'
+        if result.media_type in POLICIES:
+            headers["Content-Security-Policy"] = POLICIES[result.media_type]
         return Response(result.body, HTTPStatus.OK, headers, result.media_type)
     if result.media_type == JSON:
         value = json.loads(result.body)
@@ -427,6 +445,13 @@ def paths() -> Document:
     return told
 
 
+_OUTPUT = {
+    "type": "object",
+    "properties": {"format": {"type": "object", "properties": {"mediaType": {"type": "string"}}}},
+    "description": "The media type it is to come as; the first one without",
+}
+
+
 def _post(process: Process) -> Document:
     schema = {
         "type": "object",
@@ -438,6 +463,7 @@ def _post(process: Process) -> Document:
                 "properties": {name: dict(one.schema) for name, one in process.inputs.items()},
                 "additionalProperties": False,
             },
+            "outputs": {"type": "object", "properties": {process.output: _OUTPUT}},
             "response": {"type": "string", "enum": ["raw", "document"]},
         },
         "additionalProperties": False,

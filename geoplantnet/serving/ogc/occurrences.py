@@ -69,8 +69,8 @@ class Records:
         table = rows.merge(events, on="eventID", validate="many_to_one").reset_index(drop=True)
         side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
         own = table["taxonID"].map(self._sensitive).astype(float).fillna(0)
-        found = own.where(table["occurrenceStatus"] == "present", 0).groupby(table["eventID"]).transform("max")
-        lattice = np.maximum(own, found).to_numpy()
+        found = own.where((table["occurrenceStatus"] == "present").to_numpy(), 0).groupby(table["eventID"]).transform("max")
+        lattice = np.maximum(own.to_numpy(), found.to_numpy())
         side = np.where(lattice > 0, np.ceil(side / np.where(lattice > 0, lattice, 1)) * lattice, side)
         table = table.assign(generalised=lattice.astype(int)).drop(columns="eventID")
         x, y = (np.floor(table[axis].to_numpy() / side) * side + side / 2 for axis in ("x", "y"))
@@ -118,9 +118,8 @@ class Occurrences(Unchanging):
 
     def nearest(self, x: float, y: float, count: int) -> list[dict[str, Any]]:
         """The records of presence nearest to a place (in the records' CRS), by the distance to the middles of their squares."""
-        table = self._records.table.iloc[self._told]
-        table = table[table["occurrenceStatus"] == "present"]
-        away = np.hypot(table["x"].to_numpy() - x, table["y"].to_numpy() - y)
+        rows, east, north = self._present
+        away = np.hypot(east - x, north - y)
         near = np.argpartition(away, count)[:count] if len(away) > count else np.arange(len(away))
         found = near[np.lexsort((near, away[near]))].tolist()
         return [
@@ -132,8 +131,15 @@ class Occurrences(Unchanging):
                 "square_m": int(row["side"]),
                 "basis": str(row["sampling"]),
             }
-            for i, row in ((i, table.iloc[i]) for i in found)
+            for i, row in ((i, self._records.table.iloc[rows[i]]) for i in found)
         ]
+
+    @cached_property
+    def _present(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Rows of the records of presence that are told, and where their squares' middles lie."""
+        table = self._records.table
+        rows = self._told[(table["occurrenceStatus"] == "present").to_numpy()[self._told]]
+        return rows, table["x"].to_numpy()[rows], table["y"].to_numpy()[rows]
 
     @cached_property
     def _told(self) -> npt.NDArray[np.intp]:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from geoplantnet.serving.ogc.areas import (
 from geoplantnet.serving.ogc.coverages import GEOTIFF, MAX_FIELDS, Cells, geotiff
 from geoplantnet.serving.ogc.jobs import Budget, Result
 from geoplantnet.serving.ogc.rows import Chosen, GeoPackageRows
+from geoplantnet.serving.report import DRAWN, FORMATS, Words, asked_layer, clean, filename, layers_of, pictures_of, written
 
 Inputs = Mapping[str, Any]
 Operator = Callable[[str], Mapping[str, Any]]
@@ -58,6 +60,8 @@ MOST_ROWS = 500_000
 """Rows of one exported GeoPackage."""
 HEADER = "Predicted, not observed"
 """What every answer to a person begins with."""
+MEDIA_TYPE, SITE = ":media type", ":site"
+"""Of inputs, what the server adds itself, which no client can name: the format of the output that is asked for, and its own public address."""
 JSON = "application/json"
 GEOPACKAGE = "application/geopackage+sqlite3"
 
@@ -111,6 +115,28 @@ _NAME = Input(title="What the area is called", schema={"type": "string", "maxLen
 _LANG = Input(title="Language of titles and labels", schema={"type": "string", "enum": list(LANGUAGES)}, required=False)
 _LEAST = Input(title="The smallest coverage that counts, 0 to 1", schema={"type": "number", "minimum": 0, "maximum": 1}, required=False)
 _EPOCH = Input(title="today, or the name of a scenario", schema={"type": "string", "maxLength": 60}, required=False)
+_LAYER = Input(title="Id of the layer on the first map of a document", schema={"type": "string", "maxLength": 100}, required=False)
+_LINK = Input(
+    title="The part of the area's permanent link behind the address of the page, from the # on",
+    schema={"type": "string", "maxLength": 200_000, "pattern": "^#[A-Za-z0-9_.~!$&'()*+,;=:@/?%-]*$"},
+    required=False,
+)
+_COMPARE = Input(
+    title="What to set beside it: a second area, or a scenario of the same one",
+    schema={
+        "anyOf": [
+            *_AREA["anyOf"],
+            {
+                "type": "object",
+                "required": ["scenario"],
+                "properties": {"scenario": {"type": "string", "maxLength": 60}},
+                "additionalProperties": False,
+            },
+        ]
+    },
+    required=False,
+    checked=False,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +161,57 @@ def species_in_area(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: in
 
 
 def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
-    """Species, groups of them and indicators of an area."""
-    return _as_json(report(atlas, inputs, budget, most_tiles))
+    """Species, groups of them and indicators of an area, or of two: as JSON, or as a document made of it."""
+    inputs = {**inputs, "name": clean(inputs["name"]).strip()} if "name" in inputs else inputs
+    sides = [inputs]
+    if "compare" in inputs:
+        sides.append({**inputs, **_beside(inputs["compare"])})
+    told = report(atlas, inputs, budget, most_tiles)
+    if len(sides) > 1:
+        told["compare"] = report(atlas, sides[1], budget, most_tiles)
+    media_type = inputs.get(MEDIA_TYPE, JSON)
+    if media_type == JSON:
+        return _as_json(told)
+    words, pictures = Words(lang=inputs.get("lang", LANGUAGES[0])), []
+    for side in sides if media_type in DRAWN else ():
+        epoch, area = _epoch(atlas, side), area_of(side["area"], atlas.catalog.crs)
+        layers = layers_of(epoch, asked_layer(atlas, epoch, inputs.get("layer")))
+        pictures.append(pictures_of(epoch, area.shape, layers, words, budget.check))
+    body = written(
+        told,
+        media_type,
+        geometries=[_geometry(side["area"]) for side in sides],
+        pictures=pictures,
+        words=words,
+        made=datetime.now(UTC).date(),
+        link=f"{inputs.get(SITE, '')}/{inputs['link']}" if "link" in inputs else "",
+    )
+    return Result(body=body, media_type=media_type, filename=filename(told, media_type))
+
+
+def _beside(told: Any) -> dict[str, Any]:
+    """The inputs that are others on the second side: an area with its name, or a scenario. Raises InvalidParameter for neither."""
+    if isinstance(told, dict) and "scenario" in told:
+        if told.keys() != {"scenario"} or not isinstance(told["scenario"], str):
+            raise InvalidParameter('compare names a scenario as {"scenario": "name"}, and nothing beside it; or it is an area')
+        return told
+    return {"area": told, "name": _name_in(told)}
+
+
+def _name_in(told: Any) -> str:
+    """The name that a feature says of itself."""
+    properties = told.get("properties") if isinstance(told, dict) else None
+    name = properties.get("name") if isinstance(properties, dict) else None
+    return clean(name).strip()[:200] if isinstance(name, str) else ""
+
+
+def _geometry(told: Any) -> dict[str, Any]:
+    """The polygon of an area that was read already, as it was given."""
+    if "type" not in told:
+        west, south, east, north = told["bbox"]
+        return {"type": "Polygon", "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]]}
+    geometry = told["geometry"] if told["type"] == "Feature" else told
+    return {"type": geometry["type"], "coordinates": geometry["coordinates"]}
 
 
 def report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> dict[str, Any]:
@@ -153,7 +228,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     tiles = tiles_of(epoch, area, most_tiles)
     layers = indicators_of(epoch) if indicators else ()
     found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]))
-    least, records, cover = inputs.get("min_coverage", 0), atlas.records, found.cover
+    least, records, cover = inputs.get("min_coverage", 0), atlas.taxon_records, found.cover
     assert records
     rows = rows_of(records, cover, least)
     told = _about(atlas, epoch, area, tiles, cover, inputs.get("name"))
@@ -262,11 +337,20 @@ PROCESSES: Mapping[str, Process] = {
         Process(
             id="area-report",
             title="Report of an area",
-            description="Species in a polygon, which of them are protected, invasive, threatened, of narrow range or trees, its habitats, and "
+            description="Species in a polygon, which of them are protected, invasive, threatened, of narrow range or trees, its vegetation, and "
             "the means of all indicators there.",
-            inputs={"area": _WHERE, "name": _NAME, "min_coverage": _LEAST, "scenario": _EPOCH, "lang": _LANG},
+            inputs={
+                "area": _WHERE,
+                "name": _NAME,
+                "min_coverage": _LEAST,
+                "scenario": _EPOCH,
+                "lang": _LANG,
+                "compare": _COMPARE,
+                "layer": _LAYER,
+                "link": _LINK,
+            },
             output="report",
-            media_types=(JSON,),
+            media_types=(JSON, *FORMATS),
             run=area_report,
         ),
         Process(

@@ -158,6 +158,13 @@ class ServerSettings:
             )
 
     @property
+    def basemap_told(self) -> dict[str, str]:
+        """What the page is told of it: its kind, and of tiles their address and credit."""
+        if self.basemap in ("natural-earth", "none"):
+            return {"kind": self.basemap}
+        return {"kind": "xyz", "url": self.basemap, "attribution": self.basemap_attribution}
+
+    @property
     def basemap_host(self) -> str:
         """Scheme and host of the tiles below the maps, such as ``https://tiles.example.org``; empty where they are this server's own."""
         parts = urlsplit(self.basemap)

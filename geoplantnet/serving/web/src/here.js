@@ -96,6 +96,7 @@ export function createHere({ catalog, map, choose, onRead }) {
   async function read() {
     const { place, scenario } = state.get();
     asking.abort();
+    at("here-form").classList.toggle("asked", Boolean(place));
     map.mark(place && map.coordinate(place));
     if (!place) {
       answer = null;
@@ -112,6 +113,7 @@ export function createHere({ catalog, map, choose, onRead }) {
       answer = await getJson(`./api/here?${query}`, { signal });
       choice.all = false;
       draw();
+      if (panel.clientHeight < 520) panel.scrollTop = result.offsetTop - 8; // little room: the answer before the form
       onRead(answer);
       announce(answer.state === "ok" ? t("here.done", { place: placeText(place), n: answer.count }) : t(answer.state === "outside" ? "here.outside" : "here.no-data"));
     } catch (error) {
@@ -282,7 +284,7 @@ export function createHere({ catalog, map, choose, onRead }) {
     const node = element("section", "here-indicators", element("h3", "", t("here.indicators")));
     const list = element("dl", "values");
     let level = null;
-    for (const one of answer.indicators) {
+    for (const one of answer.indicators.filter(({ layer }) => layer !== answer.habitat?.layer)) {
       const layer = catalog.known(one.layer);
       const show = button("plain", told(layer ?? one).title || one.title, () => choose(one.layer));
       const digits = layer?.range ? decimalsOf(layer.range) : 2;

@@ -17,7 +17,7 @@ export function problemOf(polygons) {
   for (const ring of polygons.flat()) {
     if (ring.length < 4 || signedArea(ring) === 0) return { kind: "flat", edges: ring.slice(1).map((to, i) => [ring[i], to]) };
   }
-  const crossing = crossingOf(polygons.flat());
+  const crossing = crossingOf(polygons.flat(), polygons.flatMap((rings, p) => rings.map(() => p)));
   if (crossing) return { kind: "crossing", edges: crossing };
   for (const [shell, ...holes] of polygons) {
     for (const [i, hole] of holes.entries()) {
@@ -74,8 +74,8 @@ function edgesOf(ring) {
   return ring.slice(1).map((to, i) => [ring[i], to]);
 }
 
-// Two edges that no valid polygon has, found by a sweep from west to east.
-function crossingOf(rings) {
+// Two edges that no valid polygon has, found by a sweep from west to east. owners: of each ring, its polygon.
+function crossingOf(rings, owners) {
   const edges = rings.flatMap((ring, r) =>
     edgesOf(ring).map(([a, b], i, all) => ({ a, b, r, i, last: all.length - 1, west: Math.min(a[0], b[0]), east: Math.max(a[0], b[0]) })),
   );
@@ -104,19 +104,19 @@ function crossingOf(rings) {
     }
     open.push(edge);
   }
-  return throughTouch(rings, touches);
+  return throughTouch(rings, owners, touches);
 }
 
 // Rings may touch in a point. Where they do, the two edges of each must not go through the other: seen from the point,
-// those of one lie between those of the other. Two rings that touch in two points cut their inside in two.
-function throughTouch(rings, touches) {
+// those of one lie between those of the other. Two rings of a polygon that touch in two points cut its inside in two.
+function throughTouch(rings, owners, touches) {
   const seen = new Map();
   for (const { at, rings: [r, s], pair } of touches) {
     const key = [r, s].sort((a, b) => a - b).join();
     const points = seen.get(key) ?? [];
     if (points.every(([x, y]) => x !== at[0] || y !== at[1])) points.push(at);
     seen.set(key, points);
-    if (points.length > 1) return pair;
+    if (points.length > 1 && owners[r] === owners[s]) return pair;
     const ways = (ring) => directions(ring, at);
     const one = ways(rings[r]);
     const other = ways(rings[s]);

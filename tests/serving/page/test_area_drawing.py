@@ -233,7 +233,9 @@ def test_on_a_phone_the_big_button_draws(visits: Opener) -> None:
     place = hands.button("area.place-vertex")
     expect(place).to_be_in_viewport(ratio=1)
     assert place.bounding_box()["height"] >= 44
-    for dx, dy in ((0, 0), (-60, 0), (0, 60)):
+    place.tap()
+    hands.says("1 ")
+    for count, (dx, dy) in enumerate(((-60, 0), (0, 60)), start=2):
         x, y = hands.visit.centre()
         hands.page.mouse.move(x, y)
         hands.page.mouse.down()

@@ -127,6 +127,7 @@ def test_sorting_filtering_and_paging_thousands(visits: Opener) -> None:
     expect(page.locator(".area-table:visible td.empty")).to_be_visible()
     hands.press("area.table.enlarge")
     expect(page.locator("dialog[open] .area-table")).to_be_visible()
+    hands.button("area.table.reduce").focus()
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
     page.locator(".area-filter:visible").fill("Planta 0000")

@@ -649,6 +649,8 @@ class ServingSection(Section):
     access_log: Literal["auto", "json", "text", "none"] = "auto"
     metrics: bool = True
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")], Path] = {}
+    basemap: str = Field("natural-earth", pattern=r"^(natural-earth|none|(https?://|/)\S*\{z\}\S*)$")
+    basemap_attribution: str = ""
     postgis: str = Field("", pattern=r"^(postgres(ql)?://\S+|.*=.*)?$")
     postgis_schema: str = Field("geoplantnet", pattern=r"^[a-z_][a-z0-9_]{0,47}$")
     occurrences: Literal[10, 100, 1_000, 5_000, 10_000, 50_000, 100_000] | None = None

@@ -74,7 +74,7 @@ def create_app(
     catalog, places = atlas.catalog, open_places(settings.places)
     guard = Guard(settings, shapes={"wms": _service_exception, "wmts": ows_exception, "ogc": ogc_exception}, log=log)
     files = StacFiles(catalog, {epoch.name: epoch.catalog for epoch in atlas.epochs[1:]})
-    offers = {"places": bool(places), "records": settings.occurrences is not None}
+    offers = {"places": bool(places), "records": settings.occurrences is not None, "basemap": settings.basemap_told}
     view_of = guard.access.views(lambda may: _View(atlas, files, may, offers))
     readiness = Readiness([catalog_is_current(catalog), a_tile_can_be_read(catalog)])
 
@@ -168,7 +168,7 @@ def create_app(
 class _View:
     """What a request may see, in each facade."""
 
-    def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool], offers: Mapping[str, bool]) -> None:
+    def __init__(self, atlas: Atlas, files: StacFiles, may: Callable[[str], bool], offers: Mapping[str, Any]) -> None:
         self._offers = offers
         self.atlas = atlas.showing(may)
         self.wms = WebMapService(self.atlas)
@@ -218,7 +218,7 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
             {"name": epoch.name, "title": epoch.title, "start": written(epoch.start), "end": written(epoch.end)} for epoch in atlas.epochs
         ],
         "families": [
-            {"name": name, "layers": [legend.describe(layer) for layer in members]}
+            {"name": name, "layers": [legend.describe(layer) | {"epochs": [e.name for e in atlas.epochs_of(layer)]} for layer in members]}
             for name, members in families([*atlas.layers.values()]).items()
         ],
     }

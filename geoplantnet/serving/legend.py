@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from geoplantnet.catalog.product import Layer
 from geoplantnet.serving import styles
+from geoplantnet.serving.languages import told_in
 from geoplantnet.serving.styles import Drawing
 
 _STOPS = 17
@@ -32,9 +33,23 @@ def describe(layer: Layer, style: str = styles.DEFAULT) -> dict[str, Any]:
     """Everything a legend says of a layer in a style, JSON-able. Raises StyleNotDefined.
 
     `colors` are `#rrggbb`, evenly spaced from the low to the high end of `range`; empty for a layer of classes.
-    `ticks` are the numbers to write below them. `unit` is `1` for a number without unit.
+    `ticks` are the numbers to write below them. `unit` is `1` for a number without unit. `fr` holds the words in French, as far as the
+    publisher gave them; `uncertainty` the legend of that style, and `presence` the classes of that one, or null where the layer has none.
     """
-    return describe_drawing(styles.drawing(layer, style))
+    offered = styles.styles_of(layer)
+    presence = styles.drawing(layer, styles.PRESENCE) if styles.PRESENCE in offered else None
+    spread = styles.UNCERTAINTY if styles.UNCERTAINTY in offered else None
+    return {
+        **_in_both_languages(layer, style),
+        "uncertainty": spread and _in_both_languages(layer, spread),
+        "presence": presence and describe_drawing(presence)["classes"],
+    }
+
+
+def _in_both_languages(layer: Layer, style: str) -> dict[str, Any]:
+    french = describe_drawing(styles.drawing(told_in(layer, "fr"), style))
+    words = {name: french[name] for name in ("title", "description", "direction")}
+    return {**describe_drawing(styles.drawing(layer, style)), "fr": {**words, "classes": [one["label"] for one in french["classes"]]}}
 
 
 def describe_drawing(drawing: Drawing) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from geoplantnet.errors import ConfigurationError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?")
+"""A host as a content security policy may name it: no wildcard, no user."""
 _PATTERN = re.compile(r"[a-z0-9._*?-]{1,100}")
 _PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
@@ -98,6 +100,12 @@ class ServerSettings:
     models: Mapping[str, Path] = field(default_factory=dict)
     """Stores of other models of the same species, by the name their maps are asked for beside the scenarios'."""
 
+    basemap: str = "natural-earth"
+    """What lies below the maps of the page: ``natural-earth`` (shipped), ``none``, or the address of tiles in Web Mercator with {z}, {x} and {y}, such
+    as ``https://tiles.example.org/{z}/{x}/{y}.png`` or ``/basemap/{z}/{x}/{y}.png``: the one other host that the page may then ask, for images."""
+    basemap_attribution: str = ""
+    """Credit of those tiles, shown on the map."""
+
     postgis: str = ""
     """Address of the database that coverage was loaded into (`geoplantnet export`), such as ``postgresql://geoplantnet_reader@db/plants``; its
     password by PGPASSWORD, ~/.pgpass or a connection service. Empty: coverage is read from the tiles' GeoPackages."""
@@ -123,6 +131,8 @@ class ServerSettings:
         for name in self.models:
             if not _NAME.fullmatch(name):
                 raise ConfigurationError(f"serving.models: {name!r} is no name; use small letters, digits, - and _")
+        if self.basemap not in ("natural-earth", "none"):
+            self._check_basemap()
         for pattern in self.private_layers:
             check_pattern(pattern, "serving.private_layers")
         for name in ("post_paths", "delete_paths"):
@@ -136,6 +146,29 @@ class ServerSettings:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise ConfigurationError(f"serving.trusted_proxies: {network!r} is no address or network ({error})") from error
+
+    def _check_basemap(self) -> None:
+        parts = urlsplit(self.basemap)
+        ours = not parts.scheme and not parts.netloc and self.basemap.startswith("/")
+        theirs = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) is not None
+        if not (ours or theirs) or not all(place in self.basemap for place in ("{z}", "{x}", "{y}")):
+            raise ConfigurationError(
+                f"serving.basemap is {self.basemap!r}; use natural-earth, none, or an address with {{z}}, {{x}} and {{y}}, such as "
+                "https://tiles.example.org/{z}/{x}/{y}.png"
+            )
+
+    @property
+    def basemap_told(self) -> dict[str, str]:
+        """What the page is told of it: its kind, and of tiles their address and credit."""
+        if self.basemap in ("natural-earth", "none"):
+            return {"kind": self.basemap}
+        return {"kind": "xyz", "url": self.basemap, "attribution": self.basemap_attribution}
+
+    @property
+    def basemap_host(self) -> str:
+        """Scheme and host of the tiles below the maps, such as ``https://tiles.example.org``; empty where they are this server's own."""
+        parts = urlsplit(self.basemap)
+        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def check_pattern(pattern: str, where: str) -> str:

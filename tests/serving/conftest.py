@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,6 +20,7 @@ from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.grid import MetaTile, TileGrid
 from geoplantnet.serving import Mosaic, create_app
 from geoplantnet.serving.atlas import Atlas, open_atlas
+from geoplantnet.serving.settings import ServerSettings
 from tests.serving.epochs import publish_epochs
 
 # Three tiles of a square of four: the hole in the south-east makes every mirrored or rotated map visible.
@@ -181,8 +183,10 @@ def server(store: Path) -> Iterator[str]:
     yield from serving(store)
 
 
-def serving(store: Path) -> Iterator[str]:
-    running = uvicorn.Server(uvicorn.Config(create_app(store), host="127.0.0.1", port=0, log_level="warning"))
+def serving(store: Path, **settings: Any) -> Iterator[str]:
+    """The URL of a server over a store, with these of the operator's settings."""
+    app = create_app(store, settings=ServerSettings(**settings))
+    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     while not running.started:

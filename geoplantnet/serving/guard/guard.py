@@ -42,11 +42,10 @@ _FILES = frozenset({"stac", "page"})
 _LEFT = 499
 """Status in log and metrics of a request whose client left; nobody is sent it."""
 _SPARE_THREADS = 2
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:{images}; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
 _SECURITY = (
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
-    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
@@ -65,8 +64,7 @@ _PREFLIGHT = (
     ("Access-Control-Max-Age", "86400"),
 )
 _ALWAYS = (*_SECURITY, *_SHARING)
-_POLICY = _SECURITY[0][0]
-_OURS = frozenset(name for name, _ in _ALWAYS) - {_POLICY}
+_OURS = frozenset(name for name, _ in _ALWAYS)
 
 
 class Guard:
@@ -82,6 +80,8 @@ class Guard:
         self.files = Gate(replace(self.work.capacity, concurrent=settings.max_downloads))
         self.metrics.watch("http_in_flight", "Requests being answered.", lambda: self.work.inside + self.files.inside)
         self.metrics.watch("http_waiting", "Requests that wait for their turn.", lambda: self.work.waiting + self.files.waiting)
+        host = settings.basemap_host
+        self._policy = (b"content-security-policy", _POLICY.format(images=f" {host}" if host else "").encode())
         self._shapes = dict(shapes or {})
         self._log = log
         self._door = Door(settings)
@@ -216,8 +216,8 @@ class Guard:
             kept.append((b"cache-control", said if b"no-store" in said else b"private, " + said.replace(b"public, ", b"")))
         if self.access.private:  # what one may see another may not: caches may not mix them up
             kept.append((b"vary", b"authorization, x-api-key"))
-        always = _ALWAYS[1:] if any(name == _POLICY for name, _ in kept) else _ALWAYS  # a document may have a stricter policy of its own
-        return [*kept, *always, *exchange.headers, (b"x-request-id", exchange.id.encode())]
+        policy = [] if any(name == self._policy[0] for name, _ in kept) else [self._policy]  # a document may have a stricter policy of its own
+        return [*kept, *policy, *_ALWAYS, *exchange.headers, (b"x-request-id", exchange.id.encode())]
 
     def _expire(self, exchange: Exchange, scope: Scope, send: Send, work: anyio.CancelScope) -> None:
         """The time of a request is over: if its answer has not begun, answer in its place."""

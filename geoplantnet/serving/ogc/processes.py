@@ -449,10 +449,11 @@ def epoch_told(epoch: Epoch) -> dict[str, Any]:
     return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
 
 
-def version_told(atlas: Atlas, epoch: Epoch, tile: PublishedTile) -> dict[str, Any]:
-    """What made an answer: by it anybody can tell whether another one comes of the same maps."""
-    model = tile.properties.get("geoplantnet:model")
-    return {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__, "model": model}
+def version_told(atlas: Atlas, epoch: Epoch) -> dict[str, Any]:
+    """What made an answer: by it anybody can tell whether another one comes of the same maps. `model` is None where the catalog does not say."""
+    model = epoch.catalog.made.get("model", {})
+    named = " ".join(str(model[part]) for part in ("name", "version") if model.get(part))
+    return {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__, "model": named or None}
 
 
 def _list(atlas: Atlas) -> str:
@@ -477,7 +478,7 @@ def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile
             "partial": cover.partial,
         },
         "epoch": epoch_told(epoch),
-        "version": version_told(atlas, epoch, tiles[0]),
+        "version": version_told(atlas, epoch),
         "licence": epoch.catalog.license,
     }
 

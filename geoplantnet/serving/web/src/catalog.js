@@ -1,41 +1,64 @@
-// What the server offers, read once: /api/layers, and /wms GetFeatureInfo for one place.
+// What the server offers: the layers listed by /api/layers, those of species one by one.
+import { t } from "./i18n.js";
+import { getJson } from "./server.js";
 
-const PATIENCE = 20_000; // milliseconds before a silent server is called silent
+export const RELIEF = "relief"; // id of the hillshade layer, drawn under the active layer where the catalog holds one
+export const APPLICABILITY = "applicability"; // id of the layer that says where the model extrapolates
+export const SPECIES = "Species"; // the family whose titles are scientific names
+const SPECIES_PREFIX = "species.";
+const ORDER = [SPECIES, "Habitat", "Conservation", "Ecosystem", "Threat"];
 
-// The request that failed, in words for a person.
-export class ServerError extends Error {}
+export const isSpecies = (layer) => layer.id.startsWith(SPECIES_PREFIX);
+export const speciesLayer = (taxonID) => `${SPECIES_PREFIX}${taxonID}`;
+export const taxonOf = (id) => (id?.startsWith(SPECIES_PREFIX) ? id.slice(SPECIES_PREFIX.length) : null);
 
-// -> {title, notice, version, bounds, families: [{name, layers}], layers: Map id -> layer}
+export class Catalog {
+  constructor(answer) {
+    Object.assign(this, answer);
+    const rank = ({ name }) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+    this.families = answer.families.filter((family) => family.layers.length).sort((a, b) => rank(a) - rank(b));
+    this.listed = new Map(this.families.flatMap((family) => family.layers.map((layer) => [layer.id, layer])));
+    this.epochs = answer.epochs ?? [];
+    this.fetched = new Map(this.listed);
+  }
+
+  // The layer by its id, fetched where it is a species; rejects with ServerError (status 404: not in the catalog).
+  layer(id, { signal } = {}) {
+    const known = this.fetched.get(id);
+    if (known) return Promise.resolve(known);
+    return getJson(`./api/layers/${encodeURIComponent(id)}`, { signal }).then((layer) => {
+      this.fetched.set(id, layer);
+      return layer;
+    });
+  }
+
+  // The layer if it has been fetched.
+  known(id) {
+    return this.fetched.get(id) ?? null;
+  }
+
+  // An indicator of the whole community says more about a place than the first species of a list.
+  get first() {
+    const family = this.families.find(({ name }) => name === "Ecosystem") ?? this.families[0];
+    return family?.layers[0] ?? null;
+  }
+
+  // Epochs that show a layer; all of them where the server does not say.
+  epochsOf(layer) {
+    return layer.epochs ? this.epochs.filter(({ name }) => layer.epochs.includes(name)) : this.epochs;
+  }
+
+  // "Today", or a scenario's title without the catalog's own before it.
+  epochTitle(name) {
+    const today = this.epochs[0];
+    const epoch = this.epochs.find((one) => one.name === name) ?? today;
+    if (!epoch || epoch === today) return t("legend.scenario.today");
+    const rest = epoch.title.startsWith(this.title) ? epoch.title.slice(this.title.length).replace(/^[\s:–—-]+/, "") : "";
+    const words = rest || epoch.title || epoch.name;
+    return words[0].toUpperCase() + words.slice(1);
+  }
+}
+
 export async function fetchCatalog() {
-  const catalog = await json("./api/layers");
-  const families = catalog.families.filter((family) => family.layers.length);
-  const layers = new Map(families.flatMap((family) => family.layers.map((layer) => [layer.id, layer])));
-  return { ...catalog, families, layers };
-}
-
-// Values at one place, from one or more GetFeatureInfo -> Map layer id -> number | null (null: no data).
-export async function fetchValues(urls, signal) {
-  const answers = await Promise.all(urls.map((url) => json(url, signal)));
-  return new Map(answers.flatMap(({ features }) => features.map(({ properties }) => [properties.layer, properties.value])));
-}
-
-async function json(url, signal) {
-  const abort = new AbortController();
-  const silence = setTimeout(() => abort.abort(), PATIENCE);
-  signal?.addEventListener("abort", () => abort.abort());
-  let response;
-  try {
-    response = await fetch(url, { signal: abort.signal, headers: { Accept: "application/json" } });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new ServerError("The map server does not answer. It may be stopped, or the network is down.");
-  } finally {
-    clearTimeout(silence);
-  }
-  if (!response.ok) throw new ServerError(`The map server answered with an error (HTTP ${response.status}).`);
-  try {
-    return await response.json();
-  } catch {
-    throw new ServerError("The map server answered with something that is no JSON; another service may stand at this address.");
-  }
+  return new Catalog(await getJson("./api/layers"));
 }

@@ -1,29 +1,77 @@
-// Numbers, units and places in words.
+// Numbers, units, places and epochs in words.
+import { has, lang, number, t } from "./i18n.js";
 
-// A value as people read it: a class by its name, a number with about three significant digits of the layer's range.
-export function valueText(value, layer) {
-  if (value === null) return "no data";
-  if (layer.classes.length) return layer.classes.find((entry) => entry.value === value)?.label ?? `class ${value}, not in the legend`;
-  const span = layer.range[1] - layer.range[0];
-  const decimals = Math.min(Math.max(2 - Math.floor(Math.log10(span) + 1e-9), 0), 6);
-  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "−");
+// The layer with its words in the reader's language: {...layer, title, description, direction, classes}.
+export function told(layer) {
+  if (lang() !== "fr" || !layer.fr) return layer;
+  const { title, description, direction, classes } = layer.fr;
+  return {
+    ...layer,
+    title: title || layer.title,
+    description: description || layer.description,
+    direction: direction || "",
+    classes: layer.classes.map((entry, i) => ({ ...entry, label: classes?.[i] || entry.label })),
+  };
 }
 
-// What follows a number: nothing for a proportion or a class.
-export function unitSymbol(layer) {
-  return layer.unit === "1" || layer.classes.length ? "" : layer.unit;
+// How many decimals tell values of a layer apart: about three significant digits of its range.
+export function decimalsOf([low, high]) {
+  return Math.min(Math.max(2 - Math.floor(Math.log10(high - low) + 1e-9), 0), 6);
+}
+
+// A unit as people write it; nothing for a proportion or a class.
+export function unitSymbol({ unit, classes }) {
+  if (!unit || unit === "1" || unit === "class" || classes?.length) return "";
+  return has(`unit.${unit}`) ? t(`unit.${unit}`) : unit;
 }
 
 // The unit as the legend states it.
 export function unitText(layer) {
-  if (layer.classes.length) return "Classes";
-  if (layer.unit && layer.unit !== "1") return `Unit: ${layer.unit}`;
+  if (layer.classes.length) return t("legend.classes");
+  const symbol = unitSymbol(layer);
+  if (symbol) return t("legend.unit", { unit: symbol });
   const [low, high] = layer.range;
-  return low === 0 && high <= 1 ? "From 0 to 1, no unit" : "No unit";
+  return t(low >= 0 && high <= 1 ? "legend.share" : "legend.no-unit");
 }
 
-// [longitude, latitude] in degrees -> "46.4812° N, 8.0123° E" (four decimals: about 10 m).
+// A tick of the scale: the server's digits, the reader's decimal sign.
+export function tickText({ value, label }) {
+  if (!/^-?\d+(\.\d+)?$/.test(label)) return label;
+  return number(value, label.split(".")[1]?.length ?? 0);
+}
+
+// The code a class begins with ("T1 Broadleaved forest", "VU Vulnerable"), or its place in the list: what tells it apart without colour.
+export function classCode({ label }, index) {
+  return /^([A-Z]{1,2}\d{0,2}[a-z]?)\s+\S/.exec(label)?.[1] ?? String(index + 1);
+}
+
+// The label without its code.
+export function className({ label }) {
+  return label.replace(/^[A-Z]{1,2}\d{0,2}[a-z]?\s+(?=\S)/, "");
+}
+
+// [lon, lat] -> "46.4812° N, 8.0123° E" (four decimals: about 10 m).
 export function placeText([longitude, latitude]) {
-  const part = (degrees, positive, negative) => `${Math.abs(degrees).toFixed(4)}° ${degrees < 0 ? negative : positive}`;
-  return `${part(latitude, "N", "S")}, ${part(longitude, "E", "W")}`;
+  return t("place.text", {
+    lat: number(Math.abs(latitude), 4),
+    ns: t(latitude < 0 ? "place.south" : "place.north"),
+    lon: number(Math.abs(longitude), 4),
+    ew: t(longitude < 0 ? "place.west" : "place.east"),
+  });
+}
+
+// Metres: "300 m", "12.5 km".
+export function lengthText(metres) {
+  return metres < 1000 ? `${number(metres)} m` : `${number(metres / 1000, metres % 1000 && metres < 20_000 ? 1 : 0)} km`;
+}
+
+export const kilometres = (metres) => number(metres / 1000, metres % 1000 ? 1 : 0);
+
+export function sentence(words) {
+  return words ? words[0].toUpperCase() + words.slice(1) : "";
+}
+
+// Words without accents and capitals, for comparing.
+export function fold(text) {
+  return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 }

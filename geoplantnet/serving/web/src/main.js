@@ -1,151 +1,228 @@
-// The page: fetch the catalog, draw the tree, the legend and the map, and keep the address in step.
-import { ServerError, fetchCatalog, fetchValues } from "./catalog.js";
-import { placeText } from "./format.js";
-import { markLegend, showLegend } from "./legend.js";
+// The page: fetch the catalog, then map, legend and panel follow the state.
+import { announce } from "./announce.js";
+import { createArea } from "./area/index.js";
+import { APPLICABILITY, RELIEF, fetchCatalog } from "./catalog.js";
+import { at, element } from "./dom.js";
+import { told } from "./format.js";
+import { createHere } from "./here.js";
+import { date, lang, onLanguage, preferred, setLanguage, t } from "./i18n.js";
+import { createLayers, skeleton } from "./layers.js";
+import { createLegend, styleOf } from "./legend.js";
 import { createMap } from "./map.js";
-import { readLink, writeLink } from "./permalink.js";
-import { createTree } from "./tree.js";
-import { hideValues, showFailure, showReading, showValues } from "./values.js";
+import { registerPanel } from "./panel.js";
+import { ServerError } from "./server.js";
+import { createSheet } from "./sheet.js";
+import { state } from "./state.js";
+import { createSwipe } from "./swipe.js";
+import { startTheme } from "./theme.js";
 
-const RELIEF = "relief"; // id of the hillshade layer, drawn under the active layer where the catalog holds one
-const OPACITY = 75; // per cent
+const SETTLE = 120; // milliseconds: arrow keys run through a list, only the layer one rests on is drawn
 
-const at = (id) => document.getElementById(id);
-const narrow = window.matchMedia("(max-width: 760px)"); // as in style.css
-const wide = window.matchMedia("(min-width: 1100px)");
+const narrow = window.matchMedia("(max-width: 767px)"); // as in style.css
 
 let catalog = null;
-let tree = null;
-let active = null;
-let opacity = readLink(location.hash).opacity ?? OPACITY;
-let reading = new AbortController();
-let place = null; // [easting, northing] last read
-let pending = 0;
+let legend = null;
+let layers = null;
+let here = null;
+let swipe = null;
+let sheet = null;
+let drawing = 0;
+let fetching = new AbortController();
+
+state.readLink();
+setLanguage(state.get().lang ?? preferred());
+for (const node of document.querySelectorAll("[data-lang]")) {
+  const paint = () => node.setAttribute("aria-pressed", String(node.dataset.lang === lang()));
+  node.addEventListener("click", () => state.set({ lang: node.dataset.lang }));
+  onLanguage(paint);
+  paint();
+}
+registerPanel({ id: "layers", title: "tab.layers", element: at("layers-panel") });
+registerPanel({ id: "here", title: "tab.here", element: at("here-panel") });
+registerPanel({ id: "area", title: "tab.area", element: at("area-panel") });
 
 const map = createMap({
-  onClick: read,
+  onClick: ask,
   onMove: () => {
-    remember();
+    if (catalog) state.set(map.state());
     aim();
   },
-  onLoading: (busy) => {
-    at("progress").hidden = !busy;
-  },
-  onFailure: alertUser,
+  onLoading: (busy) => (at("progress").hidden = !busy),
+  onFailure: ({ key, values }, retry) => alertUser(() => t(key, values), retry),
 });
-
+startTheme(map.dress);
+sheet = createSheet(narrow, makeRoom);
+createArea({ map, state, panel: at("area-panel") });
+state.on(follow);
 start();
 
 async function start() {
+  at("layers-panel").replaceChildren(skeleton(8));
+  at("legend-body").replaceChildren(skeleton(3));
   try {
     catalog = await fetchCatalog();
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
-    at("legend-family").textContent = "No layers";
-    alertUser(error.message, start);
+    alertUser(() => error.message, start);
+    at("layers-panel").replaceChildren(element("p", "state", error.message));
+    at("legend-body").replaceChildren();
+    map.setBasemap({ kind: "natural-earth" });
     return;
   }
   at("catalog-title").textContent = catalog.title;
   at("notice").textContent = catalog.notice;
   at("notice").hidden = !catalog.notice;
-  at("version").textContent = `Catalog ${catalog.version.slice(0, 8)}`;
-  if (catalog.layers.size === 0) {
-    at("legend-family").textContent = "No layers";
-    at("search-status").textContent = "This catalog holds no layers yet. Publish a run, then reload.";
+  map.setBasemap(catalog.basemap ?? { kind: "natural-earth" });
+  onLanguage(name);
+  name();
+  const first = catalog.first;
+  if (!first && !catalog.species?.count) {
+    at("layers-panel").replaceChildren(element("div", "state", element("h2", "", t("empty.title")), element("p", "", t("empty.text"))));
+    at("legend").hidden = true;
+    document.title = catalog.title;
     return;
   }
-  tree = createTree(catalog.families, (id) => choose(id));
   map.setCatalog(catalog.bounds["EPSG:3035"], catalog.version.slice(0, 8));
-  at("relief-setting").hidden = !catalog.layers.has(RELIEF);
-  at("relief").checked = catalog.layers.has(RELIEF);
-  setOpacity(opacity);
-  const link = readLink(location.hash);
-  choose(catalog.layers.has(link.layer) ? link.layer : firstLayer().id);
-  makeRoom(); // the legend has its height now
-  map.fit(catalog.bounds["EPSG:3035"]);
-  map.go(link);
-  if (link.layer && !catalog.layers.has(link.layer)) {
-    at("search-status").textContent = `The layer “${link.layer}” of this link is not in the catalog; showing ${active.title}.`;
-  }
+  layers = createLayers(catalog, choose);
+  legend = createLegend(catalog, narrow);
+  swipe = createSwipe(catalog, map, freeWidth);
+  here = createHere({
+    catalog,
+    map,
+    choose,
+    onRead: (answer) => {
+      const now = state.get().layer;
+      const one = [...(answer?.indicators ?? []), ...(answer?.habitat ? [answer.habitat] : [])].find((value) => value.layer === now);
+      const taxon = answer?.species?.find(({ taxonID }) => `species.${taxonID}` === now);
+      legend.mark(now, one?.value ?? taxon?.probability ?? null);
+    },
+  });
+  const { at: centre, zoom } = state.get();
+  makeRoom();
+  map.fitAll();
+  map.go({ at: centre, zoom });
+  if (!state.get().layer) state.set({ layer: first?.id ?? null });
+  follow(state.get(), null);
+  new ResizeObserver(makeRoom).observe(at("legend"));
 }
 
-// An indicator of the whole community says more about a place than the first species of a list.
-function firstLayer() {
-  const family = catalog.families.find(({ name }) => name === "Ecosystem") ?? catalog.families[0];
-  return family.layers[0];
+function name() {
+  at("version").textContent = t("foot.version", { version: catalog.version.slice(0, 8) });
 }
+
+// What of the state has changed is drawn; before: null draws it all.
+function follow(now, before) {
+  const changed = (...keys) => !before || keys.some((key) => JSON.stringify(now[key]) !== JSON.stringify(before[key]));
+  if (before && changed("lang")) setLanguage(now.lang ?? preferred());
+  if (!catalog || !legend) return;
+  if (changed("layer")) showLayer();
+  if (changed("swipe") && now.swipe && !catalog.known(now.swipe.layer)) fetchRight(now.swipe.layer);
+  if (changed("presence", "lambda", "uncertainty", "hatch", "scenario", "opacity", "relief", "swipe")) legend.draw();
+  if (changed("presence", "lambda", "uncertainty", "scenario", "relief") || sides(now) !== sides(before)) drawSoon();
+  if (changed("hatch", "scenario")) map.setHatch(now.hatch ? catalog.listed.get(APPLICABILITY) : null, scenarioOf(catalog.listed.get(APPLICABILITY), now.scenario));
+  if (changed("opacity")) map.setOpacity(now.opacity / 100);
+  if (changed("swipe", "scenario")) swipe.draw();
+  if (changed("place", "scenario")) here.read();
+  if (changed("place") && now.place) {
+    sheet.atLeast("half");
+    map.reveal(map.coordinate(now.place));
+  }
+  if (changed("tab")) makeRoom();
+}
+
+const sides = (now) => JSON.stringify([now?.swipe?.layer, now?.swipe?.scenario]);
 
 function choose(id) {
-  if (active?.id === id) return;
-  active = catalog.layers.get(id);
-  tree.select(id);
-  showLegend(active);
-  document.title = `${active.title} · ${catalog.title}`;
-  at("attribution").textContent = [active.attribution, "Countries: Natural Earth"].filter(Boolean).join(" · ");
-  at("map").setAttribute("aria-label", `Map of ${active.title}`);
-  clearTimeout(pending);
-  pending = setTimeout(() => {
-    // arrow keys run through a list: only the layer one rests on is asked for
-    map.show(active);
-    shade();
-    remember();
-    if (place) read(place);
-  }, 120);
+  state.set({ layer: id });
 }
 
-function shade() {
-  map.setRelief(at("relief").checked && active.id !== RELIEF ? catalog.layers.get(RELIEF) : undefined);
-}
-
-function setOpacity(percent) {
-  opacity = percent;
-  at("opacity").value = percent;
-  at("opacity-value").textContent = `${percent} %`;
-  map.setOpacity(percent / 100);
-}
-
-// The active layer first, then the indicators in the order of the tree.
-function asked() {
-  const indicators = [...catalog.layers.values()].filter(({ family, id }) => family !== "Species" && id !== RELIEF && id !== active.id);
-  return [active, ...indicators];
-}
-
-async function read(coordinate) {
-  if (!active) return;
-  reading.abort();
-  reading = new AbortController();
-  const { signal } = reading;
-  place = coordinate;
-  map.mark(coordinate);
-  showReading(placeText(map.lonLat(coordinate)));
-  const layers = asked();
+// Fetch the layer where it is a species, then draw it; an unknown one is told, and another shown.
+async function showLayer() {
+  const { layer: id } = state.get();
+  fetching.abort();
+  fetching = new AbortController();
+  const { signal } = fetching;
+  layers.select(id);
   try {
-    const values = await fetchValues(map.valuesUrls(coordinate, layers.map(({ id }) => id)), signal);
-    if (signal.aborted) return;
-    showValues(layers, values);
-    if (narrow.matches) map.reveal(coordinate, at("values").getBoundingClientRect().top - 24);
-    markLegend(layers[0], values.get(layers[0].id) ?? null);
+    if (!catalog.known(id)) legend.wait();
+    await catalog.layer(id, { signal });
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof ServerError)) throw error;
-    showFailure(error.message, () => read(coordinate));
+    const { first } = catalog;
+    if (error.status >= 400 && error.status < 500 && first && first.id !== id) {
+      state.set({ layer: first.id });
+      layers.say(t("link.unknown", { layer: id, shown: told(first).title }));
+      at("layers-message").focus?.();
+      return;
+    }
+    alertUser(() => error.message, showLayer);
+    return;
+  }
+  if (signal.aborted) return;
+  layers.say("");
+  layers.select(id);
+  legend.draw();
+  swipe.draw();
+  drawSoon();
+}
+
+async function fetchRight(id) {
+  try {
+    await catalog.layer(id);
+    legend.draw();
+    swipe.draw();
+    drawSoon();
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    state.set({ swipe: null });
+    layers.say(error.message);
   }
 }
 
-function forget() {
-  reading.abort();
-  place = null;
-  map.mark(null);
-  hideValues();
-  if (active) markLegend(active, null);
+// A scenario is asked for only where the layer has it.
+function scenarioOf(layer, scenario) {
+  return layer && catalog.epochsOf(layer).some(({ name }) => name === scenario) ? scenario : null;
 }
 
-function remember() {
-  if (active) history.replaceState(null, "", writeLink({ layer: active.id, ...map.state(), opacity }));
+function drawSoon() {
+  clearTimeout(drawing);
+  drawing = setTimeout(drawNow, SETTLE);
 }
 
-function alertUser(message, retry) {
-  at("alert-text").textContent = message;
+function drawNow() {
+  const now = state.get();
+  const active = catalog.known(now.layer);
+  if (!active) return;
+  const as = (layer, scenario) => ({ id: layer.id, title: told(layer).title, ...styleOf(layer, now), scenario: scenarioOf(layer, scenario) });
+  map.show(as(active, now.scenario));
+  const other = now.swipe && catalog.known(now.swipe.layer);
+  map.showRight(other ? as(other, now.swipe.scenario) : null);
+  swipe.place();
+  map.setRelief(now.relief && active.id !== RELIEF ? catalog.listed.get(RELIEF) : null);
+  entitle(active);
+}
+
+function entitle(active) {
+  const { title } = told(active);
+  document.title = `${title} · ${catalog.title}`;
+  const base = catalog.basemap ?? { kind: "natural-earth" };
+  const below = base.kind === "natural-earth" ? t("map.countries") : base.attribution;
+  at("attribution").textContent = [active.attribution, below].filter(Boolean).join(" · ");
+  at("map").setAttribute("aria-label", t("map.label", { layer: title }));
+}
+onLanguage(() => {
+  const active = catalog?.known(state.get().layer);
+  if (active) entitle(active);
+});
+
+// A place on the map is asked about.
+function ask(coordinate) {
+  if (here) state.set({ place: map.lonLat(coordinate), tab: "here" });
+}
+
+function alertUser(words, retry) {
+  at("alert-text").textContent = words();
   at("alert").hidden = false;
   at("alert-retry").onclick = () => {
     at("alert").hidden = true;
@@ -155,11 +232,24 @@ function alertUser(message, retry) {
 
 // The centre of the map is the centre of what the panels leave free.
 function makeRoom() {
-  const head = document.querySelector(".masthead").getBoundingClientRect();
-  const legend = at("legend").getBoundingClientRect();
-  if (narrow.matches) map.setPadding([head.bottom, 0, innerHeight - legend.top, 0]);
-  else map.setPadding([0, wide.matches ? innerWidth - legend.left : 0, 0, head.right]);
+  document.documentElement.style.setProperty("--sheet", `${at("sheet").getBoundingClientRect().height}px`);
+  map.setPadding(room());
+  swipe?.place();
   aim();
+}
+
+// [top, right, bottom, left] px that cards take of the map.
+function room() {
+  if (document.body.classList.contains("printing")) return [0, 0, 0, 0];
+  const head = document.querySelector(".masthead").getBoundingClientRect();
+  if (narrow.matches) return [head.bottom, 0, Math.min(innerHeight - at("sheet").getBoundingClientRect().top, innerHeight * 0.6), 0];
+  const legendBox = at("legend").getBoundingClientRect();
+  return [0, innerWidth >= 1100 && legendBox.width ? innerWidth - legendBox.left : 0, 0, head.right];
+}
+
+function freeWidth() {
+  const [, right, , left] = room();
+  return { left, width: innerWidth - left - right };
 }
 
 function aim() {
@@ -167,32 +257,64 @@ function aim() {
   if (pixel) at("crosshair").style.transform = `translate(${pixel[0]}px, ${pixel[1]}px)`;
 }
 
-at("opacity").addEventListener("input", () => {
-  setOpacity(Number(at("opacity").value));
-  remember();
-});
-at("relief").addEventListener("change", shade);
-at("values-close").addEventListener("click", () => {
-  forget();
-  at("map").focus();
-});
-at("browse-toggle").addEventListener("click", () => {
-  const open = document.body.classList.toggle("browsing");
-  at("browse-toggle").setAttribute("aria-expanded", String(open));
-  at("browse-toggle").textContent = open ? "Map" : "Layers";
-});
+// ---- the buttons around the map
+
+for (const skip of document.querySelectorAll(".skip")) {
+  skip.addEventListener("click", (event) => {
+    event.preventDefault(); // the address holds the state
+    const to = at(skip.hash.slice(1));
+    (to.id === "panel" ? (document.querySelector(".tab[aria-selected=true]") ?? to) : to).focus();
+  });
+}
+at("zoom-in").addEventListener("click", () => map.zoomBy(1));
+at("zoom-out").addEventListener("click", () => map.zoomBy(-1));
+at("whole").addEventListener("click", () => map.fitAll());
+at("alert-close").addEventListener("click", () => (at("alert").hidden = true));
 at("map").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") read(map.centre());
+  if (event.key === "Enter" && at("map").dataset.mode !== "draw") ask(map.centre());
 });
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !at("values").hidden && event.target !== at("search")) forget();
+at("copy-link").addEventListener("click", async () => {
+  const address = state.link();
+  try {
+    await navigator.clipboard.writeText(address);
+    tell(t("tools.copied"));
+  } catch {
+    tell(t("tools.copy-by-hand")); // no clipboard outside of https
+  }
 });
-new ResizeObserver(makeRoom).observe(at("legend"));
+at("print").addEventListener("click", () => window.print());
+
+let telling = 0;
+// A short word to who looks and who listens.
+function tell(words) {
+  const node = at("toast");
+  node.textContent = words;
+  node.hidden = false;
+  announce(words);
+  clearTimeout(telling);
+  telling = setTimeout(() => (node.hidden = true), 5000);
+}
+
+// On paper: map, legend, notice, scale, link.
+window.addEventListener("beforeprint", () => {
+  at("print-foot").textContent = t("print.foot", { notice: catalog?.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
+  document.body.classList.add("printing");
+  makeRoom();
+  map.ol.updateSize();
+  map.ol.renderSync();
+});
+window.addEventListener("afterprint", () => {
+  document.body.classList.remove("printing");
+  map.ol.updateSize();
+  makeRoom();
+});
+
 window.addEventListener("resize", makeRoom);
+narrow.addEventListener("change", makeRoom);
 window.addEventListener("hashchange", () => {
+  state.readLink();
+  const { at: centre, zoom, layer } = state.get();
   if (!catalog) return;
-  const link = readLink(location.hash);
-  if (link.opacity !== undefined) setOpacity(link.opacity);
-  if (catalog.layers.has(link.layer)) choose(link.layer);
-  map.go(link);
+  if (!layer && catalog.first) state.set({ layer: catalog.first.id });
+  map.go({ at: centre, zoom });
 });

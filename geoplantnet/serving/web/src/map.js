@@ -1,54 +1,57 @@
-// The map: Europe in EPSG:3035, countries, relief, the active layer.
+// The map: Europe in EPSG:3035, countries, relief, one thematic layer or two side by side, the hatch, the mark of a place.
 import Feature from "ol/Feature.js";
 import OlMap from "ol/Map.js";
 import View from "ol/View.js";
 import ScaleLine from "ol/control/ScaleLine.js";
-import Zoom from "ol/control/Zoom.js";
-import ZoomToExtent from "ol/control/ZoomToExtent.js";
-import GeoJSON from "ol/format/GeoJSON.js";
+import MultiLineString from "ol/geom/MultiLineString.js";
+import MultiPolygon from "ol/geom/MultiPolygon.js";
 import Point from "ol/geom/Point.js";
 import { fromExtent } from "ol/geom/Polygon.js";
 import Graticule from "ol/layer/Graticule.js";
 import TileLayer from "ol/layer/Tile.js";
 import VectorLayer from "ol/layer/Vector.js";
 import { fromLonLat, toLonLat } from "ol/proj.js";
+import { getRenderPixel } from "ol/render.js";
+import ImageTileSource from "ol/source/ImageTile.js";
 import TileWMS from "ol/source/TileWMS.js";
 import VectorSource from "ol/source/Vector.js";
 import { Circle, Fill, Stroke, Style, Text } from "ol/style.js";
 import TileGrid from "ol/tilegrid/TileGrid.js";
+import { basemapLayer } from "./basemap.js";
+import { hatchOf } from "./hatch.js";
 import { CRS, EUROPE } from "./projection.js";
 
 // 50 m, the cell, times powers of two: a pixel is then a whole number of cells, or a whole fraction of one.
 const RESOLUTIONS = Array.from({ length: 12 }, (_, k) => 6400 / 2 ** k);
-const FINEST = RESOLUTIONS.at(-1);
 // Anchored at 0, 0 like the 25 km tiles, so that image edges fall on cell edges.
 const TILES = new TileGrid({ origin: [0, 8_192_000], resolutions: RESOLUTIONS, tileSize: 512, extent: EUROPE });
 
-// LayerLimit of the service's capabilities: how many layers one request may name.
-const LAYER_LIMIT = 16;
-
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
-
-// events: onClick([easting, northing]), onMove(), onLoading(boolean), onFailure(words, retry)
+// events: onClick([easting, northing]), onMove(), onLoading(boolean), onFailure({key, values}, retry)
 export function createMap(events) {
   const land = new VectorLayer({ className: "land", source: new VectorSource(), updateWhileInteracting: true });
   const relief = new TileLayer({ className: "relief", visible: false });
-  const thematic = new TileLayer({ className: "thematic" });
+  const left = new TileLayer({ className: "thematic" });
+  const right = new TileLayer({ className: "swiped", visible: false });
+  const hatch = new TileLayer({ className: "hatch", visible: false });
   const borders = new VectorLayer({ className: "lines", source: new VectorSource(), updateWhileInteracting: true });
   const outline = new VectorLayer({ className: "lines", source: new VectorSource() });
-  const marker = new VectorLayer({ className: "lines", source: new VectorSource() });
+  const marker = new VectorLayer({ className: "lines", source: new VectorSource(), zIndex: 10 });
   const view = new View({ projection: CRS, resolutions: RESOLUTIONS, extent: EUROPE, constrainOnlyCenter: true, enableRotation: false });
   view.setCenter([4_321_000, 3_000_000]);
   view.setResolution(3200);
-  const map = new OlMap({ target: "map", layers: [land, relief, thematic, borders, outline, marker], view, controls: [] });
+  const layers = [land, relief, left, right, hatch, borders, outline, marker];
+  const map = new OlMap({ target: "map", layers, view, controls: [] });
   map.addControl(new ScaleLine({ target: "scale", minWidth: 72 }));
-  map.addControl(new Zoom({ target: "controls", zoomInTipLabel: "Zoom in", zoomOutTipLabel: "Zoom out", zoomOutLabel: "−" }));
   let graticule = null;
+  let mode = "read";
+  let version = "";
+  let bounds = null;
+  let swipeAt = null; // px from the left, or null
 
   // Meridians and parallels, named along the upper and the left edge of what the panels leave free.
   const drawGraticule = () => {
     const [width, height] = map.getSize() ?? [1, 1];
-    const [top, , , left] = view.padding ?? [0, 0, 0, 0];
+    const [top, , , side] = view.padding ?? [0, 0, 0, 0];
     const label = (placement) =>
       new Text({
         font: '11px system-ui, "Segoe UI", sans-serif',
@@ -63,7 +66,7 @@ export function createMap(events) {
       showLabels: true,
       lonLabelPosition: 1 - top / height,
       lonLabelStyle: label({ textBaseline: "top", offsetY: 4 }),
-      latLabelPosition: left / width,
+      latLabelPosition: side / width,
       latLabelStyle: label({ textAlign: "start", offsetX: 12 }),
       wrapX: false,
       targetSize: 160,
@@ -84,101 +87,186 @@ export function createMap(events) {
     ]);
   };
   dress();
-  dark.addEventListener("change", dress);
 
-  map.on("singleclick", ({ coordinate }) => events.onClick(coordinate));
+  map.on("singleclick", ({ coordinate }) => mode === "read" && events.onClick(coordinate));
   map.on("moveend", events.onMove);
   map.on("loadstart", () => events.onLoading(true));
   map.on("loadend", () => events.onLoading(false));
 
-  const drawCountries = async () => {
-    const read = (geometry) => new Feature(new GeoJSON().readGeometry(geometry, { dataProjection: "EPSG:4326", featureProjection: CRS }));
+  // Left of the divider one layer, right of it the other.
+  const clip = (layer, first) => {
+    layer.on("prerender", (event) => {
+      if (swipeAt === null) return;
+      const [width, height] = map.getSize();
+      const [from, to] = first ? [0, swipeAt] : [swipeAt, width];
+      const context = event.context;
+      context.save();
+      context.beginPath();
+      for (const [i, corner] of [[from, 0], [to, 0], [to, height], [from, height]].entries()) {
+        context[i ? "lineTo" : "moveTo"](...getRenderPixel(event, corner));
+      }
+      context.closePath();
+      context.clip();
+    });
+    layer.on("postrender", (event) => swipeAt !== null && event.context.restore());
+  };
+  clip(left, true);
+  clip(right, false);
+
+  async function drawCountries() {
     try {
       const countries = await (await fetch("./countries.json")).json();
-      land.getSource().addFeature(read(countries.land));
-      borders.getSource().addFeature(read(countries.borders));
+      const line = (steps) => lineOf(steps, countries.unit);
+      const shapes = [new MultiPolygon(countries.land.map((polygon) => polygon.map(line))), new MultiLineString(countries.borders.map(line))];
+      for (const [i, layer] of [land, borders].entries()) layer.getSource().addFeature(new Feature(shapes[i].transform("EPSG:4326", CRS)));
     } catch {
-      events.onFailure("The outlines of the countries did not arrive.", drawCountries);
+      events.onFailure({ key: "map.no-countries" }, drawCountries);
     }
-  };
-  drawCountries();
+  }
 
-  const probe = new TileWMS({ url: "./wms", params: {}, projection: CRS, tileGrid: TILES }); // asks for values, draws nothing
-  let version = "";
-  function wms(layer) {
+  // shown: {id, title, style, scenario, lambda} as chosen
+  function wms({ id, title, style = "", scenario = null, lambda = null }) {
     const source = new TileWMS({
       url: "./wms",
       // images may be cached: naming the catalog's version keeps those of an older one out
-      params: { LAYERS: layer.id, STYLES: "", FORMAT: "image/png", TRANSPARENT: true, CATALOG: version },
+      params: {
+        LAYERS: id,
+        STYLES: style,
+        FORMAT: "image/png",
+        TRANSPARENT: true,
+        CATALOG: version,
+        ...(scenario ? { DIM_SCENARIO: scenario } : {}),
+        ...(lambda !== null ? { DIM_LAMBDA: lambda } : {}),
+      },
       projection: CRS,
       tileGrid: TILES,
       interpolate: false, // a cell is a cell
     });
-    source.on("tileloaderror", () => events.onFailure(`Some images of “${layer.title}” did not arrive.`, () => source.refresh()));
+    source.on("tileloaderror", () => events.onFailure({ key: "map.images-missing", values: { title } }, () => source.refresh()));
     return source;
   }
 
+  // "first-map" in the browser's own timings: the first thematic image is on the screen.
+  function markFirst(source) {
+    source.once("tileloadend", () =>
+      map.once("postrender", () => {
+        if (!performance.getEntriesByName("first-map").length) performance.mark("first-map");
+      }),
+    );
+  }
+
   return {
-    // Where the data lie (drawn as an outline, and what the "whole area" button goes to), and in which version.
-    setCatalog(bounds, catalogVersion) {
+    ol: map,
+    view,
+    // Who takes clicks: "read" asks about the place, "draw" leaves them to whoever draws.
+    mode(next) {
+      mode = next;
+      document.getElementById("map").dataset.mode = next;
+    },
+    lonLat: (coordinate) => toLonLat(coordinate, CRS),
+    coordinate: (lonLat) => fromLonLat(lonLat, CRS),
+    // Where the data lie (drawn as an outline), and in which version.
+    setCatalog(dataBounds, catalogVersion) {
+      bounds = dataBounds;
       version = catalogVersion;
       outline.getSource().clear();
       outline.getSource().addFeature(new Feature(fromExtent(bounds)));
-      const whole = new ZoomToExtent({ target: "controls", extent: bounds, tipLabel: "Show the whole mapped area", label: "⤢" });
-      map.addControl(whole);
     },
-    fit(bounds) {
-      view.fit(bounds, { padding: [24, 24, 24, 24] });
+    setBasemap(basemap) {
+      land.setVisible(basemap.kind === "natural-earth");
+      borders.setVisible(basemap.kind !== "none");
+      if (basemap.kind === "natural-earth") drawCountries();
+      else if (basemap.kind === "xyz") {
+        borders.setVisible(false);
+        map.getLayers().insertAt(0, basemapLayer(basemap));
+      }
     },
-    show(layer) {
-      thematic.setSource(wms(layer));
+    fit(extent, padding = 24) {
+      view.fit(extent, { padding: [padding, padding, padding, padding], maxZoom: 10 });
+    },
+    fitAll() {
+      if (bounds) this.fit(bounds);
+    },
+    zoomBy(steps) {
+      view.adjustZoom(steps);
+    },
+    show(shown) {
+      const source = wms(shown);
+      markFirst(source);
+      left.setSource(source);
+    },
+    // The layer right of the divider, or null for none.
+    showRight(shown) {
+      if (shown) right.setSource(wms(shown));
+      right.setVisible(Boolean(shown));
+      if (!shown) swipeAt = null;
+      map.render();
+    },
+    // The divider: px from the map's left edge.
+    divide(px) {
+      swipeAt = px;
+      map.render();
+    },
+    // Stripes where the model extrapolates: layer is the catalog's `applicability`, or null for none.
+    setHatch(layer, scenario) {
+      if (layer) {
+        const urls = wms({ id: layer.id, title: layer.title, scenario });
+        const loader = hatchOf(layer, (z, x, y) => urls.tileUrlFunction([z, x, y], 1, urls.getProjection()), () => dark());
+        hatch.setSource(new ImageTileSource({ loader, projection: CRS, tileGrid: TILES, interpolate: false, tileSize: 512 }));
+      }
+      hatch.setVisible(Boolean(layer));
     },
     setRelief(layer) {
-      if (layer && !relief.getSource()) relief.setSource(wms(layer));
+      if (layer && !relief.getSource()) relief.setSource(wms({ id: layer.id, title: layer.title }));
       relief.setVisible(Boolean(layer));
       document.getElementById("map").classList.toggle("shaded", Boolean(layer));
     },
     setOpacity(share) {
-      thematic.setOpacity(share);
+      left.setOpacity(share);
+      right.setOpacity(share);
     },
+    dress,
     // Room taken by panels: [top, right, bottom, left] px; the centre is the centre of what is left.
     setPadding(padding) {
+      if (view.padding && padding.every((value, i) => value === view.padding[i])) return;
       view.padding = padding;
       map.updateSize();
       drawGraticule();
     },
     centre: () => view.getCenter(),
     centrePixel: () => map.getPixelFromCoordinate(view.getCenter()),
-    lonLat: (coordinate) => toLonLat(coordinate, CRS),
     state: () => ({ at: toLonLat(view.getCenter(), CRS), zoom: view.getZoom() }),
     go({ at, zoom }) {
       if (at) view.setCenter(fromLonLat(at, CRS));
-      if (zoom !== undefined) view.setZoom(zoom);
+      if (zoom !== null && zoom !== undefined) view.setZoom(zoom);
     },
-    // Move the map just so far that a place is not hidden below `limit`, in px from the top.
-    reveal(coordinate, limit) {
-      const hidden = map.getPixelFromCoordinate(coordinate)[1] - limit;
-      if (hidden <= 0) return;
-      const [easting, northing] = view.getCenter();
-      view.setCenter([easting, northing - hidden * view.getResolution()]);
+    // Bring a place into what the panels leave free, where it is not.
+    reveal(coordinate) {
+      const pixel = map.getPixelFromCoordinate(coordinate);
+      const [width, height] = map.getSize() ?? [0, 0];
+      const [top, right_, bottom, left_] = view.padding ?? [0, 0, 0, 0];
+      const inside = pixel && pixel[0] > left_ + 16 && pixel[0] < width - right_ - 16 && pixel[1] > top + 16 && pixel[1] < height - bottom - 16;
+      if (!inside) view.setCenter(coordinate);
     },
     mark(coordinate) {
       marker.getSource().clear();
       if (coordinate) marker.getSource().addFeature(new Feature(new Point(coordinate)));
     },
-    // GetFeatureInfo at the finest resolution: the cell below the pointer, whatever overview is on the screen.
-    valuesUrls(coordinate, layerIds) {
-      return chunks(layerIds, LAYER_LIMIT).map((some) => {
-        const ids = some.join(",");
-        const params = { INFO_FORMAT: "application/json", QUERY_LAYERS: ids, LAYERS: ids };
-        return probe.getFeatureInfoUrl(coordinate, FINEST, CRS, params);
-      });
-    },
   };
 }
 
-function chunks(list, size) {
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+// A line from its first vertex and the steps to the next ones, whole numbers of `unit` degrees -> [[lon, lat], ...]
+function lineOf(steps, unit) {
+  let [x, y] = [0, 0];
+  return Array.from({ length: steps.length / 2 }, (_, i) => {
+    x += steps[2 * i];
+    y += steps[2 * i + 1];
+    return [x * unit, y * unit];
+  });
+}
+
+function dark() {
+  return getComputedStyle(document.documentElement).colorScheme === "dark";
 }
 
 // A colour of the basemap, as style.css has it for the light or the dark page.

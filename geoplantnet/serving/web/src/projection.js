@@ -1,5 +1,5 @@
 // EPSG:3035 (ETRS89-LAEA Europe) for OpenLayers. Of proj4 only the one projection is bundled.
-import { addCoordinateTransforms, addProjection } from "ol/proj.js";
+import { addCoordinateTransforms, addProjection, fromLonLat, toLonLat } from "ol/proj.js";
 import Projection from "ol/proj/Projection.js";
 import proj4 from "proj4/lib/core.js";
 import Proj from "proj4/lib/Proj.js";
@@ -18,3 +18,10 @@ Proj.projections.add(laea);
 const { forward, inverse } = proj4(ETRS89, LAEA);
 addProjection(new Projection({ code: CRS, units: "m", axisOrientation: "neu", extent: EUROPE, worldExtent: [-35, 24, 65, 72] }));
 addCoordinateTransforms("EPSG:4326", CRS, (coordinate) => forward(coordinate), (coordinate) => inverse(coordinate));
+// Web Mercator, for the tiles of an operator's own basemap.
+addCoordinateTransforms(
+  "EPSG:3857",
+  CRS,
+  (coordinate) => forward(toLonLat(coordinate)),
+  (coordinate) => fromLonLat(inverse(coordinate)),
+);

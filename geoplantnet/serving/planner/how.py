@@ -174,6 +174,9 @@ def _caveats(notice: str, layer: Layer, made: Mapping[str, Any], metres: float |
 
 
 def _why(atlas: Atlas, layer: Layer) -> dict[str, Any]:
-    """Why a species is generalised, in the operator's words; its category stays in the operator's table."""
+    """Why a species is generalised: its category, and the operator's words."""
     sensitive = atlas.sensitivity(layer.id.removeprefix(SPECIES_PREFIX))
-    return {"category": None, "reason": sensitive.generalisation if sensitive else None}
+    return {
+        "category": sensitive.category if sensitive else None,
+        "reason": (sensitive.reason or sensitive.generalisation) if sensitive else None,
+    }

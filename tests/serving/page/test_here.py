@@ -125,7 +125,7 @@ def test_the_position_is_asked_for(visits: Opener) -> None:
     expect(visit.page.locator(".ranked > li")).to_have_count(3)
     refused = visits()
     refused.open("#layer=richness&tab=here")
-    refused.page.evaluate("navigator.geolocation.getCurrentPosition = (found, failed) => failed({ code: 1 })")
+    refused.page.evaluate("() => { navigator.geolocation.getCurrentPosition = (found, failed) => failed({ code: 1 }); }")
     refused.page.get_by_role("button", name="Where I am").click()
     expect(refused.page.locator("#coordinates-answer")).to_contain_text("does not allow")
 

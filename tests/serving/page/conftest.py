@@ -72,7 +72,11 @@ class Visit:
         """Where the page says the map's centre is, px: the middle of what its panels leave free."""
         crosshair = self.page.locator("#crosshair")
         expect(crosshair).to_have_attribute("style", re.compile("translate"))
-        x, y = re.findall(r"([-\d.]+)px", crosshair.get_attribute("style"))
+        before, now = "", crosshair.get_attribute("style")
+        while before != now:  # the panels may still be taking their room
+            self.page.wait_for_timeout(150)
+            before, now = now, crosshair.get_attribute("style")
+        x, y = re.findall(r"([-\d.]+)px", now)
         return float(x), float(y)
 
 

@@ -49,7 +49,9 @@ def test_the_table_is_the_servers_and_the_cells_own(everywhere: Visit, epochs_st
     point = "," if hands.lang == "fr" else "."
     assert [row[0].splitlines()[0] for row in rows] == [one["scientificName"] for one in told["species"]]
     assert [row[-1] for row in rows] == [one["taxonID"] for one in told["species"]]
-    assert [row[1].splitlines()[0].split()[0] for row in rows] == [f"{one['coverage'] * 100:.1f}".replace(".", point) for one in told["species"]]
+    assert [row[1].splitlines()[0].split()[0] for row in rows] == [
+        f"{one['coverage'] * 100:.1f}".replace(".", point) for one in told["species"]
+    ]
     sets = open_assemblage(epochs_store / "assemblage" / f"{epochs.TILES[0]}.zarr", TileGrid())
     west, south, *_ = (round(side / 50) * 50 for side in on_grid(SQUARE).bounds)
     column, row = (west - epochs.WEST) // 50, (epochs.SOUTH + 25_000 - south) // 50 - 20
@@ -215,7 +217,10 @@ def test_a_large_area_is_a_job_that_can_be_ended(visits: Opener) -> None:
     """An area of many tiles is asked for as a job whose progress is shown; cancelling it tells the server, which ends it."""
     large = box(epochs.WEST - 100_000, epochs.SOUTH - 100_000, epochs.EAST + 100_000, epochs.NORTH + 100_000)
     visit = visits()
-    visit.page.route("**/ogc/jobs/*", lambda route: route.fulfill(json={"status": "running", "progress": 40}) if route.request.method == "GET" else route.continue_())
+    visit.page.route(
+        "**/ogc/jobs/*",
+        lambda route: route.fulfill(json={"status": "running", "progress": 40}) if route.request.method == "GET" else route.continue_(),
+    )
     hands = Hands(visit, more=f"&area={code_of(large)}")
     expect(hands.page.locator(".area-analysis .area-status")).to_contain_text("40 %")
     with hands.page.expect_request(lambda request: request.method == "DELETE" and "/ogc/jobs/" in request.url):

@@ -138,7 +138,7 @@ def _outlines(count: int) -> list[list[list[list[list[int]]]]]:
             rings = []
             for _ in range(1 + (i // 2) % 3):
                 n = int(rng.integers(3, 7))
-                points = rng.integers(0, 9, (n, 2)) if i % 5 else rng.integers(0, 9, 2) + [[0, 0], [3, 0], [3, 3], [0, 3]]
+                points = rng.integers(0, 9, (n, 2)) if i % 5 else rng.integers(0, 9, 2) + np.array([[0, 0], [3, 0], [3, 3], [0, 3]])
                 kept = [p for j, p in enumerate(points.tolist()) if p != points[j - 1].tolist()]
                 if len(kept) > 2:
                     rings.append([*kept, kept[0]])

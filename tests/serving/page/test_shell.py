@@ -53,7 +53,7 @@ def test_a_link_brings_everything_back(visits: Opener) -> None:
     page.locator("#opacity").fill("40")
     page.locator("#hatch").check()
     page.locator("#relief").uncheck()
-    page.get_by_role("button", name="FR").click()
+    page.locator("[data-lang=fr]").click()
     page.get_by_role("tab", name="Ici").click()
     expect(page).to_have_url(re.compile("layer=habitat.*opacity=40.*relief=0.*hatch=1.*tab=here.*lang=fr"))
     second = visits()
@@ -99,13 +99,13 @@ def test_the_language_is_switched_everywhere(visit: Visit) -> None:
     """Words, layer titles, numbers, document language and title follow the switch."""
     visit.open("#layer=richness")
     page = visit.page
-    page.get_by_role("button", name="FR").click()
+    page.locator("[data-lang=fr]").click()
     expect(page.locator("html")).to_have_attribute("lang", "fr")
     expect(page).to_have_title("Richesse spécifique · Test maps")
     expect(page.get_by_role("tab")).to_have_text(["Couches", "Ici", "Zone"])
     expect(page.locator("#legend")).to_contain_text("Unité : espèces")
     expect(page.get_by_role("radio", name="Richesse spécifique")).to_be_checked()
-    page.get_by_role("button", name="EN").click()
+    page.locator("[data-lang=en]").click()
     expect(page.get_by_role("tab")).to_have_text(["Layers", "Here", "Area"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.serving.conftest import serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 expect = sync_api.expect
+PATIENCE = 20_000
+"""Milliseconds to wait for what must come."""
+expect.set_options(timeout=PATIENCE)
 
 TO_DEGREES = pyproj.Transformer.from_crs(3035, 4326, always_xy=True)
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
@@ -55,13 +59,24 @@ class Visit:
 
     def mapped(self) -> None:
         """Wait until a thematic image is on the screen."""
-        self.page.wait_for_function("performance.getEntriesByName('first-map').length > 0")
+        self.until("() => performance.getEntriesByName('first-map').length > 0")
+
+    def until(self, function: str, arg: Any = None) -> None:
+        """Poll until a function in the page says true (Playwright's own wait needs `eval`, which the page's policy refuses)."""
+        end = time.monotonic() + PATIENCE / 1000
+        while not self.page.evaluate(function, arg):
+            assert time.monotonic() < end, f"never true: {function}"
+            self.page.wait_for_timeout(50)
 
     def centre(self) -> tuple[float, float]:
         """Where the page says the map's centre is, px: the middle of what its panels leave free."""
         crosshair = self.page.locator("#crosshair")
         expect(crosshair).to_have_attribute("style", re.compile("translate"))
-        x, y = re.findall(r"([-\d.]+)px", crosshair.get_attribute("style"))
+        before, now = "", crosshair.get_attribute("style")
+        while before != now:  # the panels may still be taking their room
+            self.page.wait_for_timeout(150)
+            before, now = now, crosshair.get_attribute("style")
+        x, y = re.findall(r"([-\d.]+)px", now)
         return float(x), float(y)
 
 
@@ -94,7 +109,7 @@ def visits(browser: Any, planners: str) -> Iterator[Opener]:
     def visit(*, lang: str = "en", size: str = "desktop", scheme: str = "light", server: str = planners, **options: Any) -> Visit:
         context = browser.new_context(viewport=SIZES[size], locale=lang, color_scheme=scheme, reduced_motion="reduce", **options)
         one = Visit(page=context.new_page(), server=server)
-        one.page.set_default_timeout(10_000)
+        one.page.set_default_timeout(PATIENCE)
         one.page.on("request", lambda request: one.requests.append(request.url))
         one.page.on("console", lambda message: one.complaints.append(message.text) if message.type == "error" else None)
         one.page.on("pageerror", lambda error: one.complaints.append(str(error)))

@@ -53,7 +53,7 @@ export class Catalog {
     const today = this.epochs[0];
     const epoch = this.epochs.find((one) => one.name === name) ?? today;
     if (!epoch || epoch === today) return t("legend.scenario.today");
-    const rest = epoch.title.startsWith(this.title) ? epoch.title.slice(this.title.length).replace(/^[\s:–—-]+/, "") : "";
+    const rest = epoch.title.startsWith(this.title) ? epoch.title.slice(this.title.length).replace(/^[\s:,;–—-]+/, "") : "";
     const words = rest || epoch.title || epoch.name;
     return words[0].toUpperCase() + words.slice(1);
   }

@@ -24,8 +24,10 @@ export function createLayers(catalog, choose) {
     <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><circle cx="7" cy="7" r="4.5"/><path d="M10.5 10.5L14 14"/></svg>
     <input id="search" type="search" data-t-placeholder="search.placeholder" autocomplete="off" spellcheck="false" role="combobox"
            aria-autocomplete="list" aria-expanded="false" aria-controls="search-list" aria-describedby="search-status">
-    <div id="search-list" role="listbox" data-t-label="search.label" hidden></div>
-    <p id="search-status" class="status"></p>`;
+    <div class="search-drop">
+      <div id="search-list" role="listbox" data-t-label="search.label" hidden></div>
+      <p id="search-status" class="status"></p>
+    </div>`;
   const message = element("p", "message");
   message.id = "layers-message";
   message.hidden = true;
@@ -33,7 +35,6 @@ export function createLayers(catalog, choose) {
   tree.id = "tree";
   tree.addEventListener("submit", (event) => event.preventDefault());
   tree.addEventListener("change", ({ target }) => {
-    if (target.name !== "layer") return;
     if (target.record) remember(target.record);
     choose(target.value);
   });
@@ -174,6 +175,7 @@ export function createLayers(catalog, choose) {
     const active = taxon && !records.some((one) => one.taxonID === taxon) ? catalog.known(id) : null;
     const first = active ? [{ taxonID: taxon, scientificName: active.title }] : [];
     const rows = [...first, ...records].slice(0, 5).map(taxonRow);
+    for (const { firstChild: input } of rows) input.name = "recent-layer"; // the same species may be chosen further down too
     const focused = place.contains(document.activeElement) ? document.activeElement.value : null;
     place.replaceChildren(...(rows.length ? [element("p", "group-title", t("search.recent")), ...rows] : []));
     if (focused) place.querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
@@ -181,12 +183,10 @@ export function createLayers(catalog, choose) {
 
   function select(id) {
     drawRecents(id);
-    let marked = false;
     const selected = chosen;
     chosen = id;
-    for (const input of tree.querySelectorAll("input[name=layer]")) {
-      input.checked = input.value === id && !marked;
-      marked ||= input.checked;
+    for (const input of tree.querySelectorAll("input[type=radio]")) {
+      input.checked = input.value === id;
       input.parentElement.classList.toggle("active", input.checked);
       if (input.checked && !isSpecies({ id })) {
         input.closest(".family").open = true;

@@ -50,6 +50,7 @@ const map = createMap({
   onLoading: (busy) => (at("progress").hidden = !busy),
   onFailure: ({ key, values }, retry) => alertUser(() => t(key, values), retry),
 });
+map.ol.on("postrender", aim);
 startTheme(map.dress);
 sheet = createSheet(narrow, makeRoom);
 createArea({ map, state, panel: at("area-panel") });

@@ -27,6 +27,7 @@ const WRITE_AFTER = 150; // milliseconds: browsers refuse an address that change
 
 let now = START;
 let writing = 0;
+let seen = location.hash; // the address as it was read or written last
 const listeners = [];
 
 export const state = {
@@ -49,6 +50,7 @@ export const state = {
   // Take over what the address says; what it does not say is as at the start, but for the reader's own language and theme.
   readLink(hash = location.hash) {
     const { lang, theme } = now;
+    seen = hash;
     state.set({ ...START, lang, theme, ...parse(hash) });
   },
   // The address as it stands now, for a link to be handed on.
@@ -64,8 +66,10 @@ function same(a, b) {
 
 function writeNow() {
   clearTimeout(writing);
+  if (location.hash !== seen) return; // another address has come, and is read in a moment
   const hash = write(now);
-  if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
+  if (hash !== seen) history.replaceState(null, "", hash || location.pathname + location.search);
+  seen = location.hash;
 }
 
 // "#..." -> the part of the state it names; what makes no sense is left out.

@@ -22,7 +22,7 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0 0; }
 h2 { font-size: 1.25rem; margin: 1.8rem 0 .4rem; color: #1b4d3e; border-bottom: 1px solid #b9c7c0; }
 p { margin: .4rem 0; max-width: 50rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; margin: .4rem 0 .8rem; font-size: .92rem; }
+table { border-collapse: collapse; width: 100%; margin: .4rem 0 .8rem; font-size: .92em; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 th, td { text-align: left; vertical-align: top; padding: .22rem .5rem; border-bottom: 1px solid #d9dfdc; }
 td, tbody th { overflow-wrap: anywhere; }

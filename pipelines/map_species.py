@@ -31,10 +31,12 @@ from geoplantnet.storage import write_beside
 from pipelines.build_cubes import cube_of
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
-from pipelines.sensitive import asked, rules_by_tile, squares_of
+from pipelines.sensitive import asked, rules_by_tile, seal, squares_of
 from pipelines.tables import stored_species
 from pipelines.trained import Trained
 
+SEAL = "sensitive"
+"""Attribute of a tile that was mapped with sensitive species: `sensitive.seal` of their rules."""
 TRUTH_STEP = 7
 """Cells between two at which a map of a virtual world is compared with its truth."""
 
@@ -70,6 +72,7 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         "plot_area_m2": run.recipe.map.plot_area,
         "interval": list(run.recipe.interval),
         "notice": run.recipe.notice,
+        **({SEAL: seal(rules)} if (rules := rules_by_tile(run).get(tile_id, ())) else {}),
     }
     mapped, other = (run.latent(tile_id), run.dense(tile_id)) if trained.nets else (run.dense(tile_id), run.latent(tile_id))
     squares = squares_of(run, tile_id, stored_species(run))

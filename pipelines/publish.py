@@ -31,8 +31,9 @@ from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.habitats import chosen_indicators
 from pipelines.ledger import Ledger
+from pipelines.map_species import SEAL
 from pipelines.provenance import made_of
-from pipelines.sensitive import rules_by_tile, sensitive_traits, traits_told
+from pipelines.sensitive import rules_by_tile, seal, sensitive_traits, traits_told
 from pipelines.tables import stored_species
 
 SCALE, NODATA = 0.004, 255
@@ -92,6 +93,8 @@ def work(run: Run, tile_id: str, inside: Inside) -> Made:
         "species": mapped.species.hash,
         "members": mapped.members,
     }
+    if SEAL in mapped.attributes:
+        stats[SEAL] = mapped.attributes[SEAL]
     if applicability:
         stats["dissimilarity_threshold"] = mapped.dissimilarity_threshold
     return [path for path in (species, coverage, relief, applicability, item) if path], stats
@@ -139,6 +142,15 @@ def sensitive_facts(run: Run) -> dict[str, str]:
     return ({"dataGeneralizations": " | ".join(coarse)} if coarse else {}) | (
         {"informationWithheld": f"{count} species are sensitive and left out"} if count else {}
     )
+
+
+def sensitive_words(run: Run) -> list[str]:
+    """What the collection says of sensitive species, in a sentence; none where there are none."""
+    told = sensitive_traits(run).values() if run.recipe.sensitive else ()
+    silent = sum(bool(trait.get("withheld")) for trait in told)
+    coarse = len(told) - silent
+    words = [*([f"{coarse} told as means over squares"] if coarse else []), *([f"{silent} withheld"] if silent else [])]
+    return [f"Sensitive species: {', '.join(words)}."] if words else []
 
 
 def _relief(run: Run, tile_id: str) -> Path | None:
@@ -422,10 +434,14 @@ def catalog_settings(run: Run) -> Callable[[str], object]:
 
 
 def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
-    """Every tile published with today's species axis: band k of another axis would be another species."""
-    ledger, axis = Ledger(run.store), stored_species(run).hash
-    made = [(tile, ledger.record("publish", tile)) for tile in run.tiles]
-    return [("publish", tile) for tile, record in made if record and record.stats["species"] == axis] or [("publish", run.tiles[0])]
+    """Every tile published with today's species axis and today's rules for sensitive species: band k of another axis would be another species,
+    and a tile that was mapped under other rules may tell what nobody may know any more.
+    """
+    ledger, axis, sensitive = Ledger(run.store), stored_species(run).hash, rules_by_tile(run)
+    made = [(tile, record.stats) for tile in run.tiles if (record := ledger.record("publish", tile))]
+    return [
+        ("publish", tile) for tile, stats in made if stats["species"] == axis and stats.get(SEAL, "") == seal(sensitive.get(tile, ()))
+    ] or [("publish", run.tiles[0])]
 
 
 def catalog_work(run: Run, key: str, inside: Inside) -> Made:
@@ -437,7 +453,7 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
     path = write_catalog(
         run.store,
         title=r.title,
-        description=r.description or r.title,
+        description=" ".join([r.description or r.title, *sensitive_words(run)]),
         notice=r.notice,
         layers=layers,
         items=items,

@@ -14,6 +14,7 @@ from geoplantnet.errors import UsageError
 from geoplantnet.taxonomy.sensitive import WITHHELD, SensitiveRule, check_regions, overdue, read_sensitive, rules_in, rules_of, squares
 from geoplantnet.taxonomy.species_list import SpeciesList
 from pipelines.context import Run
+from pipelines.ledger import fingerprint
 from pipelines.tables import known_traits, stored_species
 
 _REGIONS = ("country", "countries", "biogeographic_region")
@@ -41,6 +42,11 @@ def rules_by_tile(run: Run) -> dict[str, tuple[SensitiveRule, ...]]:
 def asked(own: tuple[SensitiveRule, ...]) -> list[list[str]]:
     """What of a tile's rules changes its predictions: neither reasons nor dates."""
     return [list(pair) for pair in sorted({(rule.taxon, rule.category) for rule in own})]
+
+
+def seal(own: tuple[SensitiveRule, ...]) -> str:
+    """What a mapped tile carries of its rules: by it a tile that was mapped under others is known. Empty without rules."""
+    return fingerprint(asked(own)) if own else ""
 
 
 def squares_of(run: Run, tile_id: str, species: SpeciesList) -> dict[int, int]:

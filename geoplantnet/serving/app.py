@@ -22,7 +22,7 @@ from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import GeoPlantNetError, RequestError
 from geoplantnet.serving import legend, qgis
 from geoplantnet.serving.answers import PageFiles, json_answer, to_json
-from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, open_atlas
+from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.capabilities import extents, families
 from geoplantnet.serving.dimensions import written
 from geoplantnet.serving.exceptions import fault_of
@@ -66,8 +66,8 @@ def create_app(
     `open_catalog` and `Guard` raise, and ConfigurationError for a layer that cannot be drawn or settings this store cannot follow.
 
     Routes: ``/`` the page; ``/wms``, ``/wms/species/{taxonID}``, ``/wms/family/{name}``; ``/wmts``, ``/tiles``; ``/ogc`` (OGC APIs);
-    ``/api/layers``, ``/api/layers/{id}``, ``/api/here`` and what `planner` adds; ``/stac/catalog.json`` and the files the catalog lists; ``/qgis`` (project, layer
-    definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
+    ``/api/layers``, ``/api/layers/{id}``, ``/api/here`` and what `planner` adds; ``/stac/catalog.json`` and the files the catalog lists;
+    ``/qgis`` (project, layer definition, styles); ``/healthz``, ``/readyz``, ``/metrics``.
     """
     settings = settings or ServerSettings()
     atlas = open_atlas(catalog_path, cache_bytes=settings.cache_bytes, models=settings.models)
@@ -98,11 +98,7 @@ def create_app(
     def api_layer(request: Request) -> Response:
         _note_layers(request, [request.path_params["id"]])
         seen = view_of(request.scope).atlas
-        layer = seen.layer(request.path_params["id"])
-        told = legend.describe(layer)
-        if layer.id.startswith(SPECIES_PREFIX):
-            told["generalised"] = seen.generalised(layer.id.removeprefix(SPECIES_PREFIX))
-        return json_answer(request, to_json(told), seal=seen.seal)
+        return json_answer(request, to_json(legend.describe(seen.layer(request.path_params["id"]))), seal=seen.seal)
 
     def api_here(request: Request) -> Response:
         seen = view_of(request.scope).atlas

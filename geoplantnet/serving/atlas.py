@@ -25,7 +25,7 @@ from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
 from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
-from geoplantnet.serving.sensitive import Sensitivity, sensitivities
+from geoplantnet.serving.sensitive import Sensitivity, sensitivities, sensitivity
 from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
 
@@ -290,13 +290,26 @@ def open_atlas(path: str | Path, *, cache_bytes: int = CACHE_BYTES, models: Mapp
             raise ConfigurationError(
                 f"serving.models: {name!r} maps another list of species than the store; train both on the same occurrences"
             )
-    for epoch in atlas.epochs[1:]:
-        other = epoch.mosaic.predictions
-        if other and sensitivities(other.overview) != atlas.sensitive:
-            raise ConfigurationError(
-                f"{epoch.name!r} was mapped with another list of sensitive species than the store; give both recipes the same and map again"
-            )
+    for epoch in atlas.epochs[1:] if atlas.sensitive else ():
+        _require_as_coarse(atlas, epoch)
     return atlas
+
+
+def _require_as_coarse(atlas: Atlas, epoch: Epoch) -> None:
+    """Raises ConfigurationError for a map that keeps back less of a species than today's: it would tell what today's does not."""
+    predictions = epoch.mosaic.predictions
+    traits = predictions.overview.traits if predictions else {}
+    for taxon_id, today in atlas.sensitive.items() if predictions else ():
+        then = sensitivity(traits.get(taxon_id, {}))
+        if then is None or (today.withheld, today.withheld_in_part, today.generalised) != (
+            then.withheld,
+            then.withheld_in_part,
+            then.generalised,
+        ):
+            raise ConfigurationError(
+                f"{epoch.name} was mapped when other rules held for sensitive species, and today's map tells less of {taxon_id}; map it again "
+                f"(`geoplantnet run RECIPE --scenario {epoch.name}`, or the recipe of the model), or leave {epoch.catalog.root} out"
+            )
 
 
 def _epoch(name: str, catalog: Catalog, kept: Kept) -> Epoch:

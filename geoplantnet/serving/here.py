@@ -108,7 +108,7 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
             "nearest": occurrences.nearest(easting, northing, NEAREST) if occurrences is not None and known else [],
         },
         "epoch": epoch_told(epoch),
-        "version": version_told(atlas, epoch, tile or epoch.catalog.tiles[0]),
+        "version": version_told(atlas, epoch),
     }
     return told | _cell(atlas, epoch, tile, place, easting, northing) if tile else told
 

@@ -26,6 +26,7 @@ from geoplantnet.indicators import SPARSE, indicator
 from geoplantnet.sdm.predict import predict_tile
 from geoplantnet.sdm.train import predict_sites
 from geoplantnet.storage import sha256
+from pipelines.ledger import Ledger
 from pipelines.tables import stored_species, stored_traits
 from pipelines.trained import Trained
 
@@ -150,6 +151,16 @@ def test_the_catalog_opens_for_serving_without_a_finding(reference, opened):
     assert set(catalog.layers) == {"relief", "applicability", "dissimilarity", *INDICATORS}
     assert set(catalog.overviews) == {"relief", "applicability", *INDICATORS, SPECIES}
     assert open_species_overview(catalog.overviews[SPECIES]).species == stored_species(opened)
+
+
+def test_the_catalog_keeps_how_its_maps_were_made(reference, opened):
+    """Inputs, records, model and skill are those of the run's ledger and recipe, for a server that sees the catalog alone."""
+    made, trained = open_catalog(reference.store).made, Ledger(reference.store).record("train", "model")
+    assert [one["name"] for one in made["inputs"]] == [m.name for m in opened.model_modalities]
+    assert made["skill"] == trained.stats["skill"] and made["records"]["presence_absence"] == trained.stats["plots"]
+    assert made["records"]["presence_only"] == trained.stats["presence_only_sites"]
+    assert made["model"]["members"] == trained.stats["members"] and trained.content.startswith(made["model"]["version"])
+    assert made["cell_size_m"] == opened.grid.cell_size and made["plot_area_m2"] == opened.recipe.map.plot_area
 
 
 def test_dense_map_equals_patch_prediction_at_200_cells_of_the_run(opened):

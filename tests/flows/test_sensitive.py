@@ -12,11 +12,13 @@ import rasterio
 
 from geoplantnet.assemblages.latent import LatentTile
 from geoplantnet.assemblages.stores import open_species_tile
-from geoplantnet.errors import InputError, UsageError
+from geoplantnet.catalog import open_catalog
+from geoplantnet.errors import ConfigurationError, InputError, UsageError
 from geoplantnet.serving.atlas import open_atlas
 from pipelines.context import Run
 from pipelines.export_ebvcube import export_ebvcube
 from pipelines.exports import export
+from pipelines.publish import catalog_needs
 from pipelines.sensitive import rules_by_tile, sensitive_traits
 from pipelines.tables import stored_species
 
@@ -130,3 +132,28 @@ def test_a_rule_of_a_region_holds_in_its_tiles_alone(write_recipe, table: Path, 
     other.write_text(f"{HEAD}{taxa[0]},Alpin,2,dug up,\n")
     with pytest.raises(InputError, match=r"regions.csv:2: region 'Alpin' is not known.*Did you mean 'Alpine'"):
         Run.open(recipe, store=guarded[0])
+
+
+def test_a_tile_mapped_under_other_rules_leaves_the_catalog(guarded, recipe: Path, table: Path, run_recipe, tmp_path: Path) -> None:
+    """Publishing without mapping anew tells of no tile whose predictions are finer than the table says today."""
+    store = tmp_path / "store"
+    shutil.copytree(guarded[0], store)
+    before = table.read_text()
+    run = Run.open(recipe, store=store)
+    try:
+        assert len(catalog_needs(run, "catalog")) == 3
+        table.write_text(before.replace(",3,", ",1,"))
+        run_recipe(recipe, store, tiles=run.tiles[:1], names=["map", "indicators", "publish", "catalog"])
+        assert catalog_needs(run, "catalog") == [("publish", run.tiles[0])]
+        assert len(open_catalog(store).tiles) == 1
+    finally:
+        table.write_text(before)
+
+
+def test_a_scenario_finer_than_todays_map_is_not_served(guarded, reference, tmp_path: Path) -> None:
+    """The catalog of a scenario that was made without the table stops the server, which says how to mend it."""
+    store = tmp_path / "store"
+    shutil.copytree(guarded[0], store)
+    shutil.copytree(reference.store, store / "scenarios" / "warmer")
+    with pytest.raises(ConfigurationError, match="--scenario warmer` again"):
+        open_atlas(store)

@@ -177,6 +177,13 @@ def surfaces() -> Iterator[tuple[str, str, dict]]:
         ("export", {"species": [COARSE, COMMON], "indicators": ["richness"]}),
     ):
         yield "POST", f"/ogc/processes/{process}/execution", {"inputs": {"area": area, **more}}
+    for form in ("text/csv", "application/geo+json", "text/html"):
+        outputs = {"report": {"format": {"mediaType": form}}}
+        yield "POST", "/ogc/processes/area-report/execution", {"inputs": {"area": area}, "outputs": outputs}
+    for place in ((WEST + 2_000, NORTH - 1_500), (WEST + 6_420, NORTH - 4_321)):
+        lon, lat = transformer("EPSG:3035", "CRS:84").transform(*place)
+        yield "GET", f"/api/here?lon={lon}&lat={lat}", {}
+    yield from (("GET", path, {}) for path in ("/api/species", "/api/species?q=orch", "/api/families", f"/api/layers/species.{COARSE}/how"))
 
 
 def bytes_of(root: Path) -> dict[str, str]:
@@ -332,7 +339,7 @@ def test_an_attacker_with_ten_thousand_questions_finds_no_plant(tmp_path) -> Non
     plants = []
     for y in range(0, CELLS, SIDE):
         for x in range(0, 2 * CELLS, SIDE):
-            row, column = random.integers(10, SIDE, 2) + (y, x)
+            row, column = np.array([y, x]) + random.integers(10, SIDE, 2)
             plants.append((row, column))
             p[2, row, column] = 0.95
     found = np.array(plants)

@@ -68,8 +68,8 @@ class Records:
         rows = rows[~rows["taxonID"].isin([taxon for taxon, side in self._sensitive.items() if side == WITHHELD])]
         table = rows.merge(events, on="eventID", validate="many_to_one").reset_index(drop=True)
         side = _sides(table["coordinateUncertaintyInMeters"].to_numpy(), self._square)
-        own = table["taxonID"].map(self._sensitive).astype(float).fillna(0)
-        found = own.where((table["occurrenceStatus"] == "present").to_numpy(), 0).groupby(table["eventID"]).transform("max")
+        own = pd.Series([self._sensitive.get(taxon, 0) for taxon in table["taxonID"]], index=table.index, dtype=float)
+        found = own.where(table["occurrenceStatus"] == "present", 0.0).groupby(table["eventID"]).transform("max")
         lattice = np.maximum(own.to_numpy(), found.to_numpy())
         side = np.where(lattice > 0, np.ceil(side / np.where(lattice > 0, lattice, 1)) * lattice, side)
         table = table.assign(generalised=lattice.astype(int)).drop(columns="eventID")

@@ -310,6 +310,8 @@ def _geopackage(atlas: Atlas, epoch: Epoch, area: Area, species: tuple[str, ...]
     polygons = gpd.GeoDataFrame(list(cells.values()), geometry="geometry", crs="EPSG:3035")
     with tempfile.TemporaryDirectory() as folder:
         metadata = {"title": epoch.title, "notice": epoch.catalog.notice, "license": epoch.catalog.license}
+        said = {row[1]: f"{row[2]}: {own.generalisation}" for row in rows if (own := atlas.sensitivity(row[1]))}
+        metadata |= {"dataGeneralizations": " | ".join(said.values())} if said else {}
         path = write_coverage(Path(folder, "export.gpkg"), polygons, table, metadata)
         return Result(body=path.read_bytes(), media_type=GEOPACKAGE, filename="export.gpkg")
 
@@ -447,10 +449,11 @@ def epoch_told(epoch: Epoch) -> dict[str, Any]:
     return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
 
 
-def version_told(atlas: Atlas, epoch: Epoch, tile: PublishedTile) -> dict[str, Any]:
-    """What made an answer: by it anybody can tell whether another one comes of the same maps."""
-    model = tile.properties.get("geoplantnet:model")
-    return {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__, "model": model}
+def version_told(atlas: Atlas, epoch: Epoch) -> dict[str, Any]:
+    """What made an answer: by it anybody can tell whether another one comes of the same maps. `model` is None where the catalog does not say."""
+    model = epoch.catalog.made.get("model", {})
+    named = " ".join(str(model[part]) for part in ("name", "version") if model.get(part))
+    return {"catalog": epoch.catalog.version, "species_list": _list(atlas), "software": __version__, "model": named or None}
 
 
 def _list(atlas: Atlas) -> str:
@@ -475,7 +478,7 @@ def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile
             "partial": cover.partial,
         },
         "epoch": epoch_told(epoch),
-        "version": version_told(atlas, epoch, tiles[0]),
+        "version": version_told(atlas, epoch),
         "licence": epoch.catalog.license,
     }
 

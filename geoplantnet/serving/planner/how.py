@@ -175,5 +175,5 @@ def _caveats(epoch: Epoch, layer: Layer, made: Mapping[str, Any], metres: float 
 
 def _why(atlas: Atlas, layer: Layer) -> dict[str, Any]:
     """Why a species is generalised, in the operator's words; its category stays in the operator's table."""
-    found = atlas.sensitivity(layer.id.removeprefix(SPECIES_PREFIX))
-    return {"category": None, "reason": found.generalisation if found else None}
+    sensitive = atlas.sensitivity(layer.id.removeprefix(SPECIES_PREFIX))
+    return {"category": None, "reason": sensitive.generalisation if sensitive else None}

@@ -28,6 +28,8 @@ _NAMES = ("name", "nom", "title", "titre", "label", "libelle", "designation")
 _LONGEST_NAME = 200
 _EDGE = 1e-9
 """Degrees beyond 180 or 90 that are rounding."""
+_GRID = 1e-6
+"""Degrees: the page rounds polygons to them."""
 _REASONS = {
     "not-polygon": "points, lines or mixed geometries; only polygons are areas",
     "empty": "without a geometry, or an empty one",
@@ -297,6 +299,7 @@ def _told(rows: list[tuple[str, Any]], crs: Any, limits: dict[str, Any]) -> dict
     system, move = _transformer(crs)
     dropped: Counter[tuple[str, str]] = Counter()
     features: list[dict[str, Any]] = []
+    polygons: list[Any] = []
     vertices = 0
     for name, shape in rows:
         polygon, why = _polygon(shape, shapely)
@@ -308,13 +311,23 @@ def _told(rows: list[tuple[str, Any]], crs: Any, limits: dict[str, Any]) -> dict
         if polygon is None:
             dropped[why] += 1
         else:
+            polygons.append(polygon)
             features.append({"type": "Feature", "properties": {"name": name}, "geometry": _geometry(polygon, shapely)})
     if not features:
         reasons = "; ".join(f"{count} {reason}" for (_, reason), count in dropped.items()) or "it has no features"
         raise Refused(f"the file holds no polygon that can be used: {reasons}")
     told = [{"kind": kind, "reason": reason, "count": count} for (kind, reason), count in dropped.items()]
     collection = {"type": "FeatureCollection", "features": features}
-    return {"features": collection, "count": len(features), "dropped": told, "crs": system}
+    return {"features": collection, "count": len(features), "dropped": told, "crs": system, "union": _union(polygons, shapely)}
+
+
+def _union(polygons: list[Any], shapely: Any) -> dict[str, Any] | None:
+    """Several polygons as one area, on the grid of what links hold; neighbours that share an edge would be no valid multipolygon."""
+    if len(polygons) < 2:
+        return None
+    whole = shapely.union_all(polygons, grid_size=_GRID)
+    parts = [part for part in shapely.get_parts(whole) if part.geom_type == "Polygon"]
+    return _geometry(shapely.multipolygons(parts) if len(parts) > 1 else parts[0], shapely) if parts else None
 
 
 def _transformer(crs: Any) -> tuple[str, Any]:

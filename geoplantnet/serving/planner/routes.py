@@ -48,8 +48,7 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
         query, family, genus = (_given(request, parameter) for parameter in (_QUERY, _FAMILY, _GENUS))
         offset, limit = int(_given(request, _OFFSET) or 0), int(_given(request, _LIMIT) or 30)
         found = search_of(atlas).find(query, family=family, genus=genus)
-        withheld = len(atlas.withheld)
-        told = {"count": len(found), "withheld": withheld, "species": found[offset : offset + limit]}
+        told = {"count": len(found), "withheld": len(atlas.withheld), "species": found[offset : offset + limit]}
         return json_answer(request, to_json(told), seal=atlas.seal)
 
     def families(request: Request) -> Response:

@@ -39,7 +39,7 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 def read_upload(data: bytes, name: str = "") -> dict[str, Any]:
     """The polygons of a GeoJSON, GeoPackage, KML, KMZ or zipped shapefile: ``features`` (GeoJSON, longitude, latitude), ``count``, ``dropped``
-    features by reason, ``crs`` they came in, ``name`` (of the file, without its ending).
+    features by reason, ``crs`` they came in, ``union`` of several (None for one), ``name`` (of the file, without its ending).
 
     The file is told by its content; `name` is for people. It is read by `reader` in a process of its own. Raises InvalidParameter, which says
     what to do, TooLarge, and TryAgain when many files are being read.

@@ -34,7 +34,7 @@ OVERVIEW = SpeciesOverview(
     window=None,  # type: ignore[arg-type]
     _root=None,  # type: ignore[arg-type]
 )
-RECORDS = TaxonRecords(OVERVIEW, FLORA)
+RECORDS = TaxonRecords(OVERVIEW, FLORA, lambda taxon_id: None)
 SEARCH = SpeciesSearch([RECORDS[i] for i in range(len(RECORDS))])
 
 

@@ -216,7 +216,9 @@ class Guard:
             kept.append((b"cache-control", said if b"no-store" in said else b"private, " + said.replace(b"public, ", b"")))
         if self.access.private:  # what one may see another may not: caches may not mix them up
             kept.append((b"vary", b"authorization, x-api-key"))
-        policy = [] if any(name == self._policy[0] for name, _ in kept) else [self._policy]  # a document may have a stricter policy of its own
+        policy = (
+            [] if any(name == self._policy[0] for name, _ in kept) else [self._policy]
+        )  # a document may have a stricter policy of its own
         return [*kept, *policy, *_ALWAYS, *exchange.headers, (b"x-request-id", exchange.id.encode())]
 
     def _expire(self, exchange: Exchange, scope: Scope, send: Send, work: anyio.CancelScope) -> None:

@@ -171,7 +171,14 @@ def test_marks_of_species_are_told_in_words(everywhere: Visit) -> None:
         answer = route.fetch()
         species = [{**record, **rare, "present": True, "generalised": 12_500}]
         nearest = [
-            {"taxonID": "v001", "scientificName": "Rara avis", "year": 2020, "distance_m": 1200, "square_m": 1000, "basis": "HumanObservation"}
+            {
+                "taxonID": "v001",
+                "scientificName": "Rara avis",
+                "year": 2020,
+                "distance_m": 1200,
+                "square_m": 1000,
+                "basis": "HumanObservation",
+            }
         ]
         more = {"species": species, "count": 1, "withheld": 2, "members": 4, "records": {"state": "ok", "nearest": nearest}}
         route.fulfill(response=answer, json={**answer.json(), **more})

@@ -171,7 +171,9 @@ def test_the_sheet_of_a_phone(visits: Opener) -> None:
     page.mouse.up()
     expect(sheet).to_have_attribute("data-height", "half")
     expect(page.locator("#search")).to_be_in_viewport(ratio=1)
-    boxes = page.locator("button:visible, a:visible:not(.skip), summary:visible, label.row:visible, input[type=search]:visible").evaluate_all(
+    boxes = page.locator(
+        "button:visible, a:visible:not(.skip), summary:visible, label.row:visible, input[type=search]:visible"
+    ).evaluate_all(
         "nodes => nodes.map(node => [node.outerHTML.slice(0, 80), node.getBoundingClientRect().width, node.getBoundingClientRect().height])"
     )
     assert len(boxes) > 8

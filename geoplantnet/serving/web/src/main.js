@@ -296,16 +296,22 @@ function tell(words) {
   telling = setTimeout(() => (node.hidden = true), 5000);
 }
 
+let onScreen = "light";
 // On paper: map, legend, notice, scale, link.
 window.addEventListener("beforeprint", () => {
   at("print-foot").textContent = t("print.foot", { notice: catalog?.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
   document.body.classList.add("printing");
+  onScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light"; // paper is
+  map.dress();
   makeRoom();
   map.ol.updateSize();
   map.ol.renderSync();
 });
 window.addEventListener("afterprint", () => {
   document.body.classList.remove("printing");
+  document.documentElement.dataset.theme = onScreen;
+  map.dress();
   map.ol.updateSize();
   makeRoom();
 });

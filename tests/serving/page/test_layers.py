@@ -124,8 +124,7 @@ def test_presence_by_the_cells_rule_or_a_threshold(visit: Visit) -> None:
         page.locator("#lambda").fill("0.3")
     expect(page.locator("#legend .classes")).to_contain_text("probability above 0.30")
     expect(page).to_have_url(re.compile("presence=1.*lambda=0.3"))
-    with page.expect_request(re.compile("STYLES=&")):
-        page.get_by_role("radio", name="Probability", exact=True).check()
+    page.get_by_role("radio", name="Probability", exact=True).check()
     expect(page.locator("#legend .bar")).to_be_visible()
 
 

@@ -27,6 +27,7 @@ let here = null;
 let swipe = null;
 let sheet = null;
 let drawing = 0;
+let touched = false; // by the reader: until then the centre of the link stays the centre, however the panels grow
 let fetching = new AbortController();
 
 state.readLink();
@@ -234,7 +235,7 @@ function alertUser(words, retry) {
 // The centre of the map is the centre of what the panels leave free.
 function makeRoom() {
   document.documentElement.style.setProperty("--sheet", `${at("sheet").getBoundingClientRect().height}px`);
-  map.setPadding(room());
+  map.setPadding(room(), !touched);
   swipe?.place();
   aim();
 }
@@ -316,6 +317,7 @@ window.addEventListener("afterprint", () => {
   makeRoom();
 });
 
+for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, () => (touched = true), { once: true, capture: true });
 window.addEventListener("resize", makeRoom);
 narrow.addEventListener("change", makeRoom);
 window.addEventListener("hashchange", () => {

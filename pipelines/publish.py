@@ -424,6 +424,7 @@ def catalog_settings(run: Run) -> Callable[[str], object]:
         r.title,
         r.description,
         r.notice,
+        r.fr.model_dump(),
         r.licence,
         r.attribution,
         r.indicators,
@@ -460,6 +461,7 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
         license=r.licence,
         overviews=overviews,
         made=made_of(run),
+        fr={name: text for name, text in r.fr.model_dump().items() if text},
     )
     made = [*overviews.values(), *(record for one in overviews.values() if (record := one.with_suffix(".json")).is_file())]
     return [path, run.store / "tiles" / "collection.json", *made], {"tiles": len(items)}

@@ -60,7 +60,7 @@ def sensitive_traits(run: Run) -> dict[str, dict[str, Any]]:
 
     `generalised`: metres of the widest squares it is told in, anywhere; absent where it is told in none; `withheld`: true where no tile
     tells of it; `withheld_in_part`: true where some do not; `generalisation`: the sentence for people (Darwin Core's dataGeneralizations or
-    informationWithheld).
+    informationWithheld); `sensitive_category` and `sensitive_reason` by themselves.
     """
     species, of_tile = stored_species(run), rules_by_tile(run)
     told: dict[str, dict[str, Any]] = {}
@@ -76,7 +76,11 @@ def sensitive_traits(run: Run) -> dict[str, dict[str, Any]]:
     for k, found in sorted(sides.items()):
         everywhere = all(known[of_tile.get(tile, ())].get(k) == WITHHELD for tile in run.tiles)
         metres = max(found) * run.grid.cell_size
-        trait: dict[str, Any] = {"generalisation": sentence(metres, found, everywhere, held[k])}
+        trait: dict[str, Any] = {
+            "generalisation": sentence(metres, found, everywhere, held[k]),
+            "sensitive_category": ", ".join(dict.fromkeys(rule.category for rule in held[k])),
+            "sensitive_reason": "; ".join(dict.fromkeys(rule.reason for rule in held[k])),
+        }
         if metres:
             trait["generalised"] = metres
         if everywhere:

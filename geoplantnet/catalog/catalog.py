@@ -16,7 +16,7 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from geoplantnet.catalog.product import COG, Layer
-from geoplantnet.catalog.stac import CATALOG, LAYERS, MADE, NOTICE, OVERVIEW, TREE_CHECKSUM, multihash
+from geoplantnet.catalog.stac import CATALOG, FRENCH, LAYERS, MADE, NOTICE, OVERVIEW, TREE_CHECKSUM, multihash
 from geoplantnet.errors import InputError, IntegrityError, LayerNotFound, StorageError, did_you_mean
 from geoplantnet.storage import sha256, size_of
 
@@ -58,6 +58,8 @@ class Catalog:
     """By asset: what is drawn of all tiles together from afar (`catalog.overview`); ``all-species`` is of all species."""
     version: str
     """SHA-256 of ``catalog.json``, which vouches for all below it: changes when any published byte does (for ETags)."""
+    fr: Mapping[str, str] = field(default_factory=dict)
+    """Title, description and notice in French, as far as the publisher gave them."""
     made: Mapping[str, Any] = field(default_factory=dict)
     """How the maps were made, as their publisher tells it: inputs, records, model, skill; empty in a catalog published without."""
     withheld: frozenset[str] = frozenset()
@@ -146,6 +148,7 @@ def open_catalog(path: str | Path) -> Catalog:
             overviews=MappingProxyType(_overviews(root, collection_path, collection)),
             version=sha256(root / CATALOG),
             made=MappingProxyType(dict(collection.get(MADE, {}))),
+            fr=MappingProxyType({name: str(text) for name, text in catalog.get(FRENCH, {}).items()}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{root / CATALOG} is no geoplantnet catalog: {error!r}; publish it again") from error

@@ -34,6 +34,7 @@ CATALOG = "catalog.json"
 COLLECTION = "tiles"
 LAYERS = "geoplantnet:layers"
 NOTICE = "geoplantnet:notice"
+FRENCH = "geoplantnet:fr"
 MADE = "geoplantnet:made"
 OVERVIEW = "overview-"
 """Before the key of an asset in that of its overview, an asset of the collection."""
@@ -113,12 +114,13 @@ def write_catalog(
     providers: Sequence[Mapping[str, Any]] = (),
     overviews: Mapping[str, Path] | None = None,
     made: Mapping[str, Any] | None = None,
+    fr: Mapping[str, str] | None = None,
 ) -> Path:
     """Commit the collection of `items` (paths that `write_item` gave), then the catalog. Returns the catalog's path.
 
     `notice` is what every reader must know (such as "predicted, not observed"), `license` an SPDX id or ``other``,
     `providers` are STAC provider objects, `overviews` what `write_overview` and `write_species_overview` gave, by asset, `made` how
-    the maps were made (JSON-able; `Catalog.made`). Raises InputError when a layer's asset or band is missing from a tile, or its
+    the maps were made (JSON-able; `Catalog.made`), `fr` title, description and notice in French, as far as they are known. Raises InputError when a layer's asset or band is missing from a tile, or its
     scale, offset, nodata or unit is not the file's.
     """
     store = Path(root)
@@ -161,7 +163,9 @@ def write_catalog(
         collection.add_link(_checked_link("item", path, folder, "application/geo+json"))
     collection_path = write_json(folder / "collection.json", collection.to_dict(include_self_link=False, transform_hrefs=False))
 
-    catalog = pystac.Catalog(id="geoplantnet", title=title, description=description, extra_fields={NOTICE: notice})
+    catalog = pystac.Catalog(
+        id="geoplantnet", title=title, description=description, extra_fields={NOTICE: notice, **({FRENCH: dict(fr)} if fr else {})}
+    )
     catalog.clear_links()
     catalog.add_link(pystac.Link("root", f"./{CATALOG}", media_type="application/json", title=title))
     catalog.add_link(_checked_link("child", collection_path, store, "application/json"))

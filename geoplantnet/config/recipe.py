@@ -406,10 +406,19 @@ class ScenarioModality(Section):
         return self
 
 
+class FrenchSection(Section):
+    """The recipe's words in French; those left out stay as they are."""
+
+    title: str = ""
+    notice: str = ""
+    description: str = ""
+
+
 class ScenarioSection(Section):
     """Another climate or another year, mapped by the model that learnt from today's."""
 
     title: str = Field(min_length=1)
+    title_fr: str = ""
     interval: tuple[str, str]
     """First and last moment it stands for, ISO 8601 with time zone."""
     modalities: dict[str, ScenarioModality] = Field(min_length=1)
@@ -694,6 +703,7 @@ class Recipe(CubeRecipe):
     notice: str
     """One sentence a map shows at all times: what these predictions are, and are not."""
     description: str = ""
+    fr: FrenchSection = Field(default_factory=FrenchSection)
     licence: str = "CC-BY-4.0"
     attribution: tuple[str, ...] = ()
     interval: tuple[str, str] = ("2000-01-01T00:00:00Z", "2025-12-31T23:59:59Z")
@@ -757,8 +767,14 @@ class Recipe(CubeRecipe):
                 update={field: v for field in ("source", "time", "change") if (v := getattr(other, field)) is not None}
             )
         words = f"{self.notice} Scenario: {scenario.title}."
-        told = {"title": f"{self.title}: {scenario.title}", "notice": words, "interval": scenario.interval}
+        told = {"title": f"{self.title}: {scenario.title}", "notice": words, "interval": scenario.interval, "fr": self._french(scenario)}
         return self.model_copy(update={**told, "modalities": modalities, "scenarios": {}, "store": self.store / SCENARIOS / name})
+
+    def _french(self, scenario: ScenarioSection) -> FrenchSection:
+        """The words of a scenario: of what has none, none."""
+        called = scenario.title_fr or scenario.title
+        title = f"{self.fr.title} : {called}" if self.fr.title else ""
+        return self.fr.model_copy(update={"title": title, "notice": self.fr.notice and f"{self.fr.notice} Scénario : {called}."})
 
     def _kinds(self) -> list[str]:
         return [*(o.kind for o in self.occurrences), *super()._kinds()]

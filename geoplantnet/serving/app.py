@@ -205,6 +205,7 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
         "title": catalog.title,
         "description": catalog.description,
         "notice": catalog.notice,
+        "fr": dict(catalog.fr),
         "license": catalog.license,
         "interval": list(catalog.interval),
         "version": catalog.version,
@@ -215,7 +216,14 @@ def describe_atlas(atlas: Atlas) -> dict[str, Any]:
             "generalised": sum(records[i]["generalised"] is not None for i in range(len(records))) if records else 0,
         },
         "epochs": [
-            {"name": epoch.name, "title": epoch.title, "start": written(epoch.start), "end": written(epoch.end)} for epoch in atlas.epochs
+            {
+                "name": epoch.name,
+                "title": epoch.title,
+                "title_fr": epoch.catalog.fr.get("title") or None,
+                "start": written(epoch.start),
+                "end": written(epoch.end),
+            }
+            for epoch in atlas.epochs
         ],
         "families": [
             {"name": name, "layers": [legend.describe(layer) | {"epochs": [e.name for e in atlas.epochs_of(layer)]} for layer in members]}

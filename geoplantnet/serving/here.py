@@ -21,7 +21,7 @@ from geoplantnet.serving.atlas import Atlas, Epoch
 from geoplantnet.serving.crs import CRS84, transformer
 from geoplantnet.serving.exceptions import InvalidParameter, MissingParameter, shown
 from geoplantnet.serving.info import APPLICABILITY
-from geoplantnet.serving.languages import language_of, told_in
+from geoplantnet.serving.languages import language_of, notice_in, told_in
 from geoplantnet.serving.ogc.areas import indicators_of, number
 from geoplantnet.serving.ogc.occurrences import Occurrences
 from geoplantnet.serving.ogc.processes import HEADER, epoch_of, epoch_told, version_told
@@ -92,7 +92,7 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
         },
         "cell": None,
         "tile": tile.id if tile else None,
-        "notice": epoch.catalog.notice,
+        "notice": notice_in(epoch.catalog, place.lang),
         "header": HEADER,
         "applicable": None,
         "habitat": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from geoplantnet.catalog import Catalog
 from geoplantnet.catalog.product import Layer
 
 LANGUAGES = ("en", "fr")
@@ -29,3 +30,8 @@ def told_in(layer: Layer, language: str) -> Layer:
         classes=tuple(replace(one, label=one.fr or one.label) for one in layer.classes),
         uncertainty=layer.uncertainty and replace(layer.uncertainty, title=layer.uncertainty.fr or layer.uncertainty.title, direction=""),
     )
+
+
+def notice_in(catalog: Catalog, language: str) -> str:
+    """What every reader must know, in a language, where the publisher gave it."""
+    return catalog.fr.get("notice") or catalog.notice if language == "fr" else catalog.notice

@@ -21,6 +21,10 @@ class Sensitivity:
     """Some tiles tell nothing of it."""
     generalisation: str
     """The sentence for people: Darwin Core's dataGeneralizations, or informationWithheld. In English, with the operator's own reason."""
+    category: str | None
+    """As the operator wrote it: 1 to 4 of Chapman 2020, or a level of the SINP; of several rules all of them, with commas."""
+    reason: str | None
+    """Why, in the operator's words."""
 
     @property
     def records_square(self) -> int:
@@ -43,6 +47,8 @@ def sensitivity(traits: Mapping[str, Any]) -> Sensitivity | None:
         withheld=bool(traits.get("withheld")),
         withheld_in_part=bool(traits.get("withheld_in_part")),
         generalisation=str(traits["generalisation"]),
+        category=traits.get("sensitive_category"),
+        reason=traits.get("sensitive_reason"),
     )
 
 

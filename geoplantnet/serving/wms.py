@@ -42,7 +42,7 @@ from geoplantnet.serving.exceptions import (
     shown,
 )
 from geoplantnet.serving.info import INFO_FORMATS, WRITERS, look
-from geoplantnet.serving.languages import language_of, told_in
+from geoplantnet.serving.languages import language_of, notice_in, told_in
 from geoplantnet.serving.offers import Offer, everything, one_family, one_species
 from geoplantnet.serving.render import FORMATS, MAX_SIZE, PNG, encode, render
 from geoplantnet.serving.styles import Drawing
@@ -214,7 +214,9 @@ class WebMapService:
             raise InvalidPoint(f"pixel ({i}, {j}) lies outside the map of {wanted.view.width} x {wanted.view.height} pixels")
         x, y = wanted.view.centre(i, j)
         language = language_of(query.get("LANGUAGE"))
-        click = look([on_map[layer.id] for layer in asked], wanted.view.crs, x, y, notice=self.catalog.notice, language=language)
+        click = look(
+            [on_map[layer.id] for layer in asked], wanted.view.crs, x, y, notice=notice_in(self.catalog, language), language=language
+        )
         return Answer(WRITERS[info_format](click), info_format, headers=wanted.headers)
 
     def _legend(self, query: Parameters, version: str, offer: Offer, site: str) -> Answer:

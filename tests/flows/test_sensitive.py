@@ -113,6 +113,8 @@ def test_the_catalog_tells_it(guarded, taxa: list[str]) -> None:
     assert [taxon.taxon_id for taxon in atlas.withheld] == [taxa[1]] and taxa[1] not in {taxon.taxon_id for taxon in atlas.taxa}
     layer = atlas.species_layer(taxa[0])
     assert layer.generalised == 1250 and "mean over squares of 1.25 km: the species is sensitive" in layer.direction
+    sensitive = atlas.sensitivity(taxa[0])
+    assert sensitive is not None and (sensitive.category, sensitive.reason) == ("3", "dug up")
     assert "dug up" in layer.description and "moyenne par carrés de 1,25 km" in layer.fr["direction"]
     atlas.close()
 
@@ -155,5 +157,5 @@ def test_a_scenario_finer_than_todays_map_is_not_served(guarded, reference, tmp_
     store = tmp_path / "store"
     shutil.copytree(guarded[0], store)
     shutil.copytree(reference.store, store / "scenarios" / "warmer")
-    with pytest.raises(ConfigurationError, match="--scenario warmer` again"):
+    with pytest.raises(ConfigurationError, match="geoplantnet run RECIPE --scenario warmer"):
         open_atlas(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from geoplantnet.taxonomy import SpeciesList, Taxon
 TILES = ("25kmE4100N2550", "25kmE4125N2575")
 WEST, SOUTH, EAST, NORTH = 4_100_000, 2_550_000, 4_150_000, 2_600_000
 NOTICE = "Predicted, not observed."
+FRENCH_NOTICE = "Prédit, non observé."
 SPECIES = SpeciesList(
     checklist="test",
     taxa=(
@@ -141,7 +143,8 @@ def _publish(root: Path, *, title: str, start: int, warmer: int, layers: tuple[L
             write_item(root, tile, products, interval=(datetime(start, 1, 1, tzinfo=UTC), datetime(start + 4, 12, 31, tzinfo=UTC)))
         )
     overviews = write_overviews(root, items, layers, species=SPECIES, traits={})
-    words = {"title": title, "description": "Two tiles.", "notice": NOTICE, "license": "CC-BY-4.0"}
+    words: dict[str, Any] = {"title": title, "description": "Two tiles.", "notice": NOTICE, "license": "CC-BY-4.0"}
+    words["fr"] = {"title": f"Cartes d'essai {start}", "notice": FRENCH_NOTICE}
     hosts = [{"name": "Plant maps", "roles": ["host"]}]
     write_catalog(root, **words, layers=layers, items=items, overviews=overviews, providers=hosts)
 

@@ -47,7 +47,12 @@ LIST = SpeciesList(
 )
 WHY = "category 3 of Chapman 2020: dug up; to be reviewed by 2030-12-31"
 TRAITS = {
-    COARSE: {"generalised": 2_500, "generalisation": f"Mean over squares of 2.5 km: the species is sensitive ({WHY})"},
+    COARSE: {
+        "generalised": 2_500,
+        "sensitive_category": "3",
+        "sensitive_reason": "dug up",
+        "generalisation": f"Mean over squares of 2.5 km: the species is sensitive ({WHY})",
+    },
     HIDDEN: {"withheld": True, "generalisation": f"Information withheld: the species is sensitive ({WHY})"},
 }
 RULES = {2: SIDE, 3: 0}

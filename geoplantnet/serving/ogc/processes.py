@@ -25,7 +25,7 @@ from geoplantnet.errors import LayerNotFound
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
-from geoplantnet.serving.languages import LANGUAGES
+from geoplantnet.serving.languages import LANGUAGES, notice_in
 from geoplantnet.serving.mosaic import MAX_CELLS
 from geoplantnet.serving.ogc.areas import (
     Area,
@@ -231,7 +231,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     least, records, cover = inputs.get("min_coverage", 0), atlas.taxon_records, found.cover
     assert records
     rows = rows_of(records, cover, least)
-    told = _about(atlas, epoch, area, tiles, cover, inputs.get("name"))
+    told = _about(atlas, epoch, area, tiles, cover, inputs)
     told |= {
         "min_coverage": least,
         "count": len(rows),
@@ -461,13 +461,13 @@ def _list(atlas: Atlas) -> str:
     return atlas.species.species.hash
 
 
-def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], cover: Cover, name: str | None) -> dict[str, Any]:
+def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], cover: Cover, inputs: Inputs) -> dict[str, Any]:
     """What every answer tells of where, when and of which version it is."""
     return {
-        "notice": epoch.catalog.notice,
+        "notice": notice_in(epoch.catalog, inputs.get("lang", LANGUAGES[0])),
         "header": HEADER,
         "area": {
-            "name": name or None,
+            "name": inputs.get("name") or None,
             "km2": number(area.km2),
             "mapped_km2": number(cover.cells * cover.cell_area / 1e6),
             "cells": number(cover.cells),

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from geoplantnet.catalog.product import Layer
-from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch
+from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas
 from geoplantnet.serving.dimensions import written
-from geoplantnet.serving.languages import language_of, told_in
+from geoplantnet.serving.languages import language_of, notice_in, told_in
 
 _GROUND = "Terrain"
 """Family of layers that show the ground, and predict nothing."""
@@ -105,7 +105,7 @@ def how_made(atlas: Atlas, layer: Layer, language: str = "", *, scenario: str = 
         "threshold_rule": _rule(made, say) if predicted else None,
         "skill": _skill(made, layer, say) if predicted else [],
         "calibration": name if predicted and (name := made.get("calibration")) and name not in _CALIBRATED else None,
-        "caveats": [say("ground")] if ground else _caveats(epoch, layer, made, metres, say),
+        "caveats": [say("ground")] if ground else _caveats(notice_in(epoch.catalog, language), layer, made, metres, say),
         "date": written(epoch.published),
         "period": {"start": written(epoch.start), "end": written(epoch.end)},
         "licence": epoch.catalog.license,
@@ -149,9 +149,9 @@ def _skill(made: Mapping[str, Any], layer: Layer, say: Callable[..., str]) -> li
     return [{"name": say(name), "value": scores[name], "unit": "1", "of": of} for name in _SCORES if scores.get(name) is not None]
 
 
-def _caveats(epoch: Epoch, layer: Layer, made: Mapping[str, Any], metres: float | None, say: Callable[..., str]) -> list[str]:
+def _caveats(notice: str, layer: Layer, made: Mapping[str, Any], metres: float | None, say: Callable[..., str]) -> list[str]:
     """What the map does not say."""
-    told = [epoch.catalog.notice, say("predicted")]
+    told = [notice, say("predicted")]
     if metres is not None:
         told.insert(0, say("generalised", metres=metres))
     cell = made.get("cell_size_m")
@@ -174,6 +174,9 @@ def _caveats(epoch: Epoch, layer: Layer, made: Mapping[str, Any], metres: float 
 
 
 def _why(atlas: Atlas, layer: Layer) -> dict[str, Any]:
-    """Why a species is generalised, in the operator's words; its category stays in the operator's table."""
+    """Why a species is generalised: its category, and the operator's words."""
     sensitive = atlas.sensitivity(layer.id.removeprefix(SPECIES_PREFIX))
-    return {"category": None, "reason": sensitive.generalisation if sensitive else None}
+    return {
+        "category": sensitive.category if sensitive else None,
+        "reason": (sensitive.reason or sensitive.generalisation) if sensitive else None,
+    }

@@ -69,7 +69,7 @@ def test_arrows_still_move_the_map(visit: Visit) -> None:
     hands.press("area.draw")
     before = hands.page.url
     hands.page.keyboard.press("ArrowRight")
-    hands.page.wait_for_function("(url) => location.href !== url", arg=before)
+    visit.until("(url) => location.href !== url", before)
 
 
 def test_an_outline_that_crosses_itself_is_refused(everywhere: Visit) -> None:
@@ -133,7 +133,7 @@ def test_a_rectangle_by_pointer_and_by_keyboard(visits: Opener) -> None:
     assert one.symmetric_difference(other).area < 4 * PIXEL * (64 + 40) * PIXEL
     west, south, east, north = other.bounds
     assert other.area == pytest.approx((east - west) * (north - south), rel=1e-4)
-    first.visit.page.wait_for_function("document.getElementById('map').dataset.mode === 'read'")
+    first.visit.until("() => document.getElementById('map').dataset.mode === 'read'")
     assert first.page.url.count("zoom=9") == 1, "the second click is no double click that zooms"
 
 

@@ -120,7 +120,10 @@ def test_rounding_drops_what_it_makes_empty(modules: Any) -> None:
     speck = [[8, 46], [8 + 1e-8, 46], [8, 46 + 1e-8], [8, 46]]
     square = [[8, 46], [8, 46], [9, 46], [9, 47, 1200.0], [8, 47], [8, 46]]
     told = call(
-        modules, "code", "x.map(m.rounded)", [{"type": "Polygon", "coordinates": [square, speck]}, {"type": "Polygon", "coordinates": [speck]}]
+        modules,
+        "code",
+        "x.map(m.rounded)",
+        [{"type": "Polygon", "coordinates": [square, speck]}, {"type": "Polygon", "coordinates": [speck]}],
     )
     assert told == [{"type": "Polygon", "coordinates": [[[8, 46], [9, 46], [9, 47], [8, 47], [8, 46]]]}, None]
 
@@ -135,7 +138,7 @@ def _outlines(count: int) -> list[list[list[list[list[int]]]]]:
             rings = []
             for _ in range(1 + (i // 2) % 3):
                 n = int(rng.integers(3, 7))
-                points = rng.integers(0, 9, (n, 2)) if i % 5 else rng.integers(0, 9, 2) + [[0, 0], [3, 0], [3, 3], [0, 3]]
+                points = rng.integers(0, 9, (n, 2)) if i % 5 else rng.integers(0, 9, 2) + np.array([[0, 0], [3, 0], [3, 3], [0, 3]])
                 kept = [p for j, p in enumerate(points.tolist()) if p != points[j - 1].tolist()]
                 if len(kept) > 2:
                     rings.append([*kept, kept[0]])
@@ -181,14 +184,38 @@ def test_undo_and_redo(modules: Any) -> None:
 def test_unknown_is_last_and_never_a_no(modules: Any) -> None:
     """Whatever the column and the direction, what is not known stands at the end; a group holds only those known to be of it."""
     species = [
-        {"taxonID": "a", "scientificName": "Abies", "vernacularName": "Épicéa blanc", "iucn": None, "tree": True, "directive": None, "coverage": 0.2},
-        {"taxonID": "b", "scientificName": "Betula", "vernacularName": None, "iucn": "CR", "tree": None, "directive": True, "coverage": 0.4},
-        {"taxonID": "c", "scientificName": "Carex", "vernacularName": None, "iucn": "LC", "tree": False, "directive": False, "coverage": 0.3},
+        {
+            "taxonID": "a",
+            "scientificName": "Abies",
+            "vernacularName": "Épicéa blanc",
+            "iucn": None,
+            "tree": True,
+            "directive": None,
+            "coverage": 0.2,
+        },
+        {
+            "taxonID": "b",
+            "scientificName": "Betula",
+            "vernacularName": None,
+            "iucn": "CR",
+            "tree": None,
+            "directive": True,
+            "coverage": 0.4,
+        },
+        {
+            "taxonID": "c",
+            "scientificName": "Carex",
+            "vernacularName": None,
+            "iucn": "LC",
+            "tree": False,
+            "directive": False,
+            "coverage": 0.3,
+        },
     ]
     order = "[false, true].map((down) => m.sorted(x, {}, down).map((one) => one.taxonID).join(''))"
-    assert call(modules, "rows", order.replace('{}', "'iucn'"), species) == ["cba", "bca"]
-    assert call(modules, "rows", order.replace('{}', "'tree'"), species) == ["cab", "acb"]
-    assert call(modules, "rows", order.replace('{}', "'coverage'"), species) == ["acb", "bca"]
+    assert call(modules, "rows", order.replace("{}", "'iucn'"), species) == ["cba", "bca"]
+    assert call(modules, "rows", order.replace("{}", "'tree'"), species) == ["cab", "acb"]
+    assert call(modules, "rows", order.replace("{}", "'coverage'"), species) == ["acb", "bca"]
     kept = "m.filtered(x, {}, new Set({})).map((one) => one.taxonID).join('')"
     assert call(modules, "rows", kept.format("''", "['protected']"), species) == "b"
     assert call(modules, "rows", kept.format("''", "['threatened']"), species) == "b"

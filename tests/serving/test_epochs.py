@@ -1,4 +1,4 @@
-"""Maps of another model beside a store's own: the same layers, asked for by the model's name in every service."""
+"""What stands beside a store's own maps: those of another model, and the same words in French."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from geoplantnet.config.load import find_recipe, load_recipe
 from geoplantnet.errors import ConfigurationError
 from geoplantnet.serving.app import create_app
 from geoplantnet.serving.atlas import open_atlas
+from geoplantnet.serving.crs import CRS84, transformer
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.taxonomy import SpeciesList
-from tests.serving.epochs import SOUTH, SPECIES, WEST, publish_model, richness
+from tests.serving.epochs import FRENCH_NOTICE, NOTICE, SOUTH, SPECIES, WEST, publish_model, richness
 
 EAST_OF, NORTH_OF = WEST + 12_025, SOUTH + 12_025
 
@@ -70,3 +72,29 @@ def test_a_name_that_is_taken_or_of_other_species_is_refused(epochs_store, model
     publish_model(tmp_path / "other")
     with pytest.raises(ConfigurationError, match="another list of species"):
         open_atlas(epochs_store, models={"other": tmp_path / "other"})
+
+
+def test_the_publishers_french_is_told_to_who_reads_french(epochs_client):
+    """Notice and titles in a click, at a place, in a report and in what the page reads; in English what the publisher gave there."""
+    lon, lat = transformer("EPSG:3035", CRS84.name).transform(EAST_OF, NORTH_OF)
+    place, area = {"lon": lon, "lat": lat}, {"area": {"bbox": [lon, lat, lon + 0.01, lat + 0.01]}}
+    answers = {
+        language: [
+            epochs_client.get("/api/here", params=place | {"lang": language}).json()["notice"],
+            epochs_client.post("/ogc/processes/area-report/execution", json={"inputs": area | {"lang": language}}).json()["notice"],
+        ]
+        for language in ("en", "fr")
+    }
+    assert answers == {"en": 2 * [NOTICE], "fr": 2 * [FRENCH_NOTICE]}
+    told = epochs_client.get("/api/layers").json()
+    assert told["notice"] == NOTICE and told["fr"] == {"title": "Cartes d'essai 2017", "notice": FRENCH_NOTICE}
+    assert [epoch["title_fr"] for epoch in told["epochs"]] == ["Cartes d'essai 2017", "Cartes d'essai 2050"]
+
+
+def test_a_scenarios_recipe_is_french_where_its_base_is():
+    """Title and notice name the scenario in French; without French words there are none to make up."""
+    recipe = load_recipe(find_recipe("demo"))
+    warmer = recipe.under("warmer").fr
+    assert warmer.title == f"{recipe.fr.title} : trois degrés de plus, un dixième plus sec"
+    assert warmer.notice.startswith(recipe.fr.notice) and warmer.notice.endswith("Scénario : trois degrés de plus, un dixième plus sec.")
+    assert recipe.model_copy(update={"fr": type(recipe.fr)()}).under("warmer").fr == type(recipe.fr)()

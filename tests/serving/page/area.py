@@ -123,15 +123,26 @@ class Hands:
 
     def triangle(self) -> None:
         """Draw one by pointer, closed by a click on its first vertex."""
-        self.press("area.draw")
+        self.begin("area.draw")
         for place in ((-60, 50), (60, 50), (0, -40), (-60, 50)):
             self.click(*place)
         self.chosen()
 
-    def chosen(self, field: str = "area") -> dict[str, Any]:
-        """The polygon, once it stands in the address."""
-        expect(self.page).to_have_url(re.compile(rf"[#&]{field}="))
+    def chosen(self, field: str = "area", *, unlike: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The polygon, once it stands in the address, which follows a moment later."""
+        old = rf"(?!{code_of(unlike)}(&|$))" if unlike else ""
+        expect(self.page).to_have_url(re.compile(rf"[#&]{field}={old}"))
         return polygon_in(self.page.url, field)
+
+    def begin(self, key: str) -> None:
+        """Start to draw, and wait until the map has the room it then has."""
+        self.press(key)
+        middle = """() => {
+            const y = new DOMMatrix(getComputedStyle(document.getElementById("crosshair")).transform).f;
+            const sheet = document.getElementById("sheet").getBoundingClientRect();
+            return innerWidth > 767 || (sheet.top > 450 && y < sheet.top - 100 && y > sheet.top / 2 - 20);
+        }"""
+        self.visit.until(middle)
 
     def measure(self) -> tuple[int, float]:
         """Vertices and km2 as the panel tells them."""

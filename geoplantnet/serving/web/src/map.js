@@ -7,6 +7,7 @@ import MultiLineString from "ol/geom/MultiLineString.js";
 import MultiPolygon from "ol/geom/MultiPolygon.js";
 import Point from "ol/geom/Point.js";
 import { fromExtent } from "ol/geom/Polygon.js";
+import { defaults } from "ol/interaction/defaults.js";
 import Graticule from "ol/layer/Graticule.js";
 import TileLayer from "ol/layer/Tile.js";
 import VectorLayer from "ol/layer/Vector.js";
@@ -40,7 +41,7 @@ export function createMap(events) {
   view.setCenter([4_321_000, 3_000_000]);
   view.setResolution(3200);
   const layers = [land, relief, left, right, hatch, borders, outline, marker];
-  const map = new OlMap({ target: "map", layers, view, controls: [] });
+  const map = new OlMap({ target: "map", layers, view, controls: [], interactions: defaults({ onFocusOnly: false }) }); // a drag moves it wherever the focus is
   map.addControl(new ScaleLine({ target: "scale", minWidth: 72 }));
   let graticule = null;
   let mode = "read";

@@ -53,6 +53,7 @@ export function createUpload({ map, onChosen }) {
     answer = null;
     failure = null;
     choice.replaceChildren();
+    status.classList.remove("failed");
     if (file.size > MOST_BYTES) return fail(() => t("area.upload.large", { mb: file.size / 1e6 }));
     status.textContent = t("area.upload.reading", { file: file.name });
     try {

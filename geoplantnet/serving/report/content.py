@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -24,6 +24,8 @@ _NAMED = 12
 class Picture:
     """A map with its legend."""
 
+    layer: str
+    """Id of the layer that is shown."""
     title: str
     frame: str
     """Size of what is shown, and the CRS."""
@@ -79,7 +81,14 @@ class Text:
     """Address the text leads to."""
 
 
-Block = Table | Text | Picture
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The same map of both sides."""
+
+    pictures: tuple[Picture, Picture]
+
+
+Block = Table | Text | Picture | Beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +128,18 @@ def content(report: Report, pictures: Sequence[Sequence[Picture]], words: Words,
     """The sections of a report, or of two side by side. `pictures` are those of each side; `link` is the area's permanent address."""
     sides = sides_of(report)
     names = [name_of(side, words, other=k > 0) for k, side in enumerate(sides)]
-    name = names[0] if len(sides) == 1 else f"A {names[0]} – B {names[1]}"
+    one_area = len({side["area"]["sha256"] for side in sides}) == 1
+    told = [clean(side["epoch"]["title"]) for side in sides] if one_area else names
+    name = names[0] if len(sides) == 1 else f"{names[0] + ', ' if one_area else ''}A {told[0]} – B {told[1]}"
     sections = (
         Section(title=words("summary"), blocks=(_summary(sides, names, words),)),
         Section(title=words("groups"), blocks=(*_groups(sides, words), Text(text=words("groups.note")))),
-        *_maps(pictures, names, words),
+        *_maps(pictures, words, same=one_area),
         *_habitats(sides, words),
         *_indicators(sides, words),
         _species(sides, words),
         _method(sides, words),
-        _versions(sides, name, words, made, link),
+        _versions(sides, names, words, made, link),
     )
     return Content(
         title=words("title" if len(sides) == 1 else "compared"),
@@ -259,14 +270,20 @@ def members_of(group: Mapping[str, Any]) -> list[str]:
     return [str(one["taxonID"] if isinstance(one, Mapping) else one) for one in group.get("species", ())]
 
 
-def _maps(pictures: Sequence[Sequence[Picture]], names: Sequence[str], words: Words) -> tuple[Section, ...]:
+def _maps(pictures: Sequence[Sequence[Picture]], words: Words, *, same: bool) -> tuple[Section, ...]:
+    """Maps of one side below each other, of two beside each other; of two with the `same` area only one tells where it is."""
     if not any(pictures):
         return ()
     blocks: list[Block] = [Text(text=words("map.note"))]
-    for side, (name, own) in enumerate(zip(names, pictures)):
-        if len(pictures) > 1:
-            blocks.append(Text(text=f"{'AB'[side]} {name}", strong=True))
-        blocks += own
+    if len(pictures) == 1:
+        return (Section(title=words("maps"), blocks=(*blocks, *pictures[0])),)
+    left, right = ({one.layer: one for one in side} for side in pictures)
+    for layer in left | right:
+        both = [replace(side[layer], title=f"{letter} {side[layer].title}") for letter, side in zip("AB", (left, right)) if layer in side]
+        if len(both) < 2 or (same and not both[0].legend):
+            blocks.append((left | right)[layer] if len(both) == 2 else both[0])
+        else:
+            blocks.append(Beside(pictures=(both[0], both[1])))
     return (Section(title=words("maps"), blocks=tuple(blocks)),)
 
 
@@ -309,9 +326,9 @@ def _indicators(sides: Sequence[Report], words: Words) -> tuple[Section, ...]:
                 )
             continue
         values = [side.get("mean") for side in both]
-        cells = [Cell(text=clean(one["title"])), *(Cell(text=words.significant(value)) for value in values)]
+        cells = [Cell(text=clean(one["title"])), *(Cell(text="–" if value is None else words.significant(value)) for value in values)]
         if len(values) > 1:
-            cells.append(Cell(text="?" if None in values else _signed(values[1] - values[0], words)))
+            cells.append(Cell(text="–" if None in values else _signed(values[1] - values[0], words)))
         means.append((*cells, Cell(text="" if one["unit"] in ("", "1") else clean(one["unit"]))))
     names = ("",) if len(sides) == 1 else (" A", " B")
     numbers = [Column(title=words("mean") + name, width=1.2, right=True) for name in names]
@@ -391,7 +408,7 @@ def _method(sides: Sequence[Report], words: Words) -> Section:
     return Section(title=words("method"), blocks=tuple(Text(text=words(f"method.{key}")) for key in keys))
 
 
-def _versions(sides: Sequence[Report], name: str, words: Words, made: date, link: str) -> Section:
+def _versions(sides: Sequence[Report], names: Sequence[str], words: Words, made: date, link: str) -> Section:
     def row(title: str, told: Any) -> tuple[str, *tuple[Cell, ...]]:
         return (title, *(Cell(text=clean(str(told(side)))) for side in sides))
 
@@ -402,7 +419,8 @@ def _versions(sides: Sequence[Report], name: str, words: Words, made: date, link
     if any(side.get("licence") for side in sides):
         rows.append(row(words("licence"), lambda side: side.get("licence") or "?"))
     facts = _facts(words("versions"), rows, ("A", "B") if len(sides) > 1 else ())
-    blocks: list[Block] = [facts, Text(text=words("cite"), strong=True), Text(text=citation(sides[0], name, words, made, link))]
+    blocks: list[Block] = [facts, Text(text=words("cite"), strong=True)]
+    blocks += [Text(text=citation(side, name, words, made, link)) for side, name in zip(sides, names)]
     if link:
         blocks += [Text(text=words("link"), strong=True), Text(text=link, href=link)]
     return Section(title=words("versions"), blocks=tuple(blocks))

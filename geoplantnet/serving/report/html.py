@@ -6,7 +6,7 @@ import base64
 import hashlib
 from html import escape
 
-from geoplantnet.serving.report.content import Cell, Content, Picture, Section, Table, Text
+from geoplantnet.serving.report.content import Block, Cell, Content, Picture, Section, Table, Text
 from geoplantnet.serving.report.words import Words
 
 STYLE = """
@@ -22,12 +22,12 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: .6rem 0 0; }
 h2 { font-size: 1.25rem; margin: 1.8rem 0 .4rem; color: #1b4d3e; border-bottom: 1px solid #b9c7c0; }
 p { margin: .4rem 0; max-width: 50rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; margin: .4rem 0 .8rem; font-size: .92rem; }
+table { border-collapse: collapse; width: 100%; margin: .4rem 0 .8rem; font-size: .92em; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 th, td { text-align: left; vertical-align: top; padding: .22rem .5rem; border-bottom: 1px solid #d9dfdc; }
 td, tbody th { overflow-wrap: anywhere; }
 thead th { background: #e6eeea; border-bottom: 2px solid #1b4d3e; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: 9rem; }
 .facts tbody th { width: 32%; color: #444; }
 .end { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 .keep { white-space: nowrap; overflow-wrap: normal; }
@@ -37,9 +37,11 @@ figure { display: grid; grid-template-columns: minmax(0, 1fr) 17.5rem; gap: .3re
 figcaption { grid-column: 1 / -1; font-weight: 600; }
 figcaption span { font-weight: 400; color: #555; }
 figure img { max-width: 100%; height: auto; }
+.beside { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1rem; }
+.beside figure { grid-template-columns: 1fr; }
 figure .map { border: 1px solid #777; width: 100%; box-sizing: border-box; }
 footer { margin-top: 2rem; border-top: 1px solid #b9c7c0; color: #444; }
-@media (max-width: 44rem) { figure { grid-template-columns: 1fr; } }
+@media (max-width: 44rem) { figure, .beside { grid-template-columns: 1fr; } }
 @page { size: A4; margin: 16mm 14mm 18mm;
   @bottom-right { content: counter(page) " / " counter(pages); font: 9pt sans-serif; color: #444; } }
 @media print {
@@ -49,7 +51,8 @@ footer { margin-top: 2rem; border-top: 1px solid #b9c7c0; color: #444; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
   .header, thead th { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  figure { grid-template-columns: minmax(0, 1fr) 56mm; }
+  figure { grid-template-columns: minmax(0, 1fr) 62mm; }
+  .beside { break-inside: avoid; }
   a { color: inherit; }
 }
 """
@@ -80,11 +83,18 @@ def html_of(told: Content, words: Words) -> bytes:
 
 
 def _section(section: Section, number: int, words: Words) -> str:
-    blocks = "".join(
-        _table(block) if isinstance(block, Table) else _picture(block, words) if isinstance(block, Picture) else _text(block)
-        for block in section.blocks
-    )
+    blocks = "".join(_block(block, words) for block in section.blocks)
     return f'<section aria-labelledby="s{number}"><h2 id="s{number}">{escape(section.title)}</h2>{blocks}</section>'
+
+
+def _block(block: Block, words: Words) -> str:
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Text):
+        return _text(block)
+    if isinstance(block, Picture):
+        return _picture(block, words)
+    return f'<div class="beside">{"".join(_picture(one, words) for one in block.pictures)}</div>'
 
 
 def _text(block: Text) -> str:

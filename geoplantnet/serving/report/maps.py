@@ -27,8 +27,7 @@ _LEAST = 1_500.0
 """Metres that are shown, at least: thirty cells of 50 m."""
 _FAR = 6.0
 """How much more the map shows that tells where the area is."""
-_GROUND = (232, 232, 232)
-_LINE, _HALO = (20, 20, 20), (255, 255, 255)
+_LINE, _FOUND, _HALO = (20, 20, 20), (178, 24, 43), (255, 255, 255)
 _PALER = 0.45
 """How white what lies outside the area is made."""
 _WANTED = (("richness",), ("habitat",), ("threatened", "eu_directive", "rare"))
@@ -74,18 +73,35 @@ def _picture(epoch: Epoch, shape: shapely.Geometry, layer: Layer, words: Words, 
     drawing = styles.drawing(told_in(layer, words.lang))
     west, south, east, north = shape.bounds
     wide = max((east - west) * _AROUND, (north - south) * _AROUND * _WIDTH / _HEIGHT, _LEAST) * far
-    high = wide * _HEIGHT / _WIDTH
     x, y = (west + east) / 2, (south + north) / 2
+    w, s, e, n = epoch.catalog.bounds
+    whole = max(e - w, (n - s) * _WIDTH / _HEIGHT)
+    if far > 1 and wide > whole and shapely.box(w, s, e, n).contains(shape):  # there is no more to see than the whole map
+        wide, x, y = whole, (w + e) / 2, (s + n) / 2
+    high = wide * _HEIGHT / _WIDTH
     crs = epoch.catalog.crs
     view = View(crs=crs_of(crs), bbox=(x - wide / 2, y - high / 2, x + wide / 2, y + high / 2), width=_WIDTH, height=_HEIGHT)
-    image = Image.open(io.BytesIO(render([(epoch.mosaic, drawing)], view, background=_GROUND))).convert("RGB")
+    image = _hatched()
+    drawn = Image.open(io.BytesIO(render([(epoch.mosaic, drawing)], view))).convert("RGBA")
+    image.paste(drawn, mask=drawn.getchannel("A"))
     _outline(image, shape, view, paler=not title)
     _scale(image, wide / _WIDTH, words)
     out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
+    image.save(out, "PNG")
     digits = 0 if wide >= 20_000 else 1
     frame = words("map.frame", width=words.number(wide / 1e3, digits), height=words.number(high / 1e3, digits), crs=crs)
-    return Picture(title=title or drawing.layer.title, frame=frame, map=out.getvalue(), legend=b"" if title else legend.draw(drawing))
+    return Picture(
+        layer=layer.id, title=title or drawing.layer.title, frame=frame, map=out.getvalue(), legend=b"" if title else legend.draw(drawing)
+    )
+
+
+def _hatched() -> Image.Image:
+    """Ground without data: a pattern that is no colour of a layer."""
+    image = Image.new("RGB", (_WIDTH, _HEIGHT), (250, 250, 250))
+    drawn = ImageDraw.Draw(image)
+    for x in range(-_HEIGHT, _WIDTH, 12):
+        drawn.line([(x, _HEIGHT), (x + _HEIGHT, 0)], fill=(205, 205, 205))
+    return image
 
 
 def _outline(image: Image.Image, shape: shapely.Geometry, view: View, *, paler: bool) -> None:
@@ -103,7 +119,7 @@ def _outline(image: Image.Image, shape: shapely.Geometry, view: View, *, paler: 
         veil = Image.blend(image, Image.new("RGB", image.size, _HALO), _PALER)
         image.paste(veil, mask=inside.point(lambda value: 255 - value))
     drawn = ImageDraw.Draw(image)
-    for width, color in ((6, _HALO), (3, _LINE)):
+    for width, color in ((6, _HALO), (3, _LINE if paler else _FOUND)):
         for ring in rings:
             drawn.line(ring, fill=color, width=width, joint="curve")
 

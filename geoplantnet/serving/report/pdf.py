@@ -9,14 +9,14 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from geoplantnet.serving import legend
-from geoplantnet.serving.report.content import Cell, Column, Content, Picture, Section, Table, Text
+from geoplantnet.serving.report.content import Beside, Cell, Column, Content, Picture, Section, Table, Text
 from geoplantnet.serving.report.words import Words
 
 MOST_ROWS = 500
 """Of the table of species: paper is no place for ten thousand."""
 _INK, _FAINT, _GREEN, _PALE, _RED = "#1a1a1a", "#555555", "#1b4d3e", "#e6eeea", "#7a1f1f"
-_LEGEND_WIDTH = 0.31
-"""Of the width of the page."""
+_MAP_WIDTH, _LEGEND_WIDTH = 0.58, 0.33
+"""Of the width of the page: three maps fit one."""
 
 
 def pdf_of(told: Content, words: Words, *, made: date) -> bytes:
@@ -95,6 +95,8 @@ def _section(section: Section, styles: dict[str, Any], width: float, words: Word
     for block in section.blocks:
         if isinstance(block, Picture):
             parts.append(KeepTogether(_picture(block, styles, width)))
+        elif isinstance(block, Beside):
+            parts.append(KeepTogether(_beside(block, styles, width)))
         elif isinstance(block, Text) and block.href:
             parts.append(_paragraph(f'<a href="{_plain(block.href)}" color="#0b4f8a">{_plain(block.text)}</a>', styles["text"]))
         elif isinstance(block, Text):
@@ -105,23 +107,37 @@ def _section(section: Section, styles: dict[str, Any], width: float, words: Word
 
 
 def _picture(picture: Picture, styles: dict[str, Any], width: float) -> list[Any]:
-    from reportlab.platypus import Image, Spacer
+    cells = [_image(picture.map, _MAP_WIDTH * width), _image(picture.legend, _LEGEND_WIDTH * width) if picture.legend else ""]
+    return [_title(picture, styles), _grid([cells], [(_MAP_WIDTH + 0.02) * width, (0.98 - _MAP_WIDTH) * width])]
+
+
+def _beside(block: Beside, styles: dict[str, Any], width: float) -> list[Any]:
+    titles = [_title(picture, styles) for picture in block.pictures]
+    maps = [_image(picture.map, 0.485 * width) for picture in block.pictures]
+    legends = [_image(picture.legend, _LEGEND_WIDTH * width) if picture.legend else "" for picture in block.pictures]
+    return [_grid([titles, maps, legends], [0.515 * width, 0.485 * width])]
+
+
+def _title(picture: Picture, styles: dict[str, Any]) -> Any:
+    return _paragraph(f'<b>{_plain(picture.title)}</b> <font color="{_FAINT}">{_plain(picture.frame)}</font>', styles["text"])
+
+
+def _image(png: bytes, wide: float) -> Any:
+    from reportlab.platypus import Image
+
+    shown = Image(io.BytesIO(png))
+    shown.drawWidth, shown.drawHeight = wide, wide * shown.imageHeight / shown.imageWidth
+    shown.hAlign = "LEFT"
+    return shown
+
+
+def _grid(cells: list[list[Any]], widths: list[float]) -> Any:
     from reportlab.platypus import Table as Grid
 
-    def image(png: bytes, wide: float) -> Any:
-        shown = Image(io.BytesIO(png))
-        shown.drawWidth, shown.drawHeight = wide, wide * shown.imageHeight / shown.imageWidth
-        return shown
-
-    gap = 0.02 * width
-    beside = _LEGEND_WIDTH * width
-    cells = [image(picture.map, width - beside - gap), image(picture.legend, beside) if picture.legend else ""]
-    grid = Grid([cells], colWidths=[width - beside, beside])
-    grid.setStyle(
-        [("VALIGN", (0, 0), (-1, -1), "TOP"), *((f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM"))]
-    )
-    title = _paragraph(f'<b>{_plain(picture.title)}</b> <font color="{_FAINT}">{_plain(picture.frame)}</font>', styles["text"])
-    return [title, grid, Spacer(1, 8)]
+    grid = Grid(cells, colWidths=widths, spaceAfter=6)
+    sides = (("LEFT", 0), ("RIGHT", 0), ("TOP", 0), ("BOTTOM", 2))
+    grid.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *((f"{side}PADDING", (0, 0), (-1, -1), padding) for side, padding in sides)])
+    return grid
 
 
 def _table(block: Table, styles: dict[str, Any], width: float, words: Words) -> list[Any]:
@@ -138,7 +154,7 @@ def _table(block: Table, styles: dict[str, Any], width: float, words: Words) -> 
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("LINEBELOW", (0, 0), (-1, -1), 0.4, HexColor("#d0d7d3")),
-            *((f"{side}PADDING", (0, 0), (-1, -1), 2) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")),
+            *((f"{side}PADDING", (0, 0), (-1, -1), padding) for side, padding in (("LEFT", 4), ("RIGHT", 4), ("TOP", 2), ("BOTTOM", 2))),
             *(
                 [("BACKGROUND", (0, 0), (-1, 0), HexColor(_PALE)), ("LINEBELOW", (0, 0), (-1, 0), 0.8, HexColor(_GREEN))]
                 if block.heads
@@ -159,7 +175,7 @@ def _cell(cell: Cell, column: Column, styles: dict[str, Any], width: float) -> A
     if cell.note:
         text += f'<br/><font size="6" color="{_FAINT}">{_plain(cell.note)}</font>'
     told = _paragraph(text, styles["right" if column.right else "cell"])
-    return told if cell.share is None else [told, _bar(cell.share, width - 6)]
+    return told if cell.share is None else [told, _bar(cell.share, width - 8)]
 
 
 def _bar(share: float, width: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -156,7 +157,7 @@ def test_headings_are_in_order(everywhere: Visit) -> None:
     _answered(everywhere)
     levels = [int(tag[1]) for tag in everywhere.page.locator("h1, h2, h3, h4").evaluate_all("nodes => nodes.map(node => node.tagName)")]
     assert levels.count(1) == 1 and levels[0] == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_less_motion_is_none(visit: Visit) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from geoplantnet.errors import ConfigurationError
 from geoplantnet.serving.app import PAGE
+from geoplantnet.serving.settings import ServerSettings
 
 WEB = PAGE.parent
 STRING = re.compile(r'^  "([^"]+)":\s*\n?\s*"(.*)",$', re.MULTILINE)
@@ -59,3 +61,12 @@ def _strings(path: Path) -> dict[str, str]:
 
 def _places(text: str) -> set[str]:
     return set(re.findall(r"\{\w+\}", text))
+
+
+@pytest.mark.parametrize(
+    "template", ["https://tiles.test/map.png", "https://*.test/{z}/{x}/{y}", "ftp://tiles.test/{z}/{x}/{y}", "satellite"]
+)
+def test_a_basemap_that_could_not_be_asked_is_refused(template: str) -> None:
+    """Tiles without places in their address, wildcard hosts and unknown names are refused with the spelling expected."""
+    with pytest.raises(ConfigurationError, match="natural-earth, none, or an address"):
+        ServerSettings(basemap=template)

@@ -235,6 +235,7 @@ def test_the_basemap_is_the_operators_choice(visits: Opener, epochs_store: Path,
         visit.open()
         visit.mapped()
         assert bool(visit.asked("countries.json")) is asked
+        visit.page.close()  # before its server
 
 
 def test_tiles_of_a_named_host_alone_are_let_in(visits: Opener, epochs_store: Path) -> None:
@@ -248,6 +249,7 @@ def test_tiles_of_a_named_host_alone_are_let_in(visits: Opener, epochs_store: Pa
         expect(visit.page.locator("#attribution")).to_contain_text("Test tiles")
         policy = visit.page.request.get(server).headers["content-security-policy"]
         assert "img-src 'self' data: blob: http://tiles.test;" in policy
+        visit.page.close()
         visit.requests[:] = [url for url in visit.requests if not url.startswith("http://tiles.test/")]
 
 

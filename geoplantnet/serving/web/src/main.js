@@ -27,6 +27,7 @@ let here = null;
 let swipe = null;
 let sheet = null;
 let drawing = 0;
+let touched = false; // by the reader: until then the centre of the link stays the centre, however the panels grow
 let fetching = new AbortController();
 
 state.readLink();
@@ -234,7 +235,7 @@ function alertUser(words, retry) {
 // The centre of the map is the centre of what the panels leave free.
 function makeRoom() {
   document.documentElement.style.setProperty("--sheet", `${at("sheet").getBoundingClientRect().height}px`);
-  map.setPadding(room());
+  map.setPadding(room(), !touched);
   swipe?.place();
   aim();
 }
@@ -296,20 +297,27 @@ function tell(words) {
   telling = setTimeout(() => (node.hidden = true), 5000);
 }
 
+let onScreen = "light";
 // On paper: map, legend, notice, scale, link.
 window.addEventListener("beforeprint", () => {
   at("print-foot").textContent = t("print.foot", { notice: catalog?.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
   document.body.classList.add("printing");
+  onScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light"; // paper is
+  map.dress();
   makeRoom();
   map.ol.updateSize();
   map.ol.renderSync();
 });
 window.addEventListener("afterprint", () => {
   document.body.classList.remove("printing");
+  document.documentElement.dataset.theme = onScreen;
+  map.dress();
   map.ol.updateSize();
   makeRoom();
 });
 
+for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, () => (touched = true), { once: true, capture: true });
 window.addEventListener("resize", makeRoom);
 narrow.addEventListener("change", makeRoom);
 window.addEventListener("hashchange", () => {

@@ -228,9 +228,12 @@ export function createMap(events) {
     },
     dress,
     // Room taken by panels: [top, right, bottom, left] px; the centre is the centre of what is left.
-    setPadding(padding) {
+    // `keepCentre`: what was in the middle stays there; else what is on the screen stays where it is.
+    setPadding(padding, keepCentre) {
       if (view.padding && padding.every((value, i) => value === view.padding[i])) return;
+      const centre = view.getCenter();
       view.padding = padding;
+      if (keepCentre) view.setCenter(centre);
       map.updateSize();
       drawGraticule();
     },

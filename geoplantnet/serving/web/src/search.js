@@ -123,7 +123,7 @@ export function createSearch(catalog, choose) {
       else {
         const again = element("button", "button small", t("retry"));
         again.type = "button";
-        again.addEventListener("click", search);
+        again.addEventListener("click", () => input.focus()); // which searches anew
         status.replaceChildren(error.message, " ", again);
       }
     }
@@ -141,7 +141,7 @@ export function createSearch(catalog, choose) {
     else lately();
   });
   input.addEventListener("focus", () => (input.value.trim() ? search() : lately()));
-  input.addEventListener("blur", () => setTimeout(() => !at("search-status").contains(document.activeElement) && close(), 0));
+  input.parentElement.addEventListener("focusout", ({ relatedTarget }) => !input.parentElement.contains(relatedTarget) && close());
   input.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step && options.length) {

@@ -62,6 +62,20 @@ def test_a_species_of_a_model_is_its_own(epochs_store, model):
     assert atlas.models == {"forest": model}
 
 
+def test_a_model_without_species_tells_none(epochs_store, store):
+    """Its maps of indicators are shown; of a place and of an area it is said what there is instead."""
+    client = TestClient(create_app(epochs_store, settings=ServerSettings(models={"bare": store})), raise_server_exceptions=False)
+    lon, lat = transformer("EPSG:3035", CRS84.name).transform(EAST_OF, NORTH_OF)
+    area = {"bbox": [lon, lat, lon + 0.01, lat + 0.01]}
+    answers = [
+        client.get("/api/here", params={"lon": lon, "lat": lat, "scenario": "bare"}),
+        client.post("/ogc/processes/area-report/execution", json={"inputs": {"area": area, "scenario": "bare"}}),
+        client.post("/ogc/processes/area-report/execution", json={"inputs": {"area": area, "compare": {"scenario": "bare"}}}),
+    ]
+    assert [answer.status_code for answer in answers] == [400] * 3
+    assert all("use one of today, warmer" in answer.json()["detail"] for answer in answers)
+
+
 def test_a_name_that_is_taken_or_of_other_species_is_refused(epochs_store, model, tmp_path, monkeypatch):
     """At the start, with the fix in words."""
     with pytest.raises(ConfigurationError, match="call the model otherwise"):

@@ -11,6 +11,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
@@ -100,21 +101,37 @@ def area_of(told: Any, crs: str) -> Area:
     west, south, east, north = shape.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
         raise InvalidParameter(f"area reaches from {west:g}, {south:g} to {east:g}, {north:g}; it has to be in longitude, latitude")
-    if not shape.is_valid:
+    if not shapely.is_valid(shape):  # unlike the method, other threads run meanwhile: an outline of spikes takes seconds
         raise InvalidParameter(f"area is no valid polygon: {_why(shapely.is_valid_reason(shape))}; correct it there and send it again")
+    _hold_near(shape, crs)
     flat = shapely.normalize(shape)
     moved = shapely.transform(flat, lambda xy: np.stack(transformer(CRS84.name, crs).transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.get_coordinates(moved)).all() or not moved.area > 0:
         raise InvalidParameter(f"area has no image in {crs}; choose one inside the mapped area")
-    if not moved.is_valid:  # edges that touch, or nearly, may cross by a rounding of the coordinates
+    if not shapely.is_valid(moved):  # edges that touch, or nearly, may cross by a rounding of the coordinates
         moved = shapely.make_valid(moved)
     return Area(shape=moved, bounds=shape.bounds, sha256=hashlib.sha256(shapely.to_wkb(flat, byte_order=1)).hexdigest())
+
+
+def _hold_near(shape: shapely.Geometry, crs: str) -> None:
+    """Raises InvalidParameter for a corner half a world away from where the CRS is made for: it tears the plane there, and an area laid over
+    the tear would hold what lies outside of it.
+    """
+    use = pyproj.CRS(crs).area_of_use
+    if use is None:
+        return
+    middle = np.radians([(use.west + use.east) / 2, (use.south + use.north) / 2])
+    corners = np.radians(shapely.get_coordinates(shape))
+    cosine = np.sin(corners[:, 1]) * np.sin(middle[1]) + np.cos(corners[:, 1]) * np.cos(middle[1]) * np.cos(corners[:, 0] - middle[0])
+    if (cosine <= 0).any():
+        lon, lat = np.degrees(corners[int(np.argmin(cosine))])
+        raise InvalidParameter(f"area reaches to latitude {lat:.4f}, longitude {lon:.4f}, half a world from the map; choose one near it")
 
 
 def _box(told: Mapping[str, Any]) -> dict[str, Any]:
     try:
         west, south, east, north = (float(side) for side in told["bbox"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidParameter("bbox is no list of four numbers; give west, south, east, north in degrees") from None
     if told.get("crs", CRS84.uri) != CRS84.uri:
         raise InvalidParameter(f"bbox is in another CRS than {CRS84.uri}; give it in longitude, latitude")

@@ -21,10 +21,10 @@ from geoplantnet import __version__
 from geoplantnet.catalog import PublishedTile
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.product import Layer
-from geoplantnet.errors import LayerNotFound
+from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
-from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
+from geoplantnet.serving.exceptions import InvalidParameter, TooLarge, shown
 from geoplantnet.serving.languages import LANGUAGES, notice_in
 from geoplantnet.serving.mosaic import MAX_CELLS
 from geoplantnet.serving.ogc.areas import (
@@ -439,9 +439,12 @@ def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
         raise InvalidParameter("the store was published without species; publish it anew with them")
     name = scenario or atlas.today.name
     for epoch in atlas.epochs:
-        if epoch.name == name:
+        if epoch.name == name and epoch.mosaic.predictions:
             return epoch
-    raise InvalidParameter(f"there is no scenario {name!r}; use one of {', '.join(epoch.name for epoch in atlas.epochs)}")
+    names = [epoch.name for epoch in atlas.epochs if epoch.mosaic.predictions]
+    raise InvalidParameter(
+        f"there is no scenario {shown(name)} with species; use one of {', '.join(names)}.{did_you_mean(name[:60], names)}"
+    )
 
 
 def epoch_told(epoch: Epoch) -> dict[str, Any]:

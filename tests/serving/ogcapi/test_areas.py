@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +204,36 @@ def test_what_is_no_polygon_is_refused_in_words(coordinates, says):
     """Each fault with what it is; nothing of it reaches the geometry library's own errors."""
     with pytest.raises(InvalidParameter, match=says):
         area_of({"type": "Polygon", "coordinates": coordinates}, "EPSG:3035")
+
+
+@pytest.mark.parametrize("bbox", [[-171, -53, -169, -51], [170, -50, 179, -40], [100, -60, 110, -50]])
+def test_an_area_half_a_world_away_is_not_laid_over_the_map(bbox):
+    """Around the place opposite to the middle of an equal-area CRS the plane is torn: an area there would come out as one of all Europe."""
+    with pytest.raises(InvalidParameter, match="half a world from the map"):
+        area_of({"bbox": bbox}, "EPSG:3035")
+    assert area_of({"bbox": [-30, 25, 44, 75]}, "EPSG:3035").km2 > 1e7
+
+
+def test_other_threads_run_while_an_outline_is_looked_at():
+    """An outline of spikes takes the geometry library long: the server answers others meanwhile."""
+    turn = 2 * np.pi * np.arange(30_000) / 30_000
+    reach = 0.01 * (1 + 0.3 * (np.arange(30_000) % 2))
+    ring = np.stack([7.97 + reach * np.cos(turn), 46.4 + reach * np.sin(turn)], axis=1)
+    told = {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}
+    turns, done = [0], threading.Event()
+
+    def others() -> None:
+        while not done.wait(0.001):
+            turns[0] += 1
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    before = turns[0]
+    area_of(told, "EPSG:3035")
+    had = turns[0] - before
+    done.set()
+    thread.join()
+    assert had > 20  # held, they have a turn or two between the checks
 
 
 def test_heights_are_left_out():

@@ -261,6 +261,7 @@ SQUARE = lonlat(shapely.box(4_101_000, 2_551_000, 4_102_000, 2_552_000))
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[4e6, 2e6], [5e6, 2e6], [5e6, 3e6], [4e6, 2e6]]]}}}, 400, "longitude"),
         ({"inputs": {"area": {"bbox": [8, 46, 7, 47]}}}, 400, "minimum before maximum"),
         ({"inputs": {"area": {"bbox": [20, 46, 21, 47]}}}, 400, "no mapped tile"),
+        ({"inputs": {"area": {"bbox": [10**400, 46, 21, 47]}}}, 400, "four numbers"),
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[7, 46]] * 200_001]}}}, 400, "200001 vertices, at most 200000"),
         ({"inputs": {"area": SQUARE, "scenario": "colder"}}, 400, "no scenario"),
         ({"inputs": {"area": SQUARE}, "outputs": {"map": {}}}, 400, "no output"),
@@ -283,6 +284,8 @@ def test_bodies_are_json_and_not_too_large(flora, serving):
     assert flora.post(path, content=b"[" * 100_000).status_code == 400
     nan = '{"inputs": {"area": {"bbox": [7, 46, NaN, Infinity]}}}'
     assert flora.post(path, content=nan).status_code == 400
+    least = '{"inputs": {"area": {"bbox": [7.1, 46.0, 7.2, 46.1]}, "min_coverage": %s}}'
+    assert [flora.post(path, content=least % number).status_code for number in ("0.1", "NaN", "-Infinity")] == [200, 400, 400]
     assert serving(max_body=1000).post(path, content=b" " * 1001).status_code == 413
     assert flora.get(path).status_code == 405
     gone = flora.post("/ogc/processes/echo/execution", json={"inputs": {}})

@@ -235,11 +235,19 @@ class Survey:
 
 
 def survey(
-    epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], list_hash: str, budget: Budget, layers: Iterable[Layer] = (), lang: str = "en"
+    epoch: Epoch,
+    area: Area,
+    tiles: Sequence[PublishedTile],
+    list_hash: str,
+    budget: Budget,
+    layers: Iterable[Layer] = (),
+    lang: str = "en",
+    also: npt.NDArray[np.intp] | None = None,
 ) -> Survey:
     """Coverage of all species, and the means of some layers, tile by tile: of a tile its sums are held, and some of its cells.
 
-    Raises IntegrityError for sets of another species list.
+    The mean probability is found of the species that some cell's set holds, and of those at the positions `also`. Raises IntegrityError for
+    sets of another species list.
     """
     predictions = epoch.mosaic.predictions
     assert predictions
@@ -273,7 +281,7 @@ def survey(
             field = epoch.mosaic.field(one.layer, "value")
             one.add(np.ma.getdata(stored).ravel()[counts] * np.float64(field.scale) + field.offset, share[counts])
     coverage = np.asarray(present) / (cells or np.nan)
-    probability, low, high, members, from_cells = asked.answer(coverage, cells, budget)
+    probability, low, high, members, from_cells = asked.answer(coverage, cells, budget, also)
     cover = Cover(
         coverage=coverage,
         cells=cells,
@@ -318,10 +326,15 @@ class _Asked:
         mean = means.of(slice(None)).reshape(sets.species, -1)[:, met]
         self._mass = self._mass + np.nan_to_num(mean).astype(np.float64) @ blocks[met]
 
-    def answer(self, coverage: Double, cells: float, budget: Budget) -> tuple[Double, Double, Double, int, int]:
+    def answer(
+        self, coverage: Double, cells: float, budget: Budget, also: npt.NDArray[np.intp] | None
+    ) -> tuple[Double, Double, Double, int, int]:
         """Mean probability, low, high (all (species,)), members, and the cells these are of."""
         nothing = np.full(coverage.shape, np.nan)
-        found = np.flatnonzero(coverage > 0)
+        wanted = coverage > 0
+        if also is not None:
+            wanted[also] = cells > 0
+        found = np.flatnonzero(wanted)
         if not found.size:
             return nothing, nothing, nothing, self._members(), 0
         mean, low, high = nothing.copy(), nothing.copy(), nothing.copy()
@@ -464,20 +477,21 @@ def rows_of(records: TaxonRecords, cover: Cover, least: float) -> list[dict[str,
     return rows
 
 
-def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def groups_of(rows: Sequence[Mapping[str, Any]], records: TaxonRecords, cover: Cover) -> dict[str, Any]:
     """Of the species found: how many are protected, invasive, threatened, of narrow range and trees, which, and of how many it is not known.
 
-    `expected`: how many of them a cell of the area is expected to hold, the sum of their mean probabilities.
+    `expected`: how many species of the group a cell of the area is expected to hold, the sum of their mean probabilities: of those that are
+    found and of those too unlikely for any cell's set. None where it is not known.
     """
     told = {}
     for group in GROUPS:
         answers = [(row, belongs(row, group)) for row in rows]
         members = [row for row, yes in answers if yes]
-        known = all(row["probability"] is not None for row in members)
+        expected = float(cover.probability[records.of_group[group]].sum())
         told[group] = {
             "count": len(members),
             "unknown": sum(yes is None for _, yes in answers),
-            "expected": number(sum(row["probability"] for row in members)) if known else None,
+            "expected": _known(expected) if cover.cells else None,
             "species": [row["taxonID"] for row in members],
         }
     return told

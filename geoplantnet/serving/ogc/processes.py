@@ -217,8 +217,9 @@ def _geometry(told: Any) -> dict[str, Any]:
 def report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> dict[str, Any]:
     """What an area report tells, as JSON holds it. Raises RequestError for inputs that mean nothing."""
     told, found = _surveyed(atlas, inputs, budget, most_tiles, indicators=True)
-    species = told.pop("species")
-    told |= {"groups": groups_of(species), "habitats": habitats_of(found.indicators), "indicators": found.indicators}
+    species, records = told.pop("species"), atlas.taxon_records
+    assert records
+    told |= {"groups": groups_of(species, records, found.cover), "habitats": habitats_of(found.indicators), "indicators": found.indicators}
     return told | {"species": species}
 
 
@@ -227,9 +228,11 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
     layers = indicators_of(epoch) if indicators else ()
-    found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]))
-    least, records, cover = inputs.get("min_coverage", 0), atlas.taxon_records, found.cover
+    least, records = inputs.get("min_coverage", 0), atlas.taxon_records
     assert records
+    also = np.unique(np.concatenate([*records.of_group.values()])) if indicators else None
+    found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]), also)
+    cover = found.cover
     rows = rows_of(records, cover, least)
     told = _about(atlas, epoch, area, tiles, cover, inputs)
     told |= {
@@ -239,7 +242,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
         "generalised": sum(row["generalised"] is not None for row in rows),
         "members": cover.members,
         "interval_cells": cover.from_cells if cover.members > 1 else None,
-        "probability_of": f"{cover.from_cells} cells" if cover.from_cells else "means of 1 km",
+        "probability_of": f"{cover.from_cells} cells" if cover.from_cells else "means of 1 km" if cover.cells else None,
         "species": rows,
     }
     return told, found

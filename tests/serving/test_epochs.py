@@ -76,6 +76,16 @@ def test_a_model_without_species_tells_none(epochs_store, store):
     assert all("use one of today, warmer" in answer.json()["detail"] for answer in answers)
 
 
+def test_how_a_models_map_was_made_is_told_of_that_model(epochs_store, model):
+    """Of the version of its own catalog, not of the store's; of a map there is not it is said which there are."""
+    client = TestClient(create_app(epochs_store, settings=ServerSettings(models={"forest": model})))
+    told = {name: client.get(f"/api/layers/richness/how?scenario={name}").json() for name in ("", "forest")}
+    assert [told[name]["epoch"] for name in told] == ["today", "forest"]
+    assert told[""]["catalog_version"] != told["forest"]["catalog_version"]
+    refused = client.get("/api/layers/richness/how?scenario=forset")
+    assert refused.status_code == 400 and "forest" in refused.json()["detail"]
+
+
 def test_a_name_that_is_taken_or_of_other_species_is_refused(epochs_store, model, tmp_path, monkeypatch):
     """At the start, with the fix in words."""
     with pytest.raises(ConfigurationError, match="call the model otherwise"):
@@ -94,12 +104,14 @@ def test_the_publishers_french_is_told_to_who_reads_french(epochs_client):
     place, area = {"lon": lon, "lat": lat}, {"area": {"bbox": [lon, lat, lon + 0.01, lat + 0.01]}}
     answers = {
         language: [
-            epochs_client.get("/api/here", params=place | {"lang": language}).json()["notice"],
-            epochs_client.post("/ogc/processes/area-report/execution", json={"inputs": area | {"lang": language}}).json()["notice"],
+            epochs_client.get("/api/here", params=place | {"lang": language}).json(),
+            epochs_client.post("/ogc/processes/area-report/execution", json={"inputs": area | {"lang": language}}).json(),
         ]
         for language in ("en", "fr")
     }
-    assert answers == {"en": 2 * [NOTICE], "fr": 2 * [FRENCH_NOTICE]}
+    said = {language: {(one["notice"], one["epoch"]["title"]) for one in both} for language, both in answers.items()}
+    english = epochs_client.get("/api/layers").json()["title"]
+    assert said == {"en": {(NOTICE, english)}, "fr": {(FRENCH_NOTICE, "Cartes d'essai 2017")}}
     told = epochs_client.get("/api/layers").json()
     assert told["notice"] == NOTICE and told["fr"] == {"title": "Cartes d'essai 2017", "notice": FRENCH_NOTICE}
     assert [epoch["title_fr"] for epoch in told["epochs"]] == ["Cartes d'essai 2017", "Cartes d'essai 2050"]

@@ -25,7 +25,7 @@ from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge, shown
-from geoplantnet.serving.languages import LANGUAGES, notice_in
+from geoplantnet.serving.languages import LANGUAGES, notice_in, title_in
 from geoplantnet.serving.mosaic import MAX_CELLS
 from geoplantnet.serving.ogc.areas import (
     Area,
@@ -450,9 +450,9 @@ def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
     )
 
 
-def epoch_told(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as JSON tells it."""
-    return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
+def epoch_told(epoch: Epoch, lang: str) -> dict[str, Any]:
+    """An epoch as JSON tells it, its title in a language where the publisher gave it."""
+    return {"name": epoch.name, "title": title_in(epoch.catalog, lang), "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
 
 
 def version_told(atlas: Atlas, epoch: Epoch) -> dict[str, Any]:
@@ -469,8 +469,9 @@ def _list(atlas: Atlas) -> str:
 
 def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], cover: Cover, inputs: Inputs) -> dict[str, Any]:
     """What every answer tells of where, when and of which version it is."""
+    lang = inputs.get("lang", LANGUAGES[0])
     return {
-        "notice": notice_in(epoch.catalog, inputs.get("lang", LANGUAGES[0])),
+        "notice": notice_in(epoch.catalog, lang),
         "header": HEADER,
         "area": {
             "name": inputs.get("name") or None,
@@ -483,7 +484,7 @@ def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile
             "bounds": [round(side, 7) for side in area.bounds],
             "partial": cover.partial,
         },
-        "epoch": epoch_told(epoch),
+        "epoch": epoch_told(epoch, lang),
         "version": version_told(atlas, epoch),
         "licence": epoch.catalog.license,
     }

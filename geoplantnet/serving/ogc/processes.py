@@ -166,9 +166,9 @@ def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -
     sides = [inputs]
     if "compare" in inputs:
         sides.append({**inputs, **_beside(inputs["compare"])})
-    told = report(atlas, inputs, budget, most_tiles)
+    told = report(atlas, inputs, budget.part(0, len(sides)), most_tiles)
     if len(sides) > 1:
-        told["compare"] = report(atlas, sides[1], budget, most_tiles)
+        told["compare"] = report(atlas, sides[1], budget.part(1, 2), most_tiles)
     media_type = inputs.get(MEDIA_TYPE, JSON)
     if media_type == JSON:
         return _as_json(told)
@@ -452,7 +452,12 @@ def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
 
 def epoch_told(epoch: Epoch, lang: str) -> dict[str, Any]:
     """An epoch as JSON tells it, its title in a language where the publisher gave it."""
-    return {"name": epoch.name, "title": title_in(epoch.catalog, lang), "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
+    return {
+        "name": epoch.name,
+        "title": title_in(epoch.catalog, lang),
+        "start": epoch.catalog.interval[0],
+        "end": epoch.catalog.interval[1],
+    }
 
 
 def version_told(atlas: Atlas, epoch: Epoch) -> dict[str, Any]:

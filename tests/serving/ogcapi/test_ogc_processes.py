@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import geopandas as gpd
 import numpy as np
@@ -31,6 +32,7 @@ from geoplantnet.serving.guard import KeyRing
 from geoplantnet.serving.ogc.areas import Survey, area_of, indicators_of, survey, tiles_of
 from geoplantnet.serving.ogc.executions import SYNC_AT_ONCE
 from geoplantnet.serving.ogc.jobs import MOST_OWN, Budget, Dismissed, Jobs, Result
+from geoplantnet.serving.ogc.processes import PROCESSES
 
 GRID = TileGrid(tile_size=5_000, cell_size=100)
 TILES = ("5kmE4100N2550", "5kmE4105N2550")
@@ -473,6 +475,19 @@ def test_time_is_bounded():
     budget.dismissed.set()
     with pytest.raises(Dismissed):
         budget.step(1, 2)
+
+
+def test_progress_never_goes_back(plants):
+    """Also where two areas are gone through, one after the other; and who dismisses the whole ends its parts."""
+    told: list[float] = []
+    budget = Budget(60, told.append)
+    wide = lonlat(shapely.box(4_100_100, 2_550_100, 4_109_900, 2_554_900))
+    with closing(open_atlas(plants)) as atlas:
+        PROCESSES["area-report"].run(atlas, {"area": wide, "compare": {"scenario": "warmer"}}, budget, 16)
+    assert len(told) >= 4 and told == sorted(told) and told[0] == 0 and 0.5 < told[-1] <= 1
+    budget.dismissed.set()
+    with pytest.raises(Dismissed):
+        budget.part(1, 2).check()
 
 
 def test_a_cluster_does_the_jobs(serving, flora):

@@ -73,6 +73,9 @@ def test_a_model_without_species_tells_none(epochs_store, store):
         client.post("/ogc/processes/area-report/execution", json={"inputs": {"area": area, "compare": {"scenario": "bare"}}}),
     ]
     assert [answer.status_code for answer in answers] == [400] * 3
+    inputs = {"area": area, "scenario": "bare", "indicators": ["richness"]}
+    assert client.post("/ogc/processes/export/execution", json={"inputs": inputs}).status_code == 200
+    assert client.post("/ogc/processes/export/execution", json={"inputs": inputs | {"format": "geopackage"}}).status_code == 400
     assert all("use one of today, warmer" in answer.json()["detail"] for answer in answers)
 
 

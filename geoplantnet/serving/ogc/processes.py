@@ -250,9 +250,10 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
 
 def export(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
     """Layers of an area as one GeoTIFF, or coverage of its reporting cells as one GeoPackage."""
-    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
-    tiles = tiles_of(epoch, area, most_tiles)
     species = tuple(dict.fromkeys(inputs.get("species", ())))
+    of_species = bool(species) or inputs.get("format") == "geopackage"
+    epoch, area = _epoch(atlas, inputs, of_species=of_species), area_of(inputs["area"], atlas.catalog.crs)
+    tiles = tiles_of(epoch, area, most_tiles)
     for taxon_id in species:
         atlas.taxon(taxon_id)
     if inputs.get("format", "geotiff") == "geopackage":
@@ -432,22 +433,22 @@ def _opened(store: str, version: str, models: tuple[tuple[str, str], ...]) -> At
 # ---- inside
 
 
-def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
-    return epoch_of(atlas, inputs.get("scenario", ""))
+def _epoch(atlas: Atlas, inputs: Inputs, *, of_species: bool = True) -> Epoch:
+    return epoch_of(atlas, inputs.get("scenario", ""), of_species=of_species)
 
 
-def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
-    """The epoch of a scenario, or today's. Raises InvalidParameter for one there is not, and for a store without species."""
-    if atlas.species is None:
+def epoch_of(atlas: Atlas, scenario: str, *, of_species: bool = True) -> Epoch:
+    """The epoch of a scenario, or today's. Raises InvalidParameter for one there is not and, `of_species`, for one published without species."""
+    if of_species and atlas.species is None:
         raise InvalidParameter("the store was published without species; publish it anew with them")
     name = scenario or atlas.today.name
-    for epoch in atlas.epochs:
-        if epoch.name == name and epoch.mosaic.predictions:
-            return epoch
-    names = [epoch.name for epoch in atlas.epochs if epoch.mosaic.predictions]
-    raise InvalidParameter(
-        f"there is no scenario {shown(name)} with species; use one of {', '.join(names)}.{did_you_mean(name[:60], names)}"
-    )
+    found = {epoch.name: epoch for epoch in atlas.epochs if epoch.mosaic.predictions or not of_species}
+    if name not in found:
+        with_them = " with species" if of_species else ""
+        raise InvalidParameter(
+            f"there is no scenario {shown(name)}{with_them}; use one of {', '.join(found)}.{did_you_mean(name[:60], found)}"
+        )
+    return found[name]
 
 
 def epoch_told(epoch: Epoch, lang: str) -> dict[str, Any]:

@@ -141,5 +141,5 @@ def _hold_polygon(i: int, geometry: shapely.Geometry | None) -> None:
         raise InputError(f"polygon {i} is empty; remove it or draw it again")
     if geometry.geom_type not in ("Polygon", "MultiPolygon"):
         raise InputError(f"geometry {i} is a {geometry.geom_type}; coverage needs a Polygon or MultiPolygon")
-    if not geometry.is_valid:
+    if not shapely.is_valid(geometry):  # unlike the method, other threads run meanwhile
         raise InputError(f"polygon {i} is invalid ({shapely.is_valid_reason(geometry)}); repair it, for instance with shapely.make_valid")

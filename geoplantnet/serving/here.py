@@ -107,7 +107,7 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
             "state": "off" if occurrences is None else "ok",
             "nearest": occurrences.nearest(easting, northing, NEAREST) if occurrences is not None and known else [],
         },
-        "epoch": epoch_told(epoch),
+        "epoch": epoch_told(epoch, place.lang),
         "version": version_told(atlas, epoch),
     }
     return told | _cell(atlas, epoch, tile, place, easting, northing) if tile else told

@@ -35,3 +35,8 @@ def told_in(layer: Layer, language: str) -> Layer:
 def notice_in(catalog: Catalog, language: str) -> str:
     """What every reader must know, in a language, where the publisher gave it."""
     return catalog.fr.get("notice") or catalog.notice if language == "fr" else catalog.notice
+
+
+def title_in(catalog: Catalog, language: str) -> str:
+    """What a map is called, in a language, where the publisher gave it."""
+    return catalog.fr.get("title") or catalog.title if language == "fr" else catalog.title

@@ -33,6 +33,10 @@ class TaxonRecords:
         known = [value for value in ranges if value is not None]
         self._narrow = float(np.quantile(known, 0.25)) if known else None
         self._told = [self._record(taxon) for taxon in shown]
+        self.of_group: Mapping[str, npt.NDArray[np.intp]] = {
+            group: self.positions[[i for i, record in enumerate(self._told) if belongs(record, group)]] for group in GROUPS
+        }
+        """Positions in the species list of those of each of `GROUPS`."""
 
     def __len__(self) -> int:
         return len(self._told)

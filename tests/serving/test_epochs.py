@@ -62,6 +62,33 @@ def test_a_species_of_a_model_is_its_own(epochs_store, model):
     assert atlas.models == {"forest": model}
 
 
+def test_a_model_without_species_tells_none(epochs_store, store):
+    """Its maps of indicators are shown; of a place and of an area it is said what there is instead."""
+    client = TestClient(create_app(epochs_store, settings=ServerSettings(models={"bare": store})), raise_server_exceptions=False)
+    lon, lat = transformer("EPSG:3035", CRS84.name).transform(EAST_OF, NORTH_OF)
+    area = {"bbox": [lon, lat, lon + 0.01, lat + 0.01]}
+    answers = [
+        client.get("/api/here", params={"lon": lon, "lat": lat, "scenario": "bare"}),
+        client.post("/ogc/processes/area-report/execution", json={"inputs": {"area": area, "scenario": "bare"}}),
+        client.post("/ogc/processes/area-report/execution", json={"inputs": {"area": area, "compare": {"scenario": "bare"}}}),
+    ]
+    assert [answer.status_code for answer in answers] == [400] * 3
+    inputs = {"area": area, "scenario": "bare", "indicators": ["richness"]}
+    assert client.post("/ogc/processes/export/execution", json={"inputs": inputs}).status_code == 200
+    assert client.post("/ogc/processes/export/execution", json={"inputs": inputs | {"format": "geopackage"}}).status_code == 400
+    assert all("use one of today, warmer" in answer.json()["detail"] for answer in answers)
+
+
+def test_how_a_models_map_was_made_is_told_of_that_model(epochs_store, model):
+    """Of the version of its own catalog, not of the store's; of a map there is not it is said which there are."""
+    client = TestClient(create_app(epochs_store, settings=ServerSettings(models={"forest": model})))
+    told = {name: client.get(f"/api/layers/richness/how?scenario={name}").json() for name in ("", "forest")}
+    assert [told[name]["epoch"] for name in told] == ["today", "forest"]
+    assert told[""]["catalog_version"] != told["forest"]["catalog_version"]
+    refused = client.get("/api/layers/richness/how?scenario=forset")
+    assert refused.status_code == 400 and "forest" in refused.json()["detail"]
+
+
 def test_a_name_that_is_taken_or_of_other_species_is_refused(epochs_store, model, tmp_path, monkeypatch):
     """At the start, with the fix in words."""
     with pytest.raises(ConfigurationError, match="call the model otherwise"):
@@ -80,12 +107,14 @@ def test_the_publishers_french_is_told_to_who_reads_french(epochs_client):
     place, area = {"lon": lon, "lat": lat}, {"area": {"bbox": [lon, lat, lon + 0.01, lat + 0.01]}}
     answers = {
         language: [
-            epochs_client.get("/api/here", params=place | {"lang": language}).json()["notice"],
-            epochs_client.post("/ogc/processes/area-report/execution", json={"inputs": area | {"lang": language}}).json()["notice"],
+            epochs_client.get("/api/here", params=place | {"lang": language}).json(),
+            epochs_client.post("/ogc/processes/area-report/execution", json={"inputs": area | {"lang": language}}).json(),
         ]
         for language in ("en", "fr")
     }
-    assert answers == {"en": 2 * [NOTICE], "fr": 2 * [FRENCH_NOTICE]}
+    said = {language: {(one["notice"], one["epoch"]["title"]) for one in both} for language, both in answers.items()}
+    english = epochs_client.get("/api/layers").json()["title"]
+    assert said == {"en": {(NOTICE, english)}, "fr": {(FRENCH_NOTICE, "Cartes d'essai 2017")}}
     told = epochs_client.get("/api/layers").json()
     assert told["notice"] == NOTICE and told["fr"] == {"title": "Cartes d'essai 2017", "notice": FRENCH_NOTICE}
     assert [epoch["title_fr"] for epoch in told["epochs"]] == ["Cartes d'essai 2017", "Cartes d'essai 2050"]

@@ -11,6 +11,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
@@ -100,21 +101,37 @@ def area_of(told: Any, crs: str) -> Area:
     west, south, east, north = shape.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
         raise InvalidParameter(f"area reaches from {west:g}, {south:g} to {east:g}, {north:g}; it has to be in longitude, latitude")
-    if not shape.is_valid:
+    if not shapely.is_valid(shape):  # unlike the method, other threads run meanwhile: an outline of spikes takes seconds
         raise InvalidParameter(f"area is no valid polygon: {_why(shapely.is_valid_reason(shape))}; correct it there and send it again")
+    _hold_near(shape, crs)
     flat = shapely.normalize(shape)
     moved = shapely.transform(flat, lambda xy: np.stack(transformer(CRS84.name, crs).transform(xy[:, 0], xy[:, 1]), axis=1))
     if not np.isfinite(shapely.get_coordinates(moved)).all() or not moved.area > 0:
         raise InvalidParameter(f"area has no image in {crs}; choose one inside the mapped area")
-    if not moved.is_valid:  # edges that touch, or nearly, may cross by a rounding of the coordinates
+    if not shapely.is_valid(moved):  # edges that touch, or nearly, may cross by a rounding of the coordinates
         moved = shapely.make_valid(moved)
     return Area(shape=moved, bounds=shape.bounds, sha256=hashlib.sha256(shapely.to_wkb(flat, byte_order=1)).hexdigest())
+
+
+def _hold_near(shape: shapely.Geometry, crs: str) -> None:
+    """Raises InvalidParameter for a corner half a world away from where the CRS is made for: it tears the plane there, and an area laid over
+    the tear would hold what lies outside of it.
+    """
+    use = pyproj.CRS(crs).area_of_use
+    if use is None:
+        return
+    middle = np.radians([(use.west + use.east) / 2, (use.south + use.north) / 2])
+    corners = np.radians(shapely.get_coordinates(shape))
+    cosine = np.sin(corners[:, 1]) * np.sin(middle[1]) + np.cos(corners[:, 1]) * np.cos(middle[1]) * np.cos(corners[:, 0] - middle[0])
+    if (cosine <= 0).any():
+        lon, lat = np.degrees(corners[int(np.argmin(cosine))])
+        raise InvalidParameter(f"area reaches to latitude {lat:.4f}, longitude {lon:.4f}, half a world from the map; choose one near it")
 
 
 def _box(told: Mapping[str, Any]) -> dict[str, Any]:
     try:
         west, south, east, north = (float(side) for side in told["bbox"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidParameter("bbox is no list of four numbers; give west, south, east, north in degrees") from None
     if told.get("crs", CRS84.uri) != CRS84.uri:
         raise InvalidParameter(f"bbox is in another CRS than {CRS84.uri}; give it in longitude, latitude")
@@ -218,11 +235,19 @@ class Survey:
 
 
 def survey(
-    epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], list_hash: str, budget: Budget, layers: Iterable[Layer] = (), lang: str = "en"
+    epoch: Epoch,
+    area: Area,
+    tiles: Sequence[PublishedTile],
+    list_hash: str,
+    budget: Budget,
+    layers: Iterable[Layer] = (),
+    lang: str = "en",
+    also: npt.NDArray[np.intp] | None = None,
 ) -> Survey:
     """Coverage of all species, and the means of some layers, tile by tile: of a tile its sums are held, and some of its cells.
 
-    Raises IntegrityError for sets of another species list.
+    The mean probability is found of the species that some cell's set holds, and of those at the positions `also`. Raises IntegrityError for
+    sets of another species list.
     """
     predictions = epoch.mosaic.predictions
     assert predictions
@@ -256,7 +281,7 @@ def survey(
             field = epoch.mosaic.field(one.layer, "value")
             one.add(np.ma.getdata(stored).ravel()[counts] * np.float64(field.scale) + field.offset, share[counts])
     coverage = np.asarray(present) / (cells or np.nan)
-    probability, low, high, members, from_cells = asked.answer(coverage, cells, budget)
+    probability, low, high, members, from_cells = asked.answer(coverage, cells, budget, also)
     cover = Cover(
         coverage=coverage,
         cells=cells,
@@ -301,10 +326,15 @@ class _Asked:
         mean = means.of(slice(None)).reshape(sets.species, -1)[:, met]
         self._mass = self._mass + np.nan_to_num(mean).astype(np.float64) @ blocks[met]
 
-    def answer(self, coverage: Double, cells: float, budget: Budget) -> tuple[Double, Double, Double, int, int]:
+    def answer(
+        self, coverage: Double, cells: float, budget: Budget, also: npt.NDArray[np.intp] | None
+    ) -> tuple[Double, Double, Double, int, int]:
         """Mean probability, low, high (all (species,)), members, and the cells these are of."""
         nothing = np.full(coverage.shape, np.nan)
-        found = np.flatnonzero(coverage > 0)
+        wanted = coverage > 0
+        if also is not None:
+            wanted[also] = cells > 0
+        found = np.flatnonzero(wanted)
         if not found.size:
             return nothing, nothing, nothing, self._members(), 0
         mean, low, high = nothing.copy(), nothing.copy(), nothing.copy()
@@ -447,20 +477,21 @@ def rows_of(records: TaxonRecords, cover: Cover, least: float) -> list[dict[str,
     return rows
 
 
-def groups_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def groups_of(rows: Sequence[Mapping[str, Any]], records: TaxonRecords, cover: Cover) -> dict[str, Any]:
     """Of the species found: how many are protected, invasive, threatened, of narrow range and trees, which, and of how many it is not known.
 
-    `expected`: how many of them a cell of the area is expected to hold, the sum of their mean probabilities.
+    `expected`: how many species of the group a cell of the area is expected to hold, the sum of their mean probabilities: of those that are
+    found and of those too unlikely for any cell's set. None where it is not known.
     """
     told = {}
     for group in GROUPS:
         answers = [(row, belongs(row, group)) for row in rows]
         members = [row for row, yes in answers if yes]
-        known = all(row["probability"] is not None for row in members)
+        expected = float(cover.probability[records.of_group[group]].sum())
         told[group] = {
             "count": len(members),
             "unknown": sum(yes is None for _, yes in answers),
-            "expected": number(sum(row["probability"] for row in members)) if known else None,
+            "expected": _known(expected) if cover.cells else None,
             "species": [row["taxonID"] for row in members],
         }
     return told

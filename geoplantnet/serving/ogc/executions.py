@@ -259,7 +259,7 @@ def _prefers_async(request: Request) -> bool:
 def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
     """The inputs of an execution, checked, and whether a document is wanted. Raises InvalidParameter, MissingParameter, OperationNotSupported."""
     try:
-        told = json.loads(body)
+        told = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise InvalidParameter('the body is no JSON; send {"inputs": {...}}') from None
     if not isinstance(told, dict):
@@ -291,6 +291,11 @@ def _read(process: Process, body: bytes) -> tuple[dict[str, Any], bool]:
     if media_type:
         values[MEDIA_TYPE] = media_type
     return values, told.get("response") == "document"
+
+
+def _no_number(constant: str) -> float:
+    """NaN and Infinity, which Python reads and JSON has not."""
+    raise ValueError(constant)
 
 
 def _value(name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ Worker processes of one server share the folder. A job belongs to the process th
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import secrets
@@ -77,6 +78,7 @@ class Budget:
     def __init__(self, seconds: float, told: Callable[[float], None] = lambda share: None) -> None:
         self._until = time.monotonic() + seconds
         self._seconds, self._told = seconds, told
+        self._begin, self._share = 0.0, 1.0
         self.dismissed = threading.Event()
 
     def check(self) -> None:
@@ -91,7 +93,13 @@ class Budget:
     def step(self, done: int, of: int) -> None:
         """So many of these are done. Raises as `check`."""
         self.check()
-        self._told(done / max(of, 1))
+        self._told(self._begin + self._share * done / max(of, 1))
+
+    def part(self, number: int, of: int) -> Budget:
+        """The same time and the same wish for the `number`-th (from 0) of so many parts of the work: progress goes on where the last one ended."""
+        one = copy.copy(self)
+        one._begin, one._share = self._begin + self._share * number / of, self._share / of
+        return one
 
 
 @dataclass(frozen=True, kw_only=True)

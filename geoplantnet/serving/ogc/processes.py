@@ -21,11 +21,11 @@ from geoplantnet import __version__
 from geoplantnet.catalog import PublishedTile
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.product import Layer
-from geoplantnet.errors import LayerNotFound
+from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.atlas import SPECIES_PREFIX, Atlas, Epoch, open_atlas
 from geoplantnet.serving.crs import CRS84
-from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
-from geoplantnet.serving.languages import LANGUAGES, notice_in
+from geoplantnet.serving.exceptions import InvalidParameter, TooLarge, shown
+from geoplantnet.serving.languages import LANGUAGES, notice_in, title_in
 from geoplantnet.serving.mosaic import MAX_CELLS
 from geoplantnet.serving.ogc.areas import (
     Area,
@@ -166,9 +166,9 @@ def area_report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -
     sides = [inputs]
     if "compare" in inputs:
         sides.append({**inputs, **_beside(inputs["compare"])})
-    told = report(atlas, inputs, budget, most_tiles)
+    told = report(atlas, inputs, budget.part(0, len(sides)), most_tiles)
     if len(sides) > 1:
-        told["compare"] = report(atlas, sides[1], budget, most_tiles)
+        told["compare"] = report(atlas, sides[1], budget.part(1, 2), most_tiles)
     media_type = inputs.get(MEDIA_TYPE, JSON)
     if media_type == JSON:
         return _as_json(told)
@@ -217,8 +217,9 @@ def _geometry(told: Any) -> dict[str, Any]:
 def report(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> dict[str, Any]:
     """What an area report tells, as JSON holds it. Raises RequestError for inputs that mean nothing."""
     told, found = _surveyed(atlas, inputs, budget, most_tiles, indicators=True)
-    species = told.pop("species")
-    told |= {"groups": groups_of(species), "habitats": habitats_of(found.indicators), "indicators": found.indicators}
+    species, records = told.pop("species"), atlas.taxon_records
+    assert records
+    told |= {"groups": groups_of(species, records, found.cover), "habitats": habitats_of(found.indicators), "indicators": found.indicators}
     return told | {"species": species}
 
 
@@ -227,9 +228,11 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
     epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
     tiles = tiles_of(epoch, area, most_tiles)
     layers = indicators_of(epoch) if indicators else ()
-    found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]))
-    least, records, cover = inputs.get("min_coverage", 0), atlas.taxon_records, found.cover
+    least, records = inputs.get("min_coverage", 0), atlas.taxon_records
     assert records
+    also = np.unique(np.concatenate([*records.of_group.values()])) if indicators else None
+    found = survey(epoch, area, tiles, _list(atlas), budget, layers, inputs.get("lang", LANGUAGES[0]), also)
+    cover = found.cover
     rows = rows_of(records, cover, least)
     told = _about(atlas, epoch, area, tiles, cover, inputs)
     told |= {
@@ -239,7 +242,7 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
         "generalised": sum(row["generalised"] is not None for row in rows),
         "members": cover.members,
         "interval_cells": cover.from_cells if cover.members > 1 else None,
-        "probability_of": f"{cover.from_cells} cells" if cover.from_cells else "means of 1 km",
+        "probability_of": f"{cover.from_cells} cells" if cover.from_cells else "means of 1 km" if cover.cells else None,
         "species": rows,
     }
     return told, found
@@ -247,9 +250,10 @@ def _surveyed(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int, *, 
 
 def export(atlas: Atlas, inputs: Inputs, budget: Budget, most_tiles: int) -> Result:
     """Layers of an area as one GeoTIFF, or coverage of its reporting cells as one GeoPackage."""
-    epoch, area = _epoch(atlas, inputs), area_of(inputs["area"], atlas.catalog.crs)
-    tiles = tiles_of(epoch, area, most_tiles)
     species = tuple(dict.fromkeys(inputs.get("species", ())))
+    of_species = bool(species) or inputs.get("format") == "geopackage"
+    epoch, area = _epoch(atlas, inputs, of_species=of_species), area_of(inputs["area"], atlas.catalog.crs)
+    tiles = tiles_of(epoch, area, most_tiles)
     for taxon_id in species:
         atlas.taxon(taxon_id)
     if inputs.get("format", "geotiff") == "geopackage":
@@ -429,24 +433,32 @@ def _opened(store: str, version: str, models: tuple[tuple[str, str], ...]) -> At
 # ---- inside
 
 
-def _epoch(atlas: Atlas, inputs: Inputs) -> Epoch:
-    return epoch_of(atlas, inputs.get("scenario", ""))
+def _epoch(atlas: Atlas, inputs: Inputs, *, of_species: bool = True) -> Epoch:
+    return epoch_of(atlas, inputs.get("scenario", ""), of_species=of_species)
 
 
-def epoch_of(atlas: Atlas, scenario: str) -> Epoch:
-    """The epoch of a scenario, or today's. Raises InvalidParameter for one there is not, and for a store without species."""
-    if atlas.species is None:
+def epoch_of(atlas: Atlas, scenario: str, *, of_species: bool = True) -> Epoch:
+    """The epoch of a scenario, or today's. Raises InvalidParameter for one there is not and, `of_species`, for one published without species."""
+    if of_species and atlas.species is None:
         raise InvalidParameter("the store was published without species; publish it anew with them")
     name = scenario or atlas.today.name
-    for epoch in atlas.epochs:
-        if epoch.name == name:
-            return epoch
-    raise InvalidParameter(f"there is no scenario {name!r}; use one of {', '.join(epoch.name for epoch in atlas.epochs)}")
+    found = {epoch.name: epoch for epoch in atlas.epochs if epoch.mosaic.predictions or not of_species}
+    if name not in found:
+        with_them = " with species" if of_species else ""
+        raise InvalidParameter(
+            f"there is no scenario {shown(name)}{with_them}; use one of {', '.join(found)}.{did_you_mean(name[:60], found)}"
+        )
+    return found[name]
 
 
-def epoch_told(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as JSON tells it."""
-    return {"name": epoch.name, "title": epoch.title, "start": epoch.catalog.interval[0], "end": epoch.catalog.interval[1]}
+def epoch_told(epoch: Epoch, lang: str) -> dict[str, Any]:
+    """An epoch as JSON tells it, its title in a language where the publisher gave it."""
+    return {
+        "name": epoch.name,
+        "title": title_in(epoch.catalog, lang),
+        "start": epoch.catalog.interval[0],
+        "end": epoch.catalog.interval[1],
+    }
 
 
 def version_told(atlas: Atlas, epoch: Epoch) -> dict[str, Any]:
@@ -463,8 +475,9 @@ def _list(atlas: Atlas) -> str:
 
 def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile], cover: Cover, inputs: Inputs) -> dict[str, Any]:
     """What every answer tells of where, when and of which version it is."""
+    lang = inputs.get("lang", LANGUAGES[0])
     return {
-        "notice": notice_in(epoch.catalog, inputs.get("lang", LANGUAGES[0])),
+        "notice": notice_in(epoch.catalog, lang),
         "header": HEADER,
         "area": {
             "name": inputs.get("name") or None,
@@ -477,7 +490,7 @@ def _about(atlas: Atlas, epoch: Epoch, area: Area, tiles: Sequence[PublishedTile
             "bounds": [round(side, 7) for side in area.bounds],
             "partial": cover.partial,
         },
-        "epoch": epoch_told(epoch),
+        "epoch": epoch_told(epoch, lang),
         "version": version_told(atlas, epoch),
         "licence": epoch.catalog.license,
     }

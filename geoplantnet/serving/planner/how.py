@@ -145,7 +145,8 @@ def _skill(made: Mapping[str, Any], layer: Layer, say: Callable[..., str]) -> li
             {"name": say(name), "value": told[name], "unit": "1", "of": say("of-habitats")} for name in ("accuracy", "top3") if name in told
         ]
     scores = made.get("skill", {}).get("model", {})
-    of = say("of", plots=scores.get("plots"), species=scores.get("species"))
+    known = all(scores.get(name) is not None for name in ("plots", "species"))
+    of = say("of", plots=scores["plots"], species=scores["species"]) if known else say("of-habitats")
     return [{"name": say(name), "value": scores[name], "unit": "1", "of": of} for name in _SCORES if scores.get(name) is not None]
 
 

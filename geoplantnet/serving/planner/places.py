@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from geoplantnet.serving.settings import PlaceLayer
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+LOGGER = logging.getLogger(__name__)
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".json": "GeoJSON", ".shp": "ESRI Shapefile"}
 """Of files by the end of their names."""
@@ -101,7 +104,19 @@ def _open(layer: PlaceLayer) -> Places:
         )
     names = tuple("" if value is None or value != value else str(value).strip() for value in table[layer.name].iloc[kept])
     km2 = table.geometry.iloc[kept].to_crs(_EQUAL_AREA).area.to_numpy() / 1e6
-    return Places(layer=layer, ids=tuple(str(table.index[i]) for i in kept), names=names, shapes=shapes, km2=km2)
+    ids = tuple(str(table.index[i]) for i in kept)
+    broken = [ids[i] for i in np.flatnonzero(~shapely.is_valid(shapes))]
+    if broken:
+        LOGGER.warning(
+            "%s: %d of the %d outlines of %s cross or touch themselves (ids %s): a report of such a place is refused; repair them in a GIS "
+            "(Fix geometries)",
+            where,
+            len(broken),
+            len(ids),
+            layer.path,
+            ", ".join(broken[:10]) + (", ..." if len(broken) > 10 else ""),
+        )
+    return Places(layer=layer, ids=ids, names=names, shapes=shapes, km2=km2)
 
 
 def _table(layer: PlaceLayer, where: str) -> gpd.GeoDataFrame:

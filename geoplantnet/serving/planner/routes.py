@@ -63,7 +63,8 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
     def layer_how(request: Request) -> Response:
         atlas = atlas_of(request)
         layer = atlas.layer(request.path_params["id"])
-        return json_answer(request, to_json(how_made(atlas, layer, request.query_params.get("lang", ""))), seal=atlas.seal)
+        language, scenario = (request.query_params.get(name, "") for name in ("lang", "scenario"))
+        return json_answer(request, to_json(how_made(atlas, layer, language, scenario=scenario)), seal=atlas.seal)
 
     def place_layers(request: Request) -> Response:
         return json_answer(request, to_json({"places": [one.told() for one in places.values()]}), seal=PLACES)

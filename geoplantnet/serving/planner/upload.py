@@ -30,11 +30,14 @@ LIMITS = {
 WALL_S = 20.0
 AT_ONCE = 2
 """Readers of a worker process."""
+IN_LINE = 4
+"""Files that wait for one of them; maps keep the other places of the gate."""
 
 _READER = Path(__file__).with_name("reader.py")
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "GDAL_DATA", "PROJ_DATA", "PROJ_LIB", "SYSTEMROOT")
 """Of the environment: where libraries and their tables lie. Keys and passwords are not handed on."""
 _places = threading.BoundedSemaphore(AT_ONCE)
+_room = threading.BoundedSemaphore(AT_ONCE + IN_LINE)
 
 
 def read_upload(data: bytes, name: str = "") -> dict[str, Any]:
@@ -48,12 +51,13 @@ def read_upload(data: bytes, name: str = "") -> dict[str, Any]:
         raise TooLarge(f"the file has {len(data)} bytes, at most {MAX_BYTES} are read (1 MB); export fewer or simpler polygons")
     if not data:
         raise InvalidParameter("the file is empty; send the file's bytes as the body of the request")
-    if not _places.acquire(timeout=WALL_S):
+    if not _room.acquire(blocking=False):
         raise TryAgain("many files are being read; send it again in a moment")
     try:
-        told = _read(data)
+        with _places:
+            told = _read(data)
     finally:
-        _places.release()
+        _room.release()
     if "refused" in told:
         raise InvalidParameter(str(told["refused"]))
     return told | {"name": _stem(name)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from geoplantnet.serving.report.words import Words, clean
+from geoplantnet.serving.report.words import NO_BREAK, Words, clean
 
 Report = Mapping[str, Any]
 """A report of an area as the process ``area-report`` tells it in JSON; with ``compare``, that of the other area or scenario as well."""
@@ -184,6 +184,13 @@ def compared(sides: Sequence[Report]) -> list[tuple[Mapping[str, Any], float | N
         for id, row in (right | left).items()
     ]
     return sorted(found, key=lambda one: (-abs((one[1] or 0) - (one[2] or 0)), one[0]["scientificName"]))
+
+
+def found_in(left: float | None, right: float | None, least: float) -> str:
+    """Where a species is found: ``both``, ``A`` or ``B`` alone; empty where nobody says, as of one that covers less than the `least` told."""
+    if left is not None and right is not None:
+        return "both"
+    return "" if least else "A" if right is None else "B"
 
 
 # ---- sections
@@ -385,15 +392,17 @@ def _both(sides: Sequence[Report], words: Words) -> Section:
     columns += [Column(title=f"B − A ({words('points')})", width=1.2, right=True), Column(title=words("where"), width=1.2)]
     columns += [Column(title=words("iucn"), width=0.9), *(Column(title=words(mark), width=1.3) for mark in ("invasive", "directive"))]
     rows = []
+    least = max(side.get("min_coverage") or 0.0 for side in sides)
+    absent = f"<{NO_BREAK}{words.percent(least)}" if least else "–"
     for row, left, right in compared(sides):
-        where = "both" if left is not None and right is not None else "A" if right is None else "B"
-        shares = [Cell(text="–" if value is None else words.percent(value), share=value) for value in (left, right)]
+        where = found_in(left, right, least)
+        shares = [Cell(text=absent if value is None else words.percent(value), share=value) for value in (left, right)]
         rows.append(
             (
                 _name(row, words),
                 *shares,
-                Cell(text=words.points((right or 0.0) - (left or 0.0))),
-                Cell(text=words(f"where.{where}")),
+                Cell(text=words.points((right or 0.0) - (left or 0.0)) if where else "?"),
+                Cell(text=words(f"where.{where}") if where else "?"),
                 Cell(text=row.get("iucn") or "?"),
                 *(Cell(text=words.answer(mark_of(row, mark))) for mark in ("invasive", "directive")),
             )

@@ -41,7 +41,7 @@ _ENGLISH: Mapping[str, str] = {
     "centre": "Middle of the area",
     "groups": "Species that decisions ask about",
     "groups.note": "Not known counts the species predicted here whose status nobody told the map: they may belong to the group. "
-    "Expected is the number of such species that a plot somewhere in the area holds on average.",
+    "Expected is the number of such species that a plot somewhere in the area holds on average, those too unlikely to be listed included.",
     "group": "Group",
     "group.protected": "Protected (Habitats Directive)",
     "group.invasive": "Invasive alien",
@@ -167,7 +167,7 @@ _FRENCH: Mapping[str, str] = {
     "centre": "Centre du territoire",
     "groups": "Espèces qui comptent pour décider",
     "groups.note": "« Non connu » compte les espèces prédites ici dont le statut n’a pas été renseigné : elles appartiennent peut-être au groupe. "
-    "« Attendu » est le nombre de ces espèces qu’abrite en moyenne une placette du territoire.",
+    "« Attendu » est le nombre de ces espèces qu’abrite en moyenne une placette du territoire, y compris celles trop improbables pour être citées.",
     "group": "Groupe",
     "group.protected": "Protégées (directive Habitats)",
     "group.invasive": "Exotiques envahissantes",

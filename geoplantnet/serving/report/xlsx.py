@@ -9,7 +9,18 @@ from typing import Any
 
 import xlsxwriter
 
-from geoplantnet.serving.report.content import Report, citation, compared, habitats_of, mark_of, model_of, name_of, period_of, sides_of
+from geoplantnet.serving.report.content import (
+    Report,
+    citation,
+    compared,
+    found_in,
+    habitats_of,
+    mark_of,
+    model_of,
+    name_of,
+    period_of,
+    sides_of,
+)
 from geoplantnet.serving.report.tables import COLUMNS
 from geoplantnet.serving.report.words import Words, clean
 
@@ -109,13 +120,13 @@ def _compared(sheets: _Sheets, sides: Sequence[Report], words: Words) -> None:
     heads = [words("taxonID"), words("scientificName"), f"{words('coverage')} A", f"{words('coverage')} B"]
     heads += [f"B − A ({words('points')})", words("where"), words("iucn")]
     sheet = sheets.add("A – B", heads, [14, 38, 14, 14, 14, 14, 8])
-    rows = compared(sides)[:_MOST]
+    rows, least = compared(sides)[:_MOST], max(side.get("min_coverage") or 0.0 for side in sides)
     for number, (row, left, right) in enumerate(rows, start=1):
-        where = "both" if left is not None and right is not None else "A" if right is None else "B"
-        points = 100 * ((right or 0.0) - (left or 0.0))
+        where = found_in(left, right, least)
+        points = 100 * ((right or 0.0) - (left or 0.0)) if where else None
         shares = [(left, "share"), (right, "share"), (points, "number")]
         names = [(row["taxonID"], "text"), (row["scientificName"], "text")]
-        sheets.row(sheet, number, [*names, *shares, (words(f"where.{where}"), "text"), (row.get("iucn"), "text")])
+        sheets.row(sheet, number, [*names, *shares, (words(f"where.{where}") if where else None, "text"), (row.get("iucn"), "text")])
     sheet.autofilter(0, 0, max(len(rows), 1), len(heads) - 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -205,6 +206,36 @@ def test_what_is_no_polygon_is_refused_in_words(coordinates, says):
         area_of({"type": "Polygon", "coordinates": coordinates}, "EPSG:3035")
 
 
+@pytest.mark.parametrize("bbox", [[-171, -53, -169, -51], [170, -50, 179, -40], [100, -60, 110, -50]])
+def test_an_area_half_a_world_away_is_not_laid_over_the_map(bbox):
+    """Around the place opposite to the middle of an equal-area CRS the plane is torn: an area there would come out as one of all Europe."""
+    with pytest.raises(InvalidParameter, match="half a world from the map"):
+        area_of({"bbox": bbox}, "EPSG:3035")
+    assert area_of({"bbox": [-30, 25, 44, 75]}, "EPSG:3035").km2 > 1e7
+
+
+def test_other_threads_run_while_an_outline_is_looked_at():
+    """An outline of spikes takes the geometry library long: the server answers others meanwhile."""
+    turn = 2 * np.pi * np.arange(30_000) / 30_000
+    reach = 0.01 * (1 + 0.3 * (np.arange(30_000) % 2))
+    ring = np.stack([7.97 + reach * np.cos(turn), 46.4 + reach * np.sin(turn)], axis=1)
+    told = {"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}
+    turns, done = [0], threading.Event()
+
+    def others() -> None:
+        while not done.wait(0.001):
+            turns[0] += 1
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    before = turns[0]
+    area_of(told, "EPSG:3035")
+    had = turns[0] - before
+    done.set()
+    thread.join()
+    assert had > 20  # held, they have a turn or two between the checks
+
+
 def test_heights_are_left_out():
     """A position may have a height, or only some of them."""
     flat = [[7.1, 46.0], [7.2, 46.0], [7.2, 46.1], [7.1, 46.0]]
@@ -260,6 +291,7 @@ def test_parts_of_an_area_add_up(atlas):
 # ---- an ensemble
 
 MEMBERS, LATENT, COUNT = 3, 4, 30
+TRAITS = {f"s{k}": {"invasive": k % 3 == 0} for k in range(COUNT)}
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +336,9 @@ def ensemble(tmp_path_factory) -> Path:
         ]
         items.append(write_item(root, tile, products, interval=(datetime(2017, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))))
     words = {"title": "Ensemble", "description": "Two tiles.", "notice": "Predicted.", "license": "CC0-1.0"}
-    write_catalog(root, **words, layers=[layer], items=items, overviews=write_overviews(root, items, [layer], species=species))
+    write_catalog(
+        root, **words, layers=[layer], items=items, overviews=write_overviews(root, items, [layer], species=species, traits=TRAITS)
+    )
     return root
 
 
@@ -361,6 +395,32 @@ def test_a_range_of_some_cells_holds_the_coverage_of_all(ensemble, monkeypatch):
     assert (some.low[found] <= every.coverage[found]).all() and (some.high[found] >= every.coverage[found]).all()
     np.testing.assert_allclose(some.low[found], every.low[found], atol=0.08)
     np.testing.assert_allclose(some.probability[found], every.probability[found], atol=0.03)
+
+
+@pytest.mark.parametrize("least", [0, 0.4])
+def test_expected_species_are_counted_whether_listed_or_not(asked, ensemble, least):
+    """The sum of the mean probabilities of all species of a group, those below the smallest coverage and in no cell's set among them."""
+    shape = star(np.random.default_rng(1), SEAM, 2_552_500, 90, 15)
+    inputs = {"area": lonlat(shape), "min_coverage": least}
+    told = asked.post("/ogc/processes/area-report/execution", json={"inputs": inputs}).json()
+    area, counted = area_of(lonlat(shape), "EPSG:3035"), Cells(ensemble)
+    share = shapely.area(shapely.intersection(counted.shapes, area.shape)) / 1e4 * counted.valid
+    tiles = [open_latent(ensemble / "latent" / f"{id}.zarr", GRID) for id in TILES]
+    row, column = np.divmod(np.arange(2_500), 50)
+    p = np.nan_to_num(np.concatenate([tile.at(row, column) for tile in tiles]))
+    mean = share @ p / share.sum()
+    listed = {row["taxonID"] for row in told["species"]}
+    own = [k for k in range(COUNT) if TRAITS[f"s{k}"]["invasive"]]
+    assert told["groups"]["invasive"]["expected"] == pytest.approx(float(mean[own].sum()), rel=1e-5)
+    assert set(told["groups"]["invasive"]["species"]) == listed & {f"s{k}" for k in own} != {f"s{k}" for k in own}
+
+
+def test_of_an_area_without_data_nothing_is_expected(asked):
+    """Null, where a number would say that somebody looked."""
+    shape = shapely.box(4_100_050, 2_554_850, 4_100_250, 2_554_950)
+    told = asked.post("/ogc/processes/area-report/execution", json={"inputs": {"area": lonlat(shape)}}).json()
+    assert told["area"]["cells"] == 0 and told["count"] == 0 and told["probability_of"] is None
+    assert {group["expected"] for group in told["groups"].values()} == {None}
 
 
 def test_one_model_has_no_range(flora):

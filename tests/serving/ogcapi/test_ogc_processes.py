@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import geopandas as gpd
 import numpy as np
@@ -31,6 +32,7 @@ from geoplantnet.serving.guard import KeyRing
 from geoplantnet.serving.ogc.areas import Survey, area_of, indicators_of, survey, tiles_of
 from geoplantnet.serving.ogc.executions import SYNC_AT_ONCE
 from geoplantnet.serving.ogc.jobs import MOST_OWN, Budget, Dismissed, Jobs, Result
+from geoplantnet.serving.ogc.processes import PROCESSES
 
 GRID = TileGrid(tile_size=5_000, cell_size=100)
 TILES = ("5kmE4100N2550", "5kmE4105N2550")
@@ -261,6 +263,7 @@ SQUARE = lonlat(shapely.box(4_101_000, 2_551_000, 4_102_000, 2_552_000))
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[4e6, 2e6], [5e6, 2e6], [5e6, 3e6], [4e6, 2e6]]]}}}, 400, "longitude"),
         ({"inputs": {"area": {"bbox": [8, 46, 7, 47]}}}, 400, "minimum before maximum"),
         ({"inputs": {"area": {"bbox": [20, 46, 21, 47]}}}, 400, "no mapped tile"),
+        ({"inputs": {"area": {"bbox": [10**400, 46, 21, 47]}}}, 400, "four numbers"),
         ({"inputs": {"area": {"type": "Polygon", "coordinates": [[[7, 46]] * 200_001]}}}, 400, "200001 vertices, at most 200000"),
         ({"inputs": {"area": SQUARE, "scenario": "colder"}}, 400, "no scenario"),
         ({"inputs": {"area": SQUARE}, "outputs": {"map": {}}}, 400, "no output"),
@@ -283,6 +286,8 @@ def test_bodies_are_json_and_not_too_large(flora, serving):
     assert flora.post(path, content=b"[" * 100_000).status_code == 400
     nan = '{"inputs": {"area": {"bbox": [7, 46, NaN, Infinity]}}}'
     assert flora.post(path, content=nan).status_code == 400
+    least = '{"inputs": {"area": {"bbox": [7.1, 46.0, 7.2, 46.1]}, "min_coverage": %s}}'
+    assert [flora.post(path, content=least % number).status_code for number in ("0.1", "NaN", "-Infinity")] == [200, 400, 400]
     assert serving(max_body=1000).post(path, content=b" " * 1001).status_code == 413
     assert flora.get(path).status_code == 405
     gone = flora.post("/ogc/processes/echo/execution", json={"inputs": {}})
@@ -470,6 +475,19 @@ def test_time_is_bounded():
     budget.dismissed.set()
     with pytest.raises(Dismissed):
         budget.step(1, 2)
+
+
+def test_progress_never_goes_back(plants):
+    """Also where two areas are gone through, one after the other; and who dismisses the whole ends its parts."""
+    told: list[float] = []
+    budget = Budget(60, told.append)
+    wide = lonlat(shapely.box(4_100_100, 2_550_100, 4_109_900, 2_554_900))
+    with closing(open_atlas(plants)) as atlas:
+        PROCESSES["area-report"].run(atlas, {"area": wide, "compare": {"scenario": "warmer"}}, budget, 16)
+    assert len(told) >= 4 and told == sorted(told) and told[0] == 0 and 0.5 < told[-1] <= 1
+    budget.dismissed.set()
+    with pytest.raises(Dismissed):
+        budget.part(1, 2).check()
 
 
 def test_a_cluster_does_the_jobs(serving, flora):

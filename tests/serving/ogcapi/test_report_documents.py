@@ -271,6 +271,17 @@ def test_numbers_are_written_as_each_language_writes_them():
     assert en.place(9.5, 46.25) == "46.2500°\u00a0N, 9.5000°\u00a0E"
 
 
+def test_what_is_below_the_smallest_coverage_counted_is_not_told_as_absent():
+    """Compared, a species that one side does not list may cover a little of it: neither only the other's, nor a difference to nothing."""
+    cut = BOTH | {"min_coverage": 0.05, "compare": BOTH["compare"] | {"min_coverage": 0.05}}
+    for report, says in ((BOTH, True), (cut, False)):
+        told = " ".join(parsed(page_of(report)).itertext())
+        sheet = openpyxl.load_workbook(io.BytesIO(xlsx_of(report, Words(lang="en"), made=DAY))).worksheets[0]
+        birch = next(row for row in sheet.iter_rows(values_only=True) if row[0] == "only-b")
+        assert ("only B" in told) == says and ("<\u00a05.0\u00a0%" in told) != says
+        assert birch[2] is None and birch[3] == 0.9 and birch[4:6] == ((90, "only B") if says else (None, None))
+
+
 # ---- over HTTP
 
 

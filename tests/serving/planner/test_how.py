@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def test_a_store_that_keeps_nothing_still_answers(epochs_atlas):
     assert told["inputs"] == [] and told["skill"] == [] and told["threshold_rule"] is None and told["software"] is None
     assert set(told["records"].values()) == set(told["model"].values()) == {None}
     assert told["licence"] and told["caveats"] and told["catalog_version"] == epochs_atlas.catalog.version
+
+
+def test_what_nobody_counted_is_left_out(made_atlas, monkeypatch):
+    """Skill without the numbers of plots and species is of held-out plots, not of None of them."""
+    skill = {"model": {name: value for name, value in MADE_OF["skill"]["model"].items() if name not in ("plots", "species")}}
+    monkeypatch.setattr(made_atlas.today.mosaic, "catalog", replace(made_atlas.catalog, made=MADE_OF | {"skill": skill}))
+    assert {one["of"] for one in how_made(made_atlas, made_atlas.layer("richness"))["skill"]} == {"held-out plots"}
 
 
 def test_french_says_the_same(made_atlas, epochs_atlas):

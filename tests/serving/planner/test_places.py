@@ -86,3 +86,16 @@ def test_the_recipe_names_them(communes):
         ServerSettings(places=(layer(communes), layer(communes)))
     with pytest.raises(ConfigurationError, match="no id"):
         layer(communes, id="Les communes")
+
+
+def test_outlines_that_cross_themselves_are_told_to_who_starts_the_server(tmp_path, caplog):
+    """By their ids: nobody who chooses such a place can repair it. The others are mounted without a word."""
+    bow = shapely.Polygon([(7.0, 46.0), (7.1, 46.1), (7.1, 46.0), (7.0, 46.1)])
+    table = gpd.GeoDataFrame({"nom": ["Whole", "Bow"]}, geometry=[shapely.box(7.0, 46.0, 7.1, 46.1), bow], crs=4326)
+    for count, says in ((1, ""), (2, "1 of the 2 outlines")):
+        path = tmp_path / f"{count}.geojson"
+        table.iloc[:count].to_file(path, driver="GeoJSON")
+        caplog.clear()
+        found = open_places([layer(path)])["communes"]
+        assert len(found.ids) == count and bool(caplog.messages) == bool(says) and says in " ".join(caplog.messages)
+    assert f"(ids {found.ids[1]})" in caplog.text

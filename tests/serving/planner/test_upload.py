@@ -7,7 +7,9 @@ import json
 import random
 import sqlite3
 import stat
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import geopandas as gpd
@@ -17,8 +19,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoplantnet.errors import RequestError
-from geoplantnet.serving.planner.upload import LIMITS, MAX_BYTES, MAX_FEATURES, read_upload
+from geoplantnet.errors import RequestError, TryAgain
+from geoplantnet.serving.planner.upload import AT_ONCE, IN_LINE, LIMITS, MAX_BYTES, MAX_FEATURES, read_upload
 
 FORMATS = ("geojson", "gpkg", "kml", "kmz", "zip")
 
@@ -290,3 +292,25 @@ def test_over_http(planner):
     for bad in (b"", b"nothing", b"x" * (MAX_BYTES + 1)):
         told = planner.post("/api/upload", content=bad)
         assert told.status_code == 400 and told.headers["content-type"] == "application/problem+json" and told.json()["detail"]
+
+
+def test_uploads_leave_room_for_maps(monkeypatch):
+    """Those that wait are few: one more is refused at once, and taken when they are done. None holds a place of the server in vain."""
+    go_on, inside = threading.Event(), threading.Semaphore(0)
+
+    def slow(data: bytes) -> dict:
+        inside.release()
+        go_on.wait(30)
+        return {}
+
+    monkeypatch.setattr("geoplantnet.serving.planner.upload._read", slow)
+    with ThreadPoolExecutor(AT_ONCE + IN_LINE + 1) as people:
+        try:
+            sent = [people.submit(read_upload, b"{}") for _ in range(AT_ONCE + IN_LINE + 1)]
+            refused = next(one for one in as_completed(sent, timeout=20))
+            assert isinstance(refused.exception(), TryAgain) and not any(one.done() for one in sent if one is not refused)
+            assert all(inside.acquire(timeout=10) for _ in range(AT_ONCE)) and not inside.acquire(blocking=False)
+        finally:
+            go_on.set()
+        assert [one.result() for one in sent if one is not refused] == [{"name": ""}] * (AT_ONCE + IN_LINE)
+    assert read_upload(b"{}") == {"name": ""}

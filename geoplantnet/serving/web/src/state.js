@@ -126,7 +126,7 @@ export function parse(hash) {
 // The inverse: only what differs from the start, besides layer and opacity.
 export function write(full) {
   const parts = [];
-  const put = (field, value) => parts.push(`${field}=${encodeURIComponent(value).replace(/%2C/g, ",")}`);
+  const put = (field, value) => value !== null && parts.push(`${field}=${encodeURIComponent(value).replace(/%2C/g, ",")}`);
   const place = (field, lonLat) => lonLat && put(field, `${lonLat[1].toFixed(5)},${lonLat[0].toFixed(5)}`);
   if (full.layer) put("layer", full.layer);
   place("at", full.at);

@@ -24,7 +24,7 @@ from geoplantnet.serving import styles
 from geoplantnet.serving.cache import takes_time
 from geoplantnet.serving.exceptions import InvalidDimensionValue, shown
 from geoplantnet.serving.fields import Kept
-from geoplantnet.serving.mosaic import CACHE_BYTES, PREDICTED, Mosaic
+from geoplantnet.serving.mosaic import CACHE_BYTES, LATENT, PREDICTED, Mosaic
 from geoplantnet.serving.sensitive import Sensitivity, sensitivities, sensitivity
 from geoplantnet.serving.taxa import TaxonRecords
 from geoplantnet.taxonomy import Taxon
@@ -157,6 +157,15 @@ class Atlas:
 
     of_species = frozenset({*PREDICTED, "assemblage", "coverage", "species", SPECIES})
     """Keys of the assets that species lie in, which are no files to hand out where some are hidden."""
+
+    @property
+    def kept_back(self) -> frozenset[str]:
+        """Keys of the assets that are no files to hand out: where species are hidden all that species lie in, and where some are sensitive the
+        latent vectors: a head fitted to the means of their squares would tell again what was made coarse.
+        """
+        if self.hides_species:
+            return self.of_species
+        return frozenset({LATENT}) if self.sensitive else frozenset()
 
     def taxon(self, taxon_id: str) -> Taxon:
         """Raises UnknownSpecies with the nearest spellings."""

@@ -38,7 +38,8 @@ MAX_CELLS = 4096 * 4096
 """Cells one answer may hold."""
 CACHE_BYTES = 1_000_000_000
 """What a server keeps of files and predictions, unless told otherwise."""
-PREDICTED = ("latent", "dense")
+LATENT = "latent"
+PREDICTED = (LATENT, "dense")
 """Assets that species are computed from: of such a layer `band` - 1 is the place in the species list."""
 
 _CALLED = {"applicable": "area of applicability", "set": "species set"}

@@ -43,7 +43,7 @@ class StacFiles:
         """
         files, catalog = copy(self), (epoch or atlas.today).catalog
         files._hidden = self._layers - frozenset(catalog.layers)
-        files._withheld = catalog.withheld | (atlas.of_species if atlas.hides_species else frozenset())
+        files._withheld = catalog.withheld | atlas.kept_back
         files._scenarios = {
             name: other.showing(atlas, epoch) for name, other in self._scenarios.items() for epoch in atlas.epochs if epoch.name == name
         }
@@ -67,10 +67,10 @@ class StacFiles:
             if path in other._documents:
                 return other.document(path)
         has_scenarios = bool(self._scenarios) and path == self._root / CATALOG
-        if path not in self._documents or not (self._hidden or has_scenarios):
+        if path not in self._documents or not (self._hidden or self._withheld or has_scenarios):
             return None
         document: dict[str, Any] = json.loads(path.read_bytes())
-        if self._hidden:
+        if self._hidden or self._withheld:
             document["links"] = [{k: v for k, v in link.items() if not k.startswith("file:")} for link in document.get("links", [])]
         if has_scenarios:
             document["links"] += [

@@ -29,6 +29,7 @@ SPECIES = SpeciesList(
         Taxon(taxon_id="v003", scientific_name="Picea abies", genus="Picea", family="Pinaceae"),
     ),
 )
+TRAITS: dict[str, dict[str, Any]] = {}
 RICHNESS = Layer(
     id="richness",
     title="Species richness",
@@ -142,7 +143,7 @@ def _publish(root: Path, *, title: str, start: int, warmer: int, layers: tuple[L
         items.append(
             write_item(root, tile, products, interval=(datetime(start, 1, 1, tzinfo=UTC), datetime(start + 4, 12, 31, tzinfo=UTC)))
         )
-    overviews = write_overviews(root, items, layers, species=SPECIES, traits={})
+    overviews = write_overviews(root, items, layers, species=SPECIES, traits=TRAITS)
     words: dict[str, Any] = {"title": title, "description": "Two tiles.", "notice": NOTICE, "license": "CC-BY-4.0"}
     words["fr"] = {"title": f"Cartes d'essai {start}", "notice": FRENCH_NOTICE}
     hosts = [{"name": "Plant maps", "roles": ["host"]}]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urljoin
 
 import geopandas as gpd
 import numpy as np
@@ -35,6 +36,8 @@ from geoplantnet.serving.crs import CRSS, transformer
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.storage import files_of, sha256
 from geoplantnet.taxonomy import SpeciesList, Taxon
+from tests.serving.epochs import TILES as EPOCH_TILES
+from tests.serving.epochs import publish_model
 
 GRID = TileGrid(tile_size=5_000, cell_size=100)
 TILES = ("5kmE4100N2550", "5kmE4105N2550")
@@ -352,3 +355,17 @@ def test_an_attacker_with_ten_thousand_questions_finds_no_plant(tmp_path) -> Non
     guarded = publish(tmp_path / "guarded", p, middle_of(*found.T))
     assert localised(control, found) == len(found) == 8
     assert localised(guarded, found) == 0
+
+
+def test_latent_vectors_are_no_file_where_a_species_is_sensitive(tmp_path, monkeypatch, epochs_client) -> None:
+    """A head could be fitted to them: neither the item, the collection nor the file is there; without sensitive species all are."""
+    told = {"generalised": 12_500, "generalisation": "Generalised to squares of 12.5 km"}
+    monkeypatch.setattr("tests.serving.epochs.TRAITS", {"v001": told})
+    client = TestClient(create_app(publish_model(tmp_path)))
+    item = f"/stac/tiles/{EPOCH_TILES[0]}/{EPOCH_TILES[0]}.json"
+    href = epochs_client.get(item).json()["assets"]["latent"]["href"]
+    file = f"{urljoin(item, href)}/zarr.json"
+    assert "latent" in epochs_client.get("/stac/tiles/collection.json").json()["item_assets"] and epochs_client.get(file).status_code == 200
+    assert "latent" not in client.get(item).json()["assets"] and "assemblage" in client.get(item).json()["assets"]
+    assert "latent" not in client.get("/stac/tiles/collection.json").json()["item_assets"] and client.get(file).status_code == 404
+    assert client.get("/api/layers/species.v001").json()["generalised"] == 12_500

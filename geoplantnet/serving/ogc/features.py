@@ -134,7 +134,7 @@ class MetaTiles(Unchanging):
     def __init__(self, atlas: Atlas, url: str) -> None:
         catalog = atlas.catalog
         self._tiles, self._url = catalog.tiles, url
-        self._withheld = catalog.withheld | (atlas.of_species if atlas.hides_species else frozenset())
+        self._withheld = catalog.withheld | atlas.kept_back
         self._place = {tile.id: i for i, tile in enumerate(catalog.tiles)}
         rings = np.array([_ring(tile) for tile in catalog.tiles])
         x, y = transformer(catalog.crs, CRS84.name).transform(rings[..., 0], rings[..., 1])

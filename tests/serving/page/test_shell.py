@@ -85,6 +85,28 @@ def test_an_unknown_layer_of_a_link_is_told(everywhere: Visit) -> None:
     everywhere.forgive("404")
 
 
+def test_an_unknown_map_of_a_link_is_told(everywhere: Visit) -> None:
+    """A scenario that is not there (any more): today's is shown, and it is said."""
+    everywhere.open("#layer=richness&scenario=colder")
+    expect(everywhere.page.locator("#layers-message")).to_contain_text("colder")
+    expect(everywhere.page.locator("#scenario")).to_have_value("")
+    assert "colder" not in everywhere.page.url
+
+
+def test_the_publishers_words_are_told_in_french(visits: Opener) -> None:
+    """Title, notice and the names of maps, as far as the publisher gave them; back in English on a switch."""
+    visit = visits(lang="fr")
+    visit.open("#layer=richness&scenario=warmer")
+    page = visit.page
+    expect(page.locator("#catalog-title")).to_have_text("Cartes d'essai 2017")
+    expect(page.locator("#notice")).to_have_text(epochs.FRENCH_NOTICE)
+    expect(page.locator("#legend-family")).to_contain_text("Cartes d'essai 2050")
+    assert "Cartes d'essai 2017" in page.title()
+    page.locator("[data-lang=en]").click()
+    expect(page.locator("#notice")).to_have_text(epochs.NOTICE)
+    expect(page.locator("#legend-family")).to_contain_text("Warmer")
+
+
 def test_copying_the_link_says_so(visits: Opener) -> None:
     """The button puts the whole address on the clipboard, and says so to eyes and ears."""
     visit = visits(permissions=["clipboard-read", "clipboard-write"])
@@ -101,7 +123,7 @@ def test_the_language_is_switched_everywhere(visit: Visit) -> None:
     page = visit.page
     page.locator("[data-lang=fr]").click()
     expect(page.locator("html")).to_have_attribute("lang", "fr")
-    expect(page).to_have_title("Richesse spécifique · Test maps")
+    expect(page).to_have_title("Richesse spécifique · Cartes d'essai 2017")
     expect(page.get_by_role("tab")).to_have_text(["Couches", "Ici", "Zone"])
     expect(page.locator("#legend")).to_contain_text("Unité : espèces")
     expect(page.get_by_role("radio", name="Richesse spécifique")).to_be_checked()

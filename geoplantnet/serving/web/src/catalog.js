@@ -1,5 +1,5 @@
 // What the server offers: the layers listed by /api/layers, those of species one by one.
-import { t } from "./i18n.js";
+import { lang, t } from "./i18n.js";
 import { getJson } from "./server.js";
 
 export const RELIEF = "relief"; // id of the hillshade layer, drawn under the active layer where the catalog holds one
@@ -48,13 +48,20 @@ export class Catalog {
     return layer.epochs ? this.epochs.filter(({ name }) => layer.epochs.includes(name)) : this.epochs;
   }
 
-  // "Today", or a scenario's title without the catalog's own before it.
+  // Title and notice in the reader's language, as far as the publisher gave them.
+  get words() {
+    const french = (lang() === "fr" && this.fr) || {};
+    return { title: french.title || this.title, notice: french.notice || this.notice };
+  }
+
+  // "Today", or the title of a scenario or model without the catalog's own before it.
   epochTitle(name) {
     const today = this.epochs[0];
     const epoch = this.epochs.find((one) => one.name === name) ?? today;
     if (!epoch || epoch === today) return t("legend.scenario.today");
-    const rest = epoch.title.startsWith(this.title) ? epoch.title.slice(this.title.length).replace(/^[\s:,;–—-]+/, "") : "";
-    const words = rest || epoch.title || epoch.name;
+    const [title, own] = lang() === "fr" && epoch.title_fr && this.fr?.title ? [epoch.title_fr, this.fr.title] : [epoch.title, this.title];
+    const rest = title.startsWith(own) ? title.slice(own.length).replace(/^[\s:,;–—-]+/, "") : title;
+    const words = rest || epoch.name;
     return words[0].toUpperCase() + words.slice(1);
   }
 }

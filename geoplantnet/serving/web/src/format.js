@@ -42,12 +42,12 @@ export function tickText({ value, label }) {
 
 // The code a class begins with ("T1 Broadleaved forest", "VU Vulnerable"), or its place in the list: what tells it apart without colour.
 export function classCode({ label }, index) {
-  return /^([A-Z]{1,2}\d{0,2}[a-z]?)\s+\S/.exec(label)?.[1] ?? String(index + 1);
+  return /^([A-Z]{1,2}(?:\d[\dA-Z]*)?[a-z]?)\s+\S/.exec(label)?.[1] ?? String(index + 1);
 }
 
 // The label without its code.
 export function className({ label }) {
-  return label.replace(/^[A-Z]{1,2}\d{0,2}[a-z]?\s+(?=\S)/, "");
+  return label.replace(/^[A-Z]{1,2}(?:\d[\dA-Z]*)?[a-z]?\s+(?=\S)/, "");
 }
 
 // [lon, lat] -> "46.4812° N, 8.0123° E" (four decimals: about 10 m).

@@ -7,8 +7,8 @@ import { ServerError, getJson } from "./server.js";
 
 let dialog = null;
 
-// opener: the button the focus returns to.
-export function showHow(layer, opener) {
+// scenario: of which map, null for today's; opener: the button the focus returns to.
+export function showHow(layer, scenario, opener) {
   if (!layer) return;
   dialog?.remove();
   const abort = new AbortController();
@@ -34,7 +34,7 @@ export function showHow(layer, opener) {
 async function fill(layer, body, signal) {
   body.replaceChildren(skeleton(6));
   try {
-    const how = await getJson(`./api/layers/${encodeURIComponent(layer.id)}/how?lang=${lang()}`, { signal });
+    const how = await getJson(`./api/layers/${encodeURIComponent(layer.id)}/how?lang=${lang()}${scenario ? `&scenario=${encodeURIComponent(scenario)}` : ""}`, { signal });
     body.replaceChildren(...sections(told(layer), how));
   } catch (error) {
     if (signal.aborted) return;

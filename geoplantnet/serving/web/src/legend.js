@@ -79,7 +79,11 @@ export function createLegend(catalog, narrow) {
     </div>`;
   translate(body);
   at("legend-options").open = !narrow.matches;
-  at("how").addEventListener("click", () => showHow(catalog.known(state.get().layer), at("how")));
+  at("how").addEventListener("click", () => {
+    const layer = catalog.known(state.get().layer);
+    const scenario = layer && epochOf(layer, state.get().scenario);
+    showHow(layer, scenario === catalog.epochs[0]?.name ? null : scenario, at("how"));
+  });
   body.addEventListener("change", ({ target }) => {
     const { name, id, value, checked } = target;
     if (name === "view") state.set({ presence: value === "presence", uncertainty: false });

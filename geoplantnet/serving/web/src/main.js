@@ -27,6 +27,7 @@ let here = null;
 let swipe = null;
 let sheet = null;
 let drawing = 0;
+let remark = null; // what is to be said of the link once its layer is shown
 let touched = false; // by the reader: until then the centre of the link stays the centre, however the panels grow
 let fetching = new AbortController();
 
@@ -71,9 +72,6 @@ async function start() {
     map.setBasemap({ kind: "natural-earth" });
     return;
   }
-  at("catalog-title").textContent = catalog.title;
-  at("notice").textContent = catalog.notice;
-  at("notice").hidden = !catalog.notice;
   map.setBasemap(catalog.basemap ?? { kind: "natural-earth" });
   onLanguage(name);
   name();
@@ -81,7 +79,7 @@ async function start() {
   if (!first && !catalog.species?.count) {
     at("layers-panel").replaceChildren(element("div", "state", element("h2", "", t("empty.title")), element("p", "", t("empty.text"))));
     at("legend").hidden = true;
-    document.title = catalog.title;
+    document.title = catalog.words.title;
     return;
   }
   map.setCatalog(catalog.bounds["EPSG:3035"], catalog.version.slice(0, 8));
@@ -104,11 +102,21 @@ async function start() {
   map.fitAll();
   map.go({ at: centre, zoom });
   if (!state.get().layer) state.set({ layer: first?.id ?? null });
+  const { scenario } = state.get();
+  if (scenario && !catalog.epochs.some((epoch) => epoch.name === scenario)) {
+    remark = () => t("link.unknown.scenario", { scenario });
+    state.set({ scenario: null });
+  }
   follow(state.get(), null);
   new ResizeObserver(makeRoom).observe(at("legend"));
 }
 
+// What the publisher says, in the reader's language.
 function name() {
+  const { title, notice } = catalog.words;
+  at("catalog-title").textContent = title;
+  at("notice").textContent = notice;
+  at("notice").hidden = !notice;
   at("version").textContent = t("foot.version", { version: catalog.version.slice(0, 8) });
 }
 
@@ -162,7 +170,8 @@ async function showLayer() {
     return;
   }
   if (signal.aborted) return;
-  layers.say("");
+  layers.say(remark?.() ?? "");
+  remark = null;
   layers.select(id);
   legend.draw();
   swipe.draw();
@@ -207,7 +216,7 @@ function drawNow() {
 
 function entitle(active) {
   const { title } = told(active);
-  document.title = `${title} · ${catalog.title}`;
+  document.title = `${title} · ${catalog.words.title}`;
   const base = catalog.basemap ?? { kind: "natural-earth" };
   const below = base.kind === "natural-earth" ? t("map.countries") : base.attribution;
   at("attribution").textContent = [active.attribution, below].filter(Boolean).join(" · ");
@@ -300,7 +309,7 @@ function tell(words) {
 let onScreen = "light";
 // On paper: map, legend, notice, scale, link.
 window.addEventListener("beforeprint", () => {
-  at("print-foot").textContent = t("print.foot", { notice: catalog?.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
+  at("print-foot").textContent = t("print.foot", { notice: catalog?.words.notice ?? "", date: date(new Date().toISOString()), link: state.link() });
   document.body.classList.add("printing");
   onScreen = document.documentElement.dataset.theme;
   document.documentElement.dataset.theme = "light"; // paper is

@@ -130,7 +130,7 @@ function valueOf({ mean, unit, title }) {
 
 function intervalOf({ low, high }) {
   if (low === null || low === undefined || high === null || high === undefined) return null;
-  return element("span", "range", t("area.range", { low: number(low, digits(low)), high: number(high, digits(high)) }));
+  return element("span", "area-range", t("area.range", { low: number(low, digits(low)), high: number(high, digits(high)) }));
 }
 
 function provenance(report, epochTitle, actions) {

@@ -250,7 +250,7 @@ function coverage(species) {
     bar.style.setProperty("--low", species.low);
     bar.style.setProperty("--high", species.high);
     bar.classList.add("ranged");
-    cell.append(element("span", "range", t("area.range", { low: share(species.low), high: share(species.high) })));
+    cell.append(element("span", "area-range", t("area.range", { low: share(species.low), high: share(species.high) })));
   }
   cell.append(bar);
   return cell;

@@ -121,7 +121,8 @@ def test_sorting_filtering_and_paging_thousands(visits: Opener) -> None:
     page.locator(".area-filter:visible").fill("rosaceae planta")
     expect(count).to_have_text("1,250 of 2,500 species")
     page.locator(".area-filter:visible").fill("")
-    page.locator(".area-chips:visible [data-chip=protected]").click()
+    expect(page.locator(".area-chips [data-chip]")).to_have_count(0)  # the cards say and do the same
+    page.locator(".area-card[data-group=protected]").click()
     expect(count).to_have_text(f"{sum(one['directive'] is True for one in species):,} of 2,500 species")
     expect(page.locator(".area-card[data-group=protected]")).to_have_attribute("aria-pressed", "true")
     page.locator(".area-card[data-group=threatened]").click()
@@ -132,12 +133,14 @@ def test_sorting_filtering_and_paging_thousands(visits: Opener) -> None:
     expect(page.locator(".area-table:visible td.empty")).to_be_visible()
     hands.press("area.table.enlarge")
     expect(page.locator("dialog[open] .area-table")).to_be_visible()
+    page.locator("dialog [data-chip=trees]").click()
+    expect(page.locator(".area-card[data-group=trees]")).to_have_attribute("aria-pressed", "true")
     hands.button("area.table.reduce").focus()
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
     page.locator(".area-filter:visible").fill("Planta 0000")
-    for chip in ("protected", "threatened"):
-        page.locator(f".area-chips:visible [data-chip={chip}]").click()
+    for group in ("protected", "threatened", "trees"):
+        page.locator(f".area-card[data-group={group}]").click()
     row = page.locator(".area-table:visible tbody tr")
     expect(row.locator("td.unknown").first).to_contain_text("not known")
 
@@ -244,6 +247,21 @@ def test_two_periods_side_by_side(everywhere: Visit) -> None:
         a, b = (share.get(row[-1], 0) for share in shares)
         assert difference == pytest.approx(100 * (b - a), abs=0.06)
     assert {row[-1] for row in hands.rows()} == set(shares[0]) | set(shares[1])
+    expect(hands.page).to_have_url(re.compile("&compare=warmer"))
+    again = everywhere.page.context.new_page()
+    again.goto(hands.page.url)
+    expect(again.locator(".area-pair")).to_be_visible()
+    assert again.locator(".area-table:visible tbody").inner_text() == hands.page.locator(".area-table:visible tbody").inner_text()
+    again.close()
+
+
+def test_a_period_is_not_compared_with_itself(visit: Visit) -> None:
+    """A link to a comparison with a period that is not mapped, or with the one that is shown, answers for the area alone."""
+    for more in ("&compare=nowhere", "&scenario=warmer&compare=warmer"):
+        hands = Hands(visit, more=WITH_AREA + more)
+        expect(hands.page.locator(".area-found:visible")).to_be_visible()
+        expect(hands.page.locator("#area-against")).to_have_value("")
+        expect(hands.page).not_to_have_url(re.compile("compare="))
 
 
 def test_two_areas_side_by_side(visit: Visit) -> None:

@@ -81,6 +81,7 @@ def test_an_unknown_layer_of_a_link_is_told(everywhere: Visit) -> None:
     """A link to a layer that is not there says so and shows another."""
     everywhere.open("#layer=gone")
     expect(everywhere.page.locator("#announcer")).to_contain_text("gone")
+    expect(everywhere.page.locator("#layers-message")).to_contain_text("gone")
     expect(everywhere.page.locator("#legend-title")).to_have_text(re.compile("richness|Richesse"))
     everywhere.forgive("404")
 

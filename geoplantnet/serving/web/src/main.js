@@ -161,9 +161,8 @@ async function showLayer() {
     if (!(error instanceof ServerError)) throw error;
     const { first } = catalog;
     if (error.status >= 400 && error.status < 500 && first && first.id !== id) {
+      remark = () => t("link.unknown", { layer: id, shown: told(first).title });
       state.set({ layer: first.id });
-      layers.say(t("link.unknown", { layer: id, shown: told(first).title }));
-      at("layers-message").focus?.();
       return;
     }
     alertUser(() => error.message, showLayer);

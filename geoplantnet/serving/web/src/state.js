@@ -21,6 +21,7 @@ export const START = Object.freeze({
   areaName: null,
   area2: null,
   area2Name: null,
+  compare: null, // what the area is compared with: "area" (the second) or the name of an epoch
 });
 
 const WRITE_AFTER = 150; // milliseconds: browsers refuse an address that changes a hundred times in seconds
@@ -120,6 +121,8 @@ export function parse(hash) {
   text("areaName", "area-name");
   shape("area2");
   text("area2Name", "area2-name");
+  text("compare");
+  if (found.area2 && !found.compare) found.compare = "area";
   return found;
 }
 
@@ -143,8 +146,10 @@ export function write(full) {
   place("place", full.place);
   if (full.area) put("area", encode(full.area));
   if (full.areaName) put("area-name", full.areaName);
-  if (full.area2) put("area2", encode(full.area2));
-  if (full.area2Name) put("area2-name", full.area2Name);
+  if (full.area2 && full.compare === "area") {
+    put("area2", encode(full.area2));
+    if (full.area2Name) put("area2-name", full.area2Name);
+  } else if (full.compare) put("compare", full.compare);
   if (full.tab !== START.tab) put("tab", full.tab);
   if (full.lang) put("lang", full.lang);
   if (full.theme !== START.theme) put("theme", full.theme);

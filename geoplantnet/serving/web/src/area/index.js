@@ -38,11 +38,11 @@ export function createArea({ map, state, panel }) {
   let told = null; // of the session
   let reason = null; // why something was refused: {key, values}
   let catalog = null;
-  let compare = state.get().area2 ? "area" : null; // null | "area" | name of an epoch
   let run = { status: "none", share: null, error: "", reports: [], asked: "" };
   let controller = new AbortController();
 
   const area = () => state.get()[slot.area];
+  const compare = () => state.get().compare;
   const root = element("div", "area-root");
   panel.append(root);
 
@@ -302,27 +302,27 @@ export function createArea({ map, state, panel }) {
     if (now.areaName) inputs.name = now.areaName;
     if (now.scenario) inputs.scenario = now.scenario;
     if (i === 1) {
-      if (compare === "area") return { ...inputs, area: now.area2, name: now.area2Name ?? undefined };
-      return { ...inputs, scenario: compare };
+      if (compare() === "area") return { ...inputs, area: now.area2, name: now.area2Name ?? undefined };
+      return { ...inputs, scenario: compare() };
     }
     if (!whole) return inputs;
     state.link(); // writes the address
     if (encode(now.area) !== null) inputs.link = location.hash;
-    if (compare === "area" && now.area2) inputs.compare = { type: "Feature", properties: { name: now.area2Name }, geometry: now.area2 };
-    else if (compare && compare !== "area") inputs.compare = { scenario: compare };
+    if (compare() === "area" && now.area2) inputs.compare = { type: "Feature", properties: { name: now.area2Name }, geometry: now.area2 };
+    else if (compare() && compare() !== "area") inputs.compare = { scenario: compare() };
     return inputs;
   }
 
   function asked() {
     const { area, area2, areaName, area2Name, scenario } = state.get();
-    return JSON.stringify([area, compare === "area" ? [area2, area2Name] : compare, areaName, scenario, lang()]);
+    return JSON.stringify([area, compare() === "area" ? [area2, area2Name] : compare(), areaName, scenario, lang()]);
   }
 
   // What forbids an analysis, or null.
   function obstacle() {
     if (session) return { key: "area.refused.drawing" };
     if (!state.get().area) return { key: "area.refused.no-area" };
-    if (compare === "area" && !state.get().area2) return { key: "area.refused.no-second" };
+    if (compare() === "area" && !state.get().area2) return { key: "area.refused.no-second" };
     return null;
   }
 
@@ -335,7 +335,7 @@ export function createArea({ map, state, panel }) {
     run = { status: "running", share: null, error: "", reports: [], asked: question };
     refresh();
     if (!quietly) announce(t("area.running"));
-    const parts = compare ? [0, 1] : [0];
+    const parts = compare() ? [0, 1] : [0];
     const shares = parts.map(() => null);
     const onProgress = (i) => (share) => {
       shares[i] = share;
@@ -373,8 +373,8 @@ export function createArea({ map, state, panel }) {
   function labels() {
     const { areaName, area2Name, scenario } = state.get();
     const named = (letter, name) => (name ? `${letter} · ${name}` : t(`area.slot.${letter}`));
-    if (compare === "area") return { a: named("A", areaName), b: named("B", area2Name) };
-    return { a: named("A", epochTitle(scenario)), b: named("B", epochTitle(compare)) };
+    if (compare() === "area") return { a: named("A", areaName), b: named("B", area2Name) };
+    return { a: named("A", epochTitle(scenario)), b: named("B", epochTitle(compare())) };
   }
 
   function drawReports() {
@@ -439,14 +439,14 @@ export function createArea({ map, state, panel }) {
   }
 
   function layerPaint(without = null) {
-    const shown = compare === "area" ? slots : slots.slice(0, 1);
+    const shown = compare() === "area" ? slots : slots.slice(0, 1);
     const areas = shown.filter((one) => one !== without && state.get()[one.area]);
     layer.paint(areas.map(({ letter, area: key }) => ({ letter, polygons: toMap(state.get()[key], map) })));
   }
 
   function refresh() {
     const now = state.get();
-    const two = compare === "area";
+    const two = compare() === "area";
     const geometry = area();
     intro.node.hidden = Boolean(now.area) || Boolean(session);
     whichBox.hidden = !two || Boolean(session);
@@ -492,21 +492,20 @@ export function createArea({ map, state, panel }) {
       ["area", t("area.compare.area")],
       ...epochs.filter(({ name }) => name !== (state.get().scenario ?? epochs[0].name)).map(({ name }) => [name, epochTitle(name)]),
     ];
-    against.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === (compare ?? ""))));
+    against.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === (compare() ?? ""))));
   }
 
   // ---- what happens elsewhere
 
   against.addEventListener("change", () => {
-    compare = against.value || null;
-    if (compare !== "area") slot = slots[0];
-    else if (!state.get().area2) slot = slots[1];
-    changed();
+    if (against.value === "area" && !state.get().area2) slot = slots[1];
+    state.set({ compare: against.value || null });
   });
   nameInput.addEventListener("change", () => state.set({ [slot.name]: nameInput.value.trim() || null }));
   state.on((now, before) => {
-    const keys = ["area", "area2", "areaName", "area2Name", "scenario"];
-    if (now.area2 && !before.area2 && !compare) compare = "area";
+    if (settle()) return; // it is told again, of what then holds
+    const keys = ["area", "area2", "areaName", "area2Name", "compare", "scenario"];
+    if (compare() !== "area") slot = slots[0];
     for (const one of slots) if (now[one.area] !== one.history.value) one.history.push(now[one.area]);
     if (keys.some((key) => now[key] !== before[key])) changed();
   });
@@ -518,6 +517,16 @@ export function createArea({ map, state, panel }) {
     if (run.status === "done") analyse({ quietly: true });
     else drawReports();
   });
+
+  // A period can only be compared with another one that is mapped. -> whether the comparison had to go
+  function settle() {
+    const { compare: other, scenario } = state.get();
+    if (!other || other === "area" || !catalog) return false;
+    const { epochs } = catalog;
+    if (epochs.some(({ name }) => name === other) && other !== (scenario ?? epochs[0].name)) return false;
+    state.set({ compare: null });
+    return true;
+  }
 
   // The area, or what it is asked for, is another: what was answered no longer holds.
   function changed() {
@@ -534,15 +543,22 @@ export function createArea({ map, state, panel }) {
   fetchCatalog()
     .then(async (fetched) => {
       catalog = fetched;
+      settle();
       drawAgainst();
+      greet();
       if (catalog.places) tools.places.node.hidden = !(await places.load());
     })
     .catch((error) => {
       if (!(error instanceof ServerError)) throw error; // the page itself says that the server is silent
+      if (!catalog) greet();
     });
+  addEventListener("hashchange", () => setTimeout(greet)); // once the page has read the address
   drawReports();
   layerPaint();
   refresh();
-  // a link that somebody sent says what it was sent for
-  if (state.get().area && state.get().tab === "area") analyse({ quietly: true });
+
+  // A link that somebody sent says what it was sent for.
+  function greet() {
+    if (state.get().tab === "area" && run.status === "none") analyse({ quietly: true });
+  }
 }

@@ -59,7 +59,10 @@ function opening(report) {
     [t("area.fact.tiles"), number(area.tiles)],
   ];
   const empty = area.cells === 0 ? [element("p", "area-note", t("area.no-data"))] : [];
-  const header = element("p", "area-header", element("strong", "", t("area.predicted")), ` ${report.notice ?? ""}`);
+  const predicted = t("area.predicted");
+  const notice = report.notice ?? "";
+  const more = notice.startsWith(predicted) ? notice.slice(predicted.length) : ` ${notice}`; // said once
+  const header = element("p", "area-header", element("strong", "", predicted), more);
   return [title, header, list("area-facts", facts), ...empty, ...warnings(report)];
 }
 
@@ -127,7 +130,7 @@ function valueOf({ mean, unit, title }) {
 
 function intervalOf({ low, high }) {
   if (low === null || low === undefined || high === null || high === undefined) return null;
-  return element("span", "range", t("area.range", { low: number(low, digits(low)), high: number(high, digits(high)) }));
+  return element("span", "area-range", t("area.range", { low: number(low, digits(low)), high: number(high, digits(high)) }));
 }
 
 function provenance(report, epochTitle, actions) {

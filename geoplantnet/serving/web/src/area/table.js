@@ -109,7 +109,10 @@ export function createTable({ caption, pair = false, onShow, onFilter = () => {}
       return one;
     };
     const sides = pair ? ["both", "a", "b"].map((one) => chip(side === one, t(`area.side.${one}`), () => (side = side === one ? null : one), one)) : [];
-    chips.replaceChildren(...Object.keys(GROUPS).map((group) => chip(groups.has(group), t(`area.group.${group}`), () => flip(group), group)), ...sides);
+    // In the panel the cards above one area's table filter by group; on the whole screen, and of two areas, there are none.
+    const grouped = pair || !node.contains(inner) ? Object.keys(GROUPS) : [];
+    chips.replaceChildren(...grouped.map((group) => chip(groups.has(group), t(`area.group.${group}`), () => flip(group), group)), ...sides);
+    chips.hidden = !chips.childElementCount;
     const go = (words, to, possible) => {
       const one = element("button", "button small", words);
       one.type = "button";
@@ -247,7 +250,7 @@ function coverage(species) {
     bar.style.setProperty("--low", species.low);
     bar.style.setProperty("--high", species.high);
     bar.classList.add("ranged");
-    cell.append(element("span", "range", t("area.range", { low: share(species.low), high: share(species.high) })));
+    cell.append(element("span", "area-range", t("area.range", { low: share(species.low), high: share(species.high) })));
   }
   cell.append(bar);
   return cell;

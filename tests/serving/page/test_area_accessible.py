@@ -77,10 +77,12 @@ STATES: dict[str, tuple[Callable[[Hands], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("lang", "size", "scheme"), [("en", "desktop", "light"), ("fr", "phone", "dark")])
+@pytest.mark.parametrize(
+    ("lang", "size", "scheme"), [("en", "desktop", "light"), ("fr", "desktop", "dark"), ("en", "phone", "light"), ("fr", "phone", "dark")]
+)
 @pytest.mark.parametrize("state", STATES)
 def test_no_violation(visits: Opener, state: str, lang: str, size: str, scheme: str) -> None:
-    """Nothing is wrong, says axe, in this state, by day on a desktop in English and by night on a phone in French."""
+    """Nothing is wrong, says axe, in this state, in either language, on a desktop and on a phone, by day and by night."""
     prepare, more = STATES[state]
     visit = visits(lang=lang, size=size, scheme=scheme, bypass_csp=True)
     hands = Hands(visit, more=more)

@@ -28,10 +28,10 @@ export function showHow(layer, scenario, opener) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // on the backdrop
   document.body.append(dialog);
   dialog.showModal();
-  fill(layer, body, abort.signal);
+  fill(layer, scenario, body, abort.signal);
 }
 
-async function fill(layer, body, signal) {
+async function fill(layer, scenario, body, signal) {
   body.replaceChildren(skeleton(6));
   try {
     const how = await getJson(`./api/layers/${encodeURIComponent(layer.id)}/how?lang=${lang()}${scenario ? `&scenario=${encodeURIComponent(scenario)}` : ""}`, { signal });
@@ -40,7 +40,7 @@ async function fill(layer, body, signal) {
     if (signal.aborted) return;
     if (!(error instanceof ServerError)) throw error;
     const known = layer.description ? [section(t("how.description"), element("p", "", told(layer).description))] : [];
-    body.replaceChildren(...known, element("p", "problem", error.message), button("", t("retry"), () => fill(layer, body, signal)));
+    body.replaceChildren(...known, element("p", "problem", error.message), button("", t("retry"), () => fill(layer, scenario, body, signal)));
   }
 }
 

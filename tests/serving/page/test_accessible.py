@@ -26,6 +26,9 @@ def _typed(visit: Visit) -> None:
 
 
 def _how(visit: Visit) -> None:
+    options = visit.page.locator("#legend-options")
+    if options.get_attribute("open") is None:
+        options.locator("summary").click()
     visit.page.locator("#how").click()
     expect(visit.page.locator("dialog dl").first).to_be_visible()
 

@@ -145,9 +145,11 @@ def test_sorting_filtering_and_paging_thousands(visits: Opener) -> None:
     expect(row.locator("td.unknown").first).to_contain_text("not known")
 
 
-def test_files_read_back(visits: Opener, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_files_read_back(visits: Opener, tmp_path: Path, lang: str, size: str) -> None:
     """CSV, XLSX and GeoJSON hold the table's species and coverage, the polygon's hash and the link to the answer."""
-    visit = visits(accept_downloads=True)
+    visit = visits(lang=lang, size=size, accept_downloads=True)
     hands = Hands(visit, more=f"{WITH_AREA}&area-name=Field%20one")
     expect(hands.page.locator(".area-found:visible")).to_be_visible()
     told = _asked(visit.server, SQUARE)
@@ -171,9 +173,9 @@ def test_files_read_back(visits: Opener, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "starts"), [("html", b"<!doctype html"), ("pdf", b"%PDF-")])
-def test_the_report_opens(visits: Opener, kind: str, starts: bytes) -> None:
+def test_the_report_opens(everywhere: Visit, kind: str, starts: bytes) -> None:
     """The report is made as a job and opened by a link to its result, which is the document."""
-    hands = Hands(visits(), more=WITH_AREA)
+    hands = Hands(everywhere, more=WITH_AREA)
     expect(hands.page.locator(".area-found:visible")).to_be_visible()
     hands.press(f"area.take.{kind}")
     link = hands.page.locator(".area-open")
@@ -264,16 +266,16 @@ def test_a_period_is_not_compared_with_itself(visit: Visit) -> None:
         expect(hands.page).not_to_have_url(re.compile("compare="))
 
 
-def test_two_areas_side_by_side(visit: Visit) -> None:
+def test_two_areas_side_by_side(everywhere: Visit) -> None:
     """A second area is drawn beside the first; both stand in the address and on the map, and the link brings both back."""
-    hands = Hands(visit, more=WITH_AREA)
+    hands = Hands(everywhere, more=WITH_AREA)
     hands.page.locator("#area-against").select_option("area")
     hands.triangle()
     assert hands.chosen("area") == SQUARE and hands.chosen("area2") != SQUARE
     hands.press("area.analyse")
     expect(hands.page.locator(".area-pair")).to_be_visible()
-    again = visit.page.context.new_page()
-    again.goto(visit.page.url)
+    again = everywhere.page.context.new_page()
+    again.goto(everywhere.page.url)
     expect(again.locator(".area-pair")).to_be_visible()
 
 

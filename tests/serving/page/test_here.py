@@ -157,6 +157,7 @@ def test_a_server_that_fails_is_told_and_tried_again(visit: Visit) -> None:
     expect(visit.page.locator("#here-result")).to_contain_text("too many at once")
     visit.page.unroute("**/api/here?*")
     visit.page.locator("#here-result").get_by_role("button", name="Try again").click()
+    expect(visit.page.locator("#here-result")).to_be_focused()
     expect(visit.page.locator(".ranked > li")).to_have_count(3)
     visit.forgive("503")
 

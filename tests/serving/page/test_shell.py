@@ -236,6 +236,7 @@ def test_a_dead_server_is_said_and_tried_again(visit: Visit) -> None:
     with page.expect_response(lambda response: "GetMap" in response.url and response.ok):
         page.locator("#alert-retry").click()
     expect(page.locator("#alert")).to_be_hidden()
+    expect(page.locator("#map")).to_be_focused()
     visit.forgive("Failed to load|500")
 
 

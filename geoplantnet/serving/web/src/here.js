@@ -34,7 +34,7 @@ export function createHere({ catalog, map, choose, onRead }) {
       <p id="coordinates-help" class="small faint" data-t="here.coordinates.help"></p>
       <p id="coordinates-answer" class="small"></p>
     </form>
-    <div id="here-result"></div>`;
+    <div id="here-result" tabindex="-1"></div>`;
   translate(panel);
   const result = at("here-result");
   const answerLine = at("coordinates-answer");
@@ -121,11 +121,17 @@ export function createHere({ catalog, map, choose, onRead }) {
       if (!(error instanceof ServerError)) throw error;
       answer = null;
       onRead(null);
-      result.replaceChildren(element("div", "state", element("p", "problem", t("here.failed")), element("p", "small", error.message), button("", t("retry"), read)));
+      result.replaceChildren(element("div", "state", element("p", "problem", t("here.failed")), element("p", "small", error.message), button("", t("retry"), again)));
       announce(`${t("here.failed")} ${error.message}`);
     } finally {
       if (!signal.aborted) result.removeAttribute("aria-busy");
     }
+  }
+
+  // The button goes away with what it stands in: the focus stays where the answer comes.
+  function again() {
+    result.focus();
+    read();
   }
 
   function draw() {

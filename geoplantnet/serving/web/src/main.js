@@ -235,9 +235,15 @@ function alertUser(words, retry) {
   at("alert-text").textContent = words();
   at("alert").hidden = false;
   at("alert-retry").onclick = () => {
-    at("alert").hidden = true;
+    dismiss();
     retry();
   };
+}
+
+// The button that was pressed goes away: the focus goes on to the map.
+function dismiss() {
+  at("alert").hidden = true;
+  at("map").focus();
 }
 
 // The centre of the map is the centre of what the panels leave free.
@@ -279,7 +285,7 @@ for (const skip of document.querySelectorAll(".skip")) {
 at("zoom-in").addEventListener("click", () => map.zoomBy(1));
 at("zoom-out").addEventListener("click", () => map.zoomBy(-1));
 at("whole").addEventListener("click", () => map.fitAll());
-at("alert-close").addEventListener("click", () => (at("alert").hidden = true));
+at("alert-close").addEventListener("click", dismiss);
 at("map").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && at("map").dataset.mode !== "draw") ask(map.centre());
 });

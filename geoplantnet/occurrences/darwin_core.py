@@ -33,15 +33,18 @@ GRID_CRS = TileGrid().crs
 """CRS of `x`, `y` and of the geometry."""
 SAMPLING = ("presence-only", "presence-absence")
 STATUS = ("present", "absent")
-EVENT_TEXT = ("eventID", "parentEventID", "samplingProtocol", "sampling", "sampleSizeUnit", "datasetID")
+EVENT_TEXT = ("eventID", "parentEventID", "samplingProtocol", "sampling", "sampleSizeUnit", "datasetID", "recordedBy")
 EVENT_NUMBERS = (
     *("x", "y", "decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters"),
-    *("year", "sampleSizeValue", "elevation", "slope", "aspect"),
+    *("year", "month", "sampleSizeValue", "elevation", "slope", "aspect", "list_length"),
 )
 EVENT_COLUMNS = (
     *("eventID", "x", "y", "decimalLongitude", "decimalLatitude", "coordinateUncertaintyInMeters", "year", "samplingProtocol", "sampling"),
-    *("sampleSizeValue", "sampleSizeUnit", "datasetID", "elevation", "slope", "aspect", "parentEventID", "geometry"),
+    *("sampleSizeValue", "sampleSizeUnit", "datasetID", "elevation", "slope", "aspect", "parentEventID"),
+    *("month", "recordedBy", "list_length", "geometry"),
 )
+"""`list_length` (ours, not a Darwin Core term): species that the event's observer recorded that day, a measure of effort where nothing else is
+known of it (Szabo, Vesk, Baxter & Possingham 2010, Ecol. Appl. 20: 2157-2169)."""
 OCCURRENCE_TEXT = (
     *("eventID", "taxonID", "scientificName", "verbatimScientificName", "occurrenceStatus"),
     *("organismQuantity", "organismQuantityType"),
@@ -103,6 +106,8 @@ def validate_events(events: gpd.GeoDataFrame) -> None:
     _within(events, "decimalLatitude", -90, 90)
     _within(events, "coordinateUncertaintyInMeters", 0, np.inf)
     _within(events, "sampleSizeValue", 1e-9, np.inf)
+    _within(events, "month", 1, 12)
+    _within(events, "list_length", 1, np.inf)
     _within(events, "slope", 0, 90)
     _within(events, "aspect", 0, 360)
     _one_of(events["sampling"], SAMPLING, "events column sampling")
@@ -143,7 +148,7 @@ def from_tables(
     """Plain tables -> OccurrenceSet.
 
     `events` needs eventID and either x, y (EPSG:3035, metres) or decimalLongitude, decimalLatitude (EPSG:4326, degrees); other event terms are
-    taken where present; plot areas (sampleSizeValue) become square metres, the unit an area is in unless sampleSizeUnit says otherwise.
+    taken where present, year and month from eventDate where they do not stand by themselves; plot areas (sampleSizeValue) become square metres, the unit an area is in unless sampleSizeUnit says otherwise.
     `occurrences` needs eventID and scientificName; occurrenceStatus defaults to present, and to absent where the quantity is zero. Quantities
     (organismQuantity with organismQuantityType, or individualCount) become `abundance`, that of several layers of a taxon one (see
     `abundance.combine_layers`). With a `backbone`, scientificName
@@ -261,6 +266,8 @@ def load(folder: str | os.PathLike[str]) -> OccurrenceSet:
         rejections = pd.read_parquet(root / "rejections.parquet")
     except Exception as error:  # a flipped bit in the schema ends in errors of many kinds
         raise OccurrenceError(f"{root} holds no readable occurrence set ({error}); write it with occurrences.save") from error
+    if not {"month", "recordedBy", "list_length"} & set(events):  # written before observers were kept
+        events = events.assign(month=np.nan, recordedBy="", list_length=np.nan)
     if "parentEventID" not in events and not set(OCCURRENCE_COLUMNS[5:]) & set(occurrences):  # written before abundances were read
         events = events.assign(parentEventID="")[list(EVENT_COLUMNS)]
         occurrences = occurrences.assign(organismQuantity="", organismQuantityType="", abundance=np.nan)
@@ -359,6 +366,10 @@ def _transformer(source: str, target: str) -> Transformer:
 def _event_table(events: pd.DataFrame, sampling: str, dataset_id: str) -> pd.DataFrame:
     table = pd.DataFrame({column: _text(events, column) for column in EVENT_TEXT}, index=events.index)
     table = table.assign(**{column: _number(events, column) for column in EVENT_NUMBERS}, sampling=sampling, datasetID=dataset_id)
+    year, month = _dates(_text(events, "eventDate"))
+    table["year"], table["month"] = table["year"].fillna(year), table["month"].fillna(month)
+    table["month"] = table["month"].where(table["month"].isin(range(1, 13)))
+    table["list_length"] = table["list_length"].where(table["list_length"] >= 1)
     measured = table["sampleSizeValue"].notna()
     table["sampleSizeUnit"] = table["sampleSizeUnit"].mask(measured & (table["sampleSizeUnit"] == ""), "square metre")
     metres = table["sampleSizeUnit"].str.lower().map(SQUARE_METRES).astype(float)
@@ -378,6 +389,16 @@ def _event_table(events: pd.DataFrame, sampling: str, dataset_id: str) -> pd.Dat
             f"table has neither x, y nor decimalLongitude, decimalLatitude (it has {', '.join(map(str, events.columns))}); add one pair"
         )
     return table.reset_index(drop=True)
+
+
+def _dates(written: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Year and month of ISO 8601 dates (2026, 2026-05, 2026-05-03T10:00Z), NaN where none stands; of an interval those its ends share."""
+    year, month = (
+        written.str.extract(pattern, expand=False).astype(float) for pattern in (r"^(\d{4})(?:-|/|$)", r"^\d{4}-(\d{2})(?:-|T|/|$)")
+    )
+    end = written.str.extract(r"/(\d{4})(?:-(\d{2}))?(?:-|T|$)").astype(float)
+    same_year = end[0].isna() | (end[0] == year)
+    return year.where(same_year), month.where(same_year & (end[0].isna() | (end[1] == month)))
 
 
 def _occurrence_table(occurrences: pd.DataFrame, backbone: Backbone | None) -> tuple[pd.DataFrame, pd.Series, pd.Series]:

@@ -347,3 +347,28 @@ def test_plot_areas_are_square_metres(unit, square_metres):
         from_tables(events.assign(sampleSizeUnit="minutes"), OCCURRENCES, sampling="presence-absence", dataset_id="t")
     with pytest.raises(OccurrenceError, match="sampleSizeValue -1"):
         from_tables(EVENTS.assign(sampleSizeValue=-1.0), OCCURRENCES, sampling="presence-absence", dataset_id="t")
+
+
+def test_an_event_keeps_its_date_and_observer(tmp_path):
+    """Year and month of its own columns, else of eventDate as far as it tells one; sets written before are read."""
+    dates = ["2024-05-03T10:00:00Z", "2023", "2022-07", "2024-05-30/2024-06-02", "2024-05-01/2024-05-31", "", "May 2020"]
+    records = pd.DataFrame(
+        {"scientificName": "Poa alpina", "decimalLatitude": 46.4, "decimalLongitude": 8.0, "eventDate": dates, "recordedBy": "observer 1"}
+    ).assign(year=["", "", "", "", "", "2019", ""], month=["", "", "", "", "", "13", ""], list_length=[3, 0, "", "", "", "", ""])
+    found = from_records(records, dataset_id="dates")
+    assert found.events["year"].tolist()[:6] == [2024, 2023, 2022, 2024, 2024, 2019] and np.isnan(found.events["year"][6])
+    assert found.events["month"].fillna(0).tolist() == [5, 0, 7, 0, 5, 0, 0]
+    assert found.events["recordedBy"].tolist() == ["observer 1"] * 7 and found.events["list_length"].fillna(0).tolist() == [
+        3,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+    folder = save(found, tmp_path / "records")
+    again = load(folder)
+    pd.testing.assert_frame_equal(pd.DataFrame(again.events), pd.DataFrame(found.events))
+    gpd.read_parquet(folder / "events.parquet").drop(columns=["month", "recordedBy", "list_length"]).to_parquet(folder / "events.parquet")
+    assert load(folder).events["month"].isna().all()

@@ -1,0 +1,8 @@
+"""Label aggregation: many people's determinations of an observation -> one label, whether it is valid, and what each user's word weighs.
+
+`Votes` is the sparse table of determinations, a strategy is a frozen value with `aggregate(votes)`, `Aggregation` is what comes of it.
+"""
+
+from geoplantnet.identify.votes.table import NONE, Aggregation, Strategy, Votes
+
+__all__ = ["NONE", "Aggregation", "Strategy", "Votes"]

@@ -64,7 +64,7 @@ def test_a_newcomer_can_make_a_disputed_label_unsure():
 @pytest.mark.parametrize("confidence", [2.01, ESTABLISHED, 3.0, 5.0, 8.0])
 @pytest.mark.parametrize("accounts", [1, 2, 3, 4, 6, 9, 20, 40])
 def test_what_many_newcomers_can_do_follows_from_their_number(confidence, accounts):
-    """k accounts take away trust when conf / (conf + 0.742 k) <= 0.7, the label when 0.742 k > conf, and are trusted when k / all > 0.7."""
+    """Of k accounts: they take away trust when conf / (conf + 0.742 k) <= 0.7, the label when 0.742 k > conf, and are trusted when k / all > 0.7."""
     rows = [(0, 0, 0), *((0, 1 + k, 1) for k in range(accounts))]
     fixed = np.array([confidence, *[np.nan] * accounts])
     found, theirs = PlantNet().aggregate(votes(rows, accounts + 1, 1, fixed_weight=fixed)), accounts * GAMMA

@@ -95,4 +95,4 @@ def _plurality(votes: Votes, weight: Floats) -> tuple[npt.NDArray[np.int64], Flo
     leads = (summed == best[where]) & (summed > 0)
     # Backwards, so that the lowest species of a tie is written last.
     label[where[leads][::-1]] = (named % votes.n_species)[leads][::-1]
-    return label, best, np.bincount(where, summed, votes.n_observations)
+    return label, best, np.bincount(where, summed, votes.n_observations).astype(np.float64)

@@ -1,0 +1,24 @@
+"""Votes: how good each strategy's labels are, what attacks do to them, how fast they come, and the store and the archive around them.
+
+    python -m benchmarks.votes [--quick] --json FILE
+
+Each part can be run alone: `python -m benchmarks.votes_robust` and so on, with the same options.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.rows import Row, main
+
+PARTS = ("votes_robust", "votes_speed", "votes_archive", "votes_store")
+"""Modules of this package, each with `rows(quick)`."""
+
+
+def rows(quick: bool) -> list[Row]:
+    """Of all parts, in their order."""
+    return [row for part in PARTS for row in importlib.import_module(f"benchmarks.{part}").rows(quick)]
+
+
+if __name__ == "__main__":
+    main(rows)

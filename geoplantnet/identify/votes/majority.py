@@ -18,7 +18,7 @@ class MajorityVote:
 
     @property
     def name(self) -> str:
-        """majority"""
+        """Majority"""
         return "majority"
 
     def aggregate(self, votes: Votes) -> Aggregation:
@@ -58,7 +58,7 @@ class Wawa:
 
     @property
     def name(self) -> str:
-        """wawa"""
+        """Wawa"""
         return "wawa"
 
     def aggregate(self, votes: Votes) -> Aggregation:

@@ -72,7 +72,7 @@ class PlantNet:
 
     @property
     def name(self) -> str:
-        """plantnet"""
+        """Plantnet"""
         return "plantnet"
 
     def weight_of(self, n: npt.ArrayLike) -> Floats:
@@ -130,7 +130,7 @@ class PlantNet:
     def species_numbers(
         self, votes: Votes, sides: Ballots, label: Integers, valid: Flags, only: npt.NDArray[np.int64] | None = None
     ) -> Counts:
-        """n of every user (of `only` these), given labels and validity."""
+        """N of every user (of `only` these), given labels and validity."""
         from geoplantnet.identify.votes import kernels
 
         side = sides.by_user
@@ -167,7 +167,8 @@ class PlantNet:
         """What is told of a trajectory; `confidence` and `agreement` are those of the round that is told."""
         last, back = len(found.label) - 1, found.told
         cycle = last - back + 1 if found.back_to is not None and found.back_to < last else 0
-        valid, weight, notes = found.valid[back].copy(), self.weights(votes, found.n[back]), ()
+        valid, weight = found.valid[back].copy(), self.weights(votes, found.n[back])
+        notes: tuple[str, ...] = ()
         if cycle:
             for t in range(back + 1, last + 1):
                 valid &= (found.valid[t] == found.valid[back]) & (found.label[t] == found.label[back])
@@ -207,4 +208,4 @@ class Trajectory:
 
 
 def _digest(n: Counts) -> bytes:
-    return hashlib.blake2b(n, digest_size=16).digest()
+    return hashlib.blake2b(n.tobytes(), digest_size=16).digest()

@@ -9,7 +9,6 @@ Intervals are 95 % percentiles of 200 resamples of the observations; differences
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -36,7 +35,7 @@ from geoplantnet.identify.votes.table import Integers
 SHARES = (0.01, 0.1, 0.3)
 """New accounts, as a share of the users; each votes as often as the mean user."""
 VOTES = 11
-TARGETS = {"10 labels": 10, "300 labels": 300}
+TARGETS = {"10 trusted labels": 10, "300 trusted labels": 300}
 ESTABLISHED = 8
 """Least n whose weight exceeds theta_conf = 2."""
 Attack = Callable[[SimulatedVotes, Aggregation, Integers], SimulatedVotes]
@@ -167,45 +166,94 @@ def degradation(crowd: SimulatedVotes, title: str) -> list[Row]:
     return out
 
 
-def targeted(crowd: SimulatedVotes) -> list[Row]:
-    """What each defence loses of trusted labels that are attacked, and beside them."""
-    out, armed, before = [], dict[str, SimulatedVotes](), dict[str, Aggregation]()
-    published = PlantNet().aggregate(crowd.votes)
-    floors = anchors(published, math.sqrt(ESTABLISHED) - ESTABLISHED**0.2 + 0.742 - 1e-6)
+@dataclass(frozen=True, kw_only=True)
+class Armed:
+    """A crowd under a defence, before it is attacked."""
+
+    crowd: SimulatedVotes
+    strategy: Strategy
+    found: Aggregation
+
+
+def armed(crowd: SimulatedVotes) -> dict[str, Armed]:
+    """Every defence; the anchors are the users whose weight validates alone as published, with that weight."""
+    floors = anchors(PlantNet().aggregate(crowd.votes), float(PlantNet().weight_of(ESTABLISHED)))
+    out = {}
     for name, defence in DEFENCES.items():
-        armed[name] = replace(crowd, votes=replace(crowd.votes, minimal_weight=floors)) if defence.anchored else crowd
-        before[name] = defence.strategy.aggregate(armed[name].votes)
-    trusted = np.logical_and.reduce([found.valid for found in before.values()])
-    n, order = crowd.votes.n_observations, np.random.default_rng(0).permutation(np.flatnonzero(trusted))
-    for name, found in before.items():
-        whole = scores(found, crowd.truth, resamples=1)
+        own = replace(crowd, votes=replace(crowd.votes, minimal_weight=floors)) if defence.anchored else crowd
+        out[name] = Armed(crowd=own, strategy=defence.strategy, found=defence.strategy.aggregate(own.votes))
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Of the labels that were aimed at, all of them trusted before; shares."""
+
+    flipped: float
+    taken: float
+    """Trusted, under the attackers' name."""
+    unsure: float
+    """Of their old name, and no longer trusted."""
+    beside: int
+    """Number of trusted labels not aimed at that are flipped or no longer trusted."""
+    vouched_flipped: int
+    """Number of flipped ones that stood on anchors alone."""
+
+
+def damage(before: Armed, made: Attack, aim: Integers) -> Damage:
+    """What an attack does to a defence."""
+    n, label = before.crowd.votes.n_observations, before.found.label
+    after = before.strategy.aggregate(made(before.crowd, before.found, aim).votes)
+    flipped, unsure = after.label[:n] != label, before.found.valid & ~after.valid[:n]
+    others = np.setdiff1d(np.flatnonzero(before.found.valid), aim)
+    vouched = Anchored(strategy=PlantNet()).vouched(before.crowd.votes)
+    return Damage(
+        flipped=float(flipped[aim].mean()),
+        taken=float((flipped & after.valid[:n])[aim].mean()),
+        unsure=float((unsure & ~flipped)[aim].mean()),
+        beside=int((flipped | unsure)[others].sum()),
+        vouched_flipped=int((flipped & vouched)[aim].sum()),
+    )
+
+
+def targets(before: dict[str, Armed]) -> Integers:
+    """Labels that every defence trusts, in random order."""
+    trusted = np.logical_and.reduce([one.found.valid for one in before.values()])
+    return np.random.default_rng(0).permutation(np.flatnonzero(trusted)).astype(np.int32)
+
+
+def targeted(crowd: SimulatedVotes) -> list[Row]:
+    """What each defence costs without an attack, and what it loses under each of them."""
+    out, before = [], armed(crowd)
+    for name, one in before.items():
+        whole = scores(one.found, crowd.truth, resamples=1)
+        wrong = one.found.valid & (one.found.label != crowd.truth)
+        told = one.strategy.aggregate(parrots(one.crowd, crowd.truth, 30, 300, 1).votes)
+        mended = (wrong & ~(told.valid & (told.label != crowd.truth))).sum() / wrong.sum()
         out.append(
             Row(
-                name=f"without an attack, share kept: {name}",
+                name=f"what a defence costs, share kept without an attack: {name}",
                 value=whole.kept.value,
                 unit="",
-                reference=f"under a wrong name {whole.poisoned.value:.4f}, accuracy {whole.accuracy.value:.3f}. {' '.join(found.notes)}".strip(),
+                reference=f"under a wrong name {whole.poisoned.value:.4f}, of which {mended:.1%} are mended by 9,000 votes of 30 new accounts that are "
+                f"always right. {' '.join(one.found.notes)}".strip(),
             )
         )
+    order = targets(before)
     for title, count in TARGETS.items():
-        aim = order[:count]
         for attack, made in ATTACKS.items():
-            for name, defence in DEFENCES.items():
-                after = defence.strategy.aggregate(made(armed[name], published, aim).votes)
-                moved = after.label[:n] != before[name].label
-                lost, taken = before[name].valid & ~after.valid[:n] & ~moved, moved & after.valid[:n]
-                others = np.setdiff1d(np.flatnonzero(before[name].valid), aim)
-                out.append(
-                    Row(
-                        name=f"{title} attacked by {attack}, share flipped: {name}",
-                        value=float(moved[aim].mean()),
-                        unit="",
-                        reference=f"trusted under the attackers' name {taken[aim].mean():.3f}, kept its name but not trusted {lost[aim].mean():.3f}; "
-                        f"other trusted labels flipped {int(moved[others].sum())}, no longer trusted {int(lost[others].sum())}",
-                        target="0" if "new account" in attack and (attack.startswith("1 ") or name == "anchored") else "",
-                        ok=bool(not moved[aim].any()),
-                    )
+            done = {name: damage(one, made, order[:count]) for name, one in before.items()}
+            told = "; ".join(f"{name} {d.flipped:.3f} / {d.taken:.3f} / {d.unsure:.3f} / {d.beside}" for name, d in done.items())
+            out.append(
+                Row(
+                    name=f"{title} attacked, those flipped under Anchored (beside: flipped / taken / unsure / others harmed): {attack}",
+                    value=done["anchored"].flipped,
+                    unit="",
+                    reference=told,
+                    target="0 that stand on anchors",
+                    ok=done["anchored"].vouched_flipped == 0,
                 )
+            )
     return out
 
 

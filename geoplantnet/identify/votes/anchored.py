@@ -49,16 +49,18 @@ class Anchored:
         """As it is called in recipes and tables."""
         return f"{self.strategy.name}-anchored"
 
+    def vouched(self, votes: Votes) -> npt.NDArray[np.bool_]:
+        """(observation,) whether the anchors' votes alone, at the weights an administrator set, make its label trusted."""
+        label, confidence, total = _plurality(votes, _anchor_weight(votes))
+        return (label != NONE) & (confidence > self.strategy.theta_conf) & (confidence > self.strategy.theta_acc * total)
+
     def aggregate(self, votes: Votes) -> Aggregation:
         """What the strategy makes of the votes that are left."""
-        weight = _anchor_weight(votes)
-        anchor = weight[votes.user] > 0
-        label, confidence, total = _plurality(votes, weight)
-        trusted = (label != NONE) & (confidence > self.strategy.theta_conf) & (confidence > self.strategy.theta_acc * total)
-        keep = anchor | ~trusted[votes.observation]
+        anchor, vouched = _anchor_weight(votes) > 0, self.vouched(votes)
+        keep = anchor[votes.user] | ~vouched[votes.observation]
         left = replace(votes, observation=votes.observation[keep], user=votes.user[keep], species=votes.species[keep])
         found = self.strategy.aggregate(left)
-        note = f"{int(trusted.sum())} labels stand on {int((weight > 0).sum())} anchors; {int((~keep).sum())} votes of others there not counted"
+        note = f"{int(vouched.sum())} labels stand on {int(anchor.sum())} anchors; {int((~keep).sum())} votes of others there not counted"
         return replace(found, notes=(*found.notes, note))
 
 

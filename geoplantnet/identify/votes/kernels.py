@@ -16,8 +16,8 @@ from geoplantnet.assemblages.kernels import compiled
 _WHERE, _WHO, _NUMBERS, _FLAGS = types.int64[::1], types.int32[::1], types.float64[::1], types.boolean[::1]
 
 
-@compiled((types.int64, types.int64, _WHO, _WHO, _NUMBERS, _FLAGS, types.boolean, types.int32, types.float64))
-def most(first, last, species, user, weight, established, only, voice, voice_weight):
+@compiled((types.int64, types.int64, _WHO, _NUMBERS, _FLAGS, types.boolean, types.int32, types.float64))
+def most(first, last, species, weight, established, only, voice, voice_weight):
     """(species, its summed weight, the weight of all) of the votes from `first` to `last`; ties go to the lowest species, -1 without votes.
 
     `only`: of established users alone. `voice`: the species of one more vote, of `voice_weight`; -1 = none.
@@ -29,8 +29,8 @@ def most(first, last, species, user, weight, established, only, voice, voice_wei
         if position < last and (spoken or species[position] <= voice):
             here = species[position]
             while position < last and species[position] == here:
-                if not only or established[user[position]]:
-                    heard += weight[user[position]]
+                if not only or established[position]:
+                    heard += weight[position]
                     counts = True
                 position += 1
         else:
@@ -49,25 +49,26 @@ def most(first, last, species, user, weight, established, only, voice, voice_wei
 
 @compiled(
     (
-        *(_WHERE, _WHO, _WHO, _NUMBERS, _FLAGS, types.boolean),
+        *(_WHERE, _WHO, _NUMBERS, _FLAGS, types.boolean),
         *(_WHO, types.float64, types.boolean, types.float64, types.float64),
         *(_WHO, _NUMBERS, _NUMBERS, _FLAGS),
     )
 )
-def judge(start, species, user, weight, established, protect, ai, ai_weight, against, least, share, label, confidence, agreement, valid):
+def judge(start, species, weight, established, protect, ai, ai_weight, against, least, share, label, confidence, agreement, valid):
     """Fill label, summed weight of its votes, their share of all weight, and validity, (observation,).
 
-    `ai` (observation,): the model's species, -1 = none. It votes with `ai_weight`, or, `against`, only adds to the total where it disagrees.
-    `protect`: where the votes of established users alone make a label valid, no others count. Valid: above `least` and above `share`.
+    `weight`, `established` (vote,): of who cast it. `ai` (observation,): the model's species, -1 = none. It votes with `ai_weight`, or,
+    `against`, only adds to the total where it disagrees. `protect`: where the votes of established users alone make a label valid, no
+    others count. Valid: above `least` and above `share`.
     """
     for i in range(len(label)):
         first, last = start[i], start[i + 1]
         alone = False
         if protect:
-            best, highest, every = most(first, last, species, user, weight, established, True, np.int32(-1), 0.0)
+            best, highest, every = most(first, last, species, weight, established, True, np.int32(-1), 0.0)
             alone = best >= 0 and highest > least and highest / every > share
         voice = np.int32(-1) if against else ai[i]
-        best, highest, every = most(first, last, species, user, weight, established, alone, voice, ai_weight)
+        best, highest, every = most(first, last, species, weight, established, alone, voice, ai_weight)
         if against and ai[i] >= 0 and best >= 0 and ai[i] != best:
             every += ai_weight
         label[i], confidence[i] = best, highest

@@ -93,7 +93,7 @@ def _weighed(votes: Votes, weight: Floats, *, told: bool = False) -> Aggregation
     side, n = ballots(votes).by_observation, votes.n_observations
     label, confidence, agreement, valid = np.empty(n, np.int32), np.empty(n), np.empty(n), np.empty(n, np.bool_)
     kernels.judge(
-        *(side.start, side.species, side.other, weight, np.ones(votes.n_users, np.bool_), False),
+        *(side.start, side.species, weight[side.other], np.ones(len(votes), np.bool_), False),
         *(np.full(n, NONE, np.int32), 0.0, False, -1.0, -1.0),
         *(label, confidence, agreement, valid),
     )

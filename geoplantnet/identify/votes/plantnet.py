@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.errors import UsageError
-from geoplantnet.identify.votes.ballots import Ballots, ballots
+from geoplantnet.identify.votes.ballots import Ballots, Starts, ballots
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
 STEP = 2.0**-30
@@ -77,8 +78,8 @@ class PlantNet:
 
     def weight_of(self, n: npt.ArrayLike) -> Floats:
         """f(n): the weight of who knows `n` species, a multiple of `STEP`."""
-        known = np.asarray(n, float)
-        return np.round((known**self.alpha - known**self.beta + self.gamma) / STEP) * STEP
+        known = np.asarray(n)
+        return _weights(self.alpha, self.beta, self.gamma, 1 << int(known.max(initial=1)).bit_length())[known]
 
     def aggregate(self, votes: Votes) -> Aggregation:
         """See `Strategy.aggregate`. `weight` is every user's, `iterations` how often labels were made.
@@ -86,93 +87,76 @@ class PlantNet:
         Where the numbers of species run into a cycle, observations whose label or validity differ within it are not valid, their label is
         the first of the cycle, and users have their least weight of it.
         """
-        sides = ballots(votes)
-        found = self.trajectory(votes, sides)
-        _, confidence, agreement, _ = self.judged(votes, sides, found.n[found.told])
-        return self.summary(found, votes, confidence, agreement)
+        sides, crowd = ballots(votes), Crowd.of(votes, self)
+        found = self.trajectory(sides, crowd)
+        side = sides.by_observation
+        _, confidence, agreement, _ = self.judge(side.start, side.species, side.other, found.n[found.told], crowd, crowd.voice)
+        return self.summary(found, crowd, confidence, agreement)
 
-    def trajectory(self, votes: Votes, sides: Ballots) -> Trajectory:
+    def trajectory(self, sides: Ballots, crowd: Crowd) -> Trajectory:
         """Every round until the numbers of species were there before, or `max_iterations`."""
-        found = Trajectory(n=[np.zeros(votes.n_users, np.int32)], label=[], valid=[])
+        everybody = np.arange(len(crowd.fixed), dtype=np.int32)
+        found = Trajectory(n=[np.zeros(len(everybody), np.int32)], label=[], valid=[])
         seen: dict[bytes, int] = {}
+        by_observation, by_user = sides.by_observation, sides.by_user
         for t in range(self.max_iterations):
             seen[_digest(found.n[t])] = t
-            label, _, _, valid = self.judged(votes, sides, found.n[t])
+            label, _, _, valid = self.judge(
+                by_observation.start, by_observation.species, by_observation.other, found.n[t], crowd, crowd.voice
+            )
             found.label.append(label)
             found.valid.append(valid)
-            found.n.append(self.species_numbers(votes, sides, label, valid))
+            found.n.append(self.count(by_user.start, everybody, by_user.species, by_user.other, crowd.author, label, valid))
             if (same := seen.get(_digest(found.n[t + 1]))) is not None:
                 return replace(found, back_to=same)
         return found
 
-    def judged(
-        self, votes: Votes, sides: Ballots, n: Counts, only: npt.NDArray[np.int64] | None = None
+    def judge(
+        self, start: Starts, species: Integers, user: Integers, n: Counts, crowd: Crowd, voice: Integers
     ) -> tuple[Integers, Floats, Floats, Flags]:
-        """Label, confidence, agreement and validity of the observations (of `only` these), given the numbers of species."""
+        """Label, confidence, agreement and validity of observations, whose votes begin at `start`, given every user's number of species."""
         from geoplantnet.identify.votes import kernels  # numba takes a while to import
 
-        side = sides.by_observation
-        start, species, user = side.start, side.species, side.other
-        voice = self.voices(votes)
-        if only is not None:
-            start, rows = side.rows(only)
-            species, user, voice = species[rows], user[rows], voice[only]
         size = len(start) - 1
         out = np.empty(size, np.int32), np.empty(size), np.empty(size), np.empty(size, np.bool_)
-        label, confidence, agreement, valid = out
         kernels.judge(
-            *(start, species, user, self.weights(votes, n), n >= self.established, self.established > 0),
-            *(voice, round(self.ai_weight / STEP) * STEP, self.ai == "invalidating", self.theta_conf, self.theta_acc),
-            *(label, confidence, agreement, valid),
+            *(start, species, self.weights(n[user], crowd.fixed[user], crowd.minimal[user]), n[user] >= self.established),
+            *(self.established > 0, voice, round(self.ai_weight / STEP) * STEP, self.ai == "invalidating"),
+            *(self.theta_conf, self.theta_acc, *out),
         )
         return out
 
-    def species_numbers(
-        self, votes: Votes, sides: Ballots, label: Integers, valid: Flags, only: npt.NDArray[np.int64] | None = None
+    def count(
+        self, start: Starts, who: Integers, species: Integers, observation: Integers, author: Integers, label: Integers, valid: Flags
     ) -> Counts:
-        """N of every user (of `only` these), given labels and validity."""
+        """The number of species of users `who`, whose votes begin at `start`, given labels and validity of all observations."""
         from geoplantnet.identify.votes import kernels
 
-        side = sides.by_user
-        start, species, observation = side.start, side.species, side.other
-        who = np.arange(votes.n_users, dtype=np.int32) if only is None else only.astype(np.int32)
-        if only is not None:
-            start, rows = side.rows(only)
-            species, observation = species[rows], observation[rows]
         authored, voted = np.empty(len(who), np.int64), np.empty(len(who), np.int64)
-        author = np.ascontiguousarray(votes.author, np.int32)
         kernels.known_species(start, who, species, observation, author, label, valid, authored, voted)
         return (authored + np.round(self.vote_share * voted)).astype(np.int32)
 
-    def weights(self, votes: Votes, n: Counts) -> Floats:
-        """Every user's weight, (user,), with what an administrator set."""
-        weight = self.weight_of(np.arange(int(n.max(initial=0)) + 1))[n]
-        if votes.minimal_weight is not None:
-            weight = np.fmax(weight, np.round(votes.minimal_weight / STEP) * STEP)
-        if votes.fixed_weight is not None:
-            weight = np.where(np.isnan(votes.fixed_weight), weight, np.round(votes.fixed_weight / STEP) * STEP)
-        return weight
+    def weights(self, n: Counts, fixed: Floats, minimal: Floats) -> Floats:
+        """Weights of who knows `n` species, with what an administrator set (NaN = nothing)."""
+        weight = np.fmax(self.weight_of(n), minimal)
+        return np.where(np.isnan(fixed), weight, fixed)
 
-    def voices(self, votes: Votes) -> Integers:
-        """The species the model speaks for, (observation,); NONE where it does not."""
-        if self.ai == "ignored" or votes.ai_species is None:
-            return np.full(votes.n_observations, NONE, np.int32)
-        voice = np.ascontiguousarray(votes.ai_species, np.int32)
-        if self.ai == "confident":
-            score = np.zeros(votes.n_observations) if votes.ai_score is None else votes.ai_score
-            voice = np.where(score >= self.theta_score, voice, NONE).astype(np.int32)
-        return voice
+    def voice(self, species: Integers, score: Floats) -> Integers:
+        """The species the model speaks for; NONE where it does not."""
+        if self.ai == "ignored":
+            return np.full(len(species), NONE, np.int32)
+        return np.where((score >= self.theta_score) | (self.ai != "confident"), species, NONE).astype(np.int32)
 
-    def summary(self, found: Trajectory, votes: Votes, confidence: Floats, agreement: Floats) -> Aggregation:
+    def summary(self, found: Trajectory, crowd: Crowd, confidence: Floats, agreement: Floats) -> Aggregation:
         """What is told of a trajectory; `confidence` and `agreement` are those of the round that is told."""
         last, back = len(found.label) - 1, found.told
         cycle = last - back + 1 if found.back_to is not None and found.back_to < last else 0
-        valid, weight = found.valid[back].copy(), self.weights(votes, found.n[back])
+        valid, weight = found.valid[back].copy(), self.weights(found.n[back], crowd.fixed, crowd.minimal)
         notes: tuple[str, ...] = ()
         if cycle:
             for t in range(back + 1, last + 1):
                 valid &= (found.valid[t] == found.valid[back]) & (found.label[t] == found.label[back])
-                weight = np.minimum(weight, self.weights(votes, found.n[t]))
+                weight = np.minimum(weight, self.weights(found.n[t], crowd.fixed, crowd.minimal))
             varying = int(np.count_nonzero(found.valid[back] & ~valid))
             notes = (f"labels go round in a cycle of {cycle}; what differs within it is not valid ({varying} observations)",)
         elif found.back_to is None:
@@ -191,6 +175,38 @@ class PlantNet:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Crowd:
+    """What is known beside the votes."""
+
+    author: Integers
+    """(observation,)"""
+    voice: Integers
+    """(observation,) the species the model speaks for; NONE where it does not."""
+    fixed: Floats
+    """(user,) multiples of `STEP`; NaN = not set."""
+    minimal: Floats
+    """(user,) the same."""
+
+    @classmethod
+    def of(cls, votes: Votes, strategy: PlantNet) -> Crowd:
+        """Of votes, as a strategy listens to the model."""
+        n = votes.n_observations
+        species = np.full(n, NONE, np.int32) if votes.ai_species is None else votes.ai_species
+        score = np.zeros(n) if votes.ai_score is None else votes.ai_score
+        return cls(
+            author=np.ascontiguousarray(votes.author, np.int32),
+            voice=strategy.voice(species, score),
+            fixed=stepped(votes.fixed_weight, votes.n_users),
+            minimal=stepped(votes.minimal_weight, votes.n_users),
+        )
+
+
+def stepped(weight: npt.ArrayLike | None, size: int) -> Floats:
+    """Weights as multiples of `STEP`, (size,); NaN without any."""
+    return np.full(size, np.nan) if weight is None else np.round(np.asarray(weight, float) / STEP) * STEP
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
     """What every round said, in their order."""
 
@@ -205,6 +221,12 @@ class Trajectory:
     def told(self) -> int:
         """The round whose labels are told: the first of a cycle, or else the last."""
         return len(self.label) - 1 if self.back_to is None else self.back_to
+
+
+@lru_cache(maxsize=16)
+def _weights(alpha: float, beta: float, gamma: float, size: int) -> Floats:
+    """f(0), f(1) ... one by one: a vectorised power may differ in its last bit by where in an array a number stands."""
+    return np.array([round((float(n) ** alpha - float(n) ** beta + gamma) / STEP) * STEP for n in range(size)])
 
 
 def _digest(n: Counts) -> bytes:

@@ -3,7 +3,7 @@
     python -m benchmarks.votes_robust [--quick] --json FILE
 
 Real crowd: 20,000 users (100 of them experts), 4,000 species (--quick: 3,000 and 800). Uniform crowd: nobody knows more than another.
-Intervals are 95 % percentiles of 200 resamples of the observations; differences are paired. What each attack is:
+Intervals are 95 % of 200 resamples of the observations; differences are paired. What each attack is:
 `geoplantnet.identify.votes.generator`.
 """
 

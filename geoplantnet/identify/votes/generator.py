@@ -138,18 +138,28 @@ def simulate_votes(crowd: Crowd, seed: int) -> SimulatedVotes:
     ai_species = np.where(rng.random(len(truth)) < p, truth, flora.mistaken(truth, rng)).astype(np.int32)
 
     salt = int(rng.integers(2**31))
+
+    def said(user: Integers, observation: npt.NDArray[np.integer]) -> Integers:
+        plant = truth[observation]
+        known = _knows(user, plant, skill, flora, salt) & (rng.random(len(user)) >= _SLIP)
+        guess = np.where(rng.random(len(user)) < crowd.follows_ai, ai_species[observation], flora.mistaken(plant, rng))
+        return np.where(known, plant, guess).astype(np.int32)
+
+    own = said(author, np.arange(len(author)))
     voter = actor[on_others]
-    target = _attracted(voter, truth, skill, flora, salt, rng)
-    observation = np.concatenate([np.arange(len(author)), target])
-    user = np.concatenate([author, voter])
-    keep = _once(observation, user, crowd.n_users)
-    observation, user = observation[keep].astype(np.int32), user[keep]
-    known = _knows(user, truth[observation], skill, flora, salt) & (rng.random(len(user)) >= _SLIP)
-    guess = np.where(rng.random(len(user)) < crowd.follows_ai, ai_species[observation], flora.mistaken(truth[observation], rng))
+    # Two observations are shown, some more often than others. Experts look for errors, amateurs for plants they know.
+    shown = np.cumsum(rng.lognormal(0, 1, len(truth)))
+    first, second = (np.searchsorted(shown, rng.random(len(voter)) * shown[-1]).clip(max=len(truth) - 1) for _ in range(2))
+    takes = np.where(expert[voter], own[first] != truth[first], _knows(voter, truth[first], skill, flora, salt))
+    target = np.where(takes, first, second)
+    fresh = _once(target, voter, crowd.n_users)
+    target, voter = target[fresh], voter[fresh]
+    others = author[target] != voter
+    target, voter = target[others], voter[others]
     votes = Votes(
-        observation=observation,
-        user=user,
-        species=np.where(known, truth[observation], guess).astype(np.int32),
+        observation=np.concatenate([np.arange(len(author)), target]).astype(np.int32),
+        user=np.concatenate([author, voter]),
+        species=np.concatenate([own, said(voter, target)]),
         author=author,
         n_users=crowd.n_users,
         n_species=crowd.n_species,
@@ -318,15 +328,6 @@ class _Flora:
         frequent = rng.choice(len(self.frequency), size=len(truth), p=self.frequency)
         wrong = np.where(way < 0.6, self.lookalike[truth], np.where(way < 0.85, of_genus, frequent))
         return np.where(wrong == truth, self.lookalike[truth], wrong).astype(np.int32)
-
-
-def _attracted(
-    voter: Integers, truth: Integers, skill: Floats, flora: _Flora, salt: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """The observation each vote on others' goes to: some draw more votes than others, and people look once more where they do not know the plant."""
-    shown = np.cumsum(rng.lognormal(0, 1, len(truth)))
-    first, second = (np.searchsorted(shown, rng.random(len(voter)) * shown[-1]).clip(max=len(truth) - 1) for _ in range(2))
-    return np.where(_knows(voter, truth[first], skill, flora, salt), first, second)
 
 
 def _knows(

@@ -32,12 +32,12 @@ ACCOUNTS = (1, 2, 3, 4, 6, 10, 30, 100)
 
 def crowds(axes: Axes) -> None:
     """Accuracy where people disagree, on both crowds."""
-    for title, crowd, marker in (("real", real(QUICK), "o"), ("uniform", uniform(QUICK), "s")):
+    for title, crowd, marker, lift in (("real", real(QUICK), "o", 0.12), ("uniform", uniform(QUICK), "s", -0.12)):
         where = SUBSETS["disagreement"](crowd.votes)
         for y, name in enumerate(reversed(SHOWN)):
             figure = scores(STRATEGIES[name]().aggregate(crowd.votes), crowd.truth, where).accuracy
-            axes.plot([figure.low, figure.high], [y, y], color=COLOURS[name], lw=2)
-            axes.plot(figure.value, y, marker, color=COLOURS[name], mfc=COLOURS[name] if marker == "o" else "white")
+            axes.plot([figure.low, figure.high], [y + lift, y + lift], color=COLOURS[name], lw=2)
+            axes.plot(figure.value, y + lift, marker, color=COLOURS[name], mfc=COLOURS[name] if marker == "o" else "white")
         axes.plot([], [], marker, color="#222222", mfc="#222222" if marker == "o" else "white", ls="", label=f"{title} crowd")
     axes.set_yticks(range(len(SHOWN)), reversed(SHOWN))
     axes.set(title="Labels that people dispute", xlabel="share that is true")

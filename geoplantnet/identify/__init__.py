@@ -7,6 +7,7 @@ quality         which records may be trusted, and under which reason each of the
 calibration     a model's score -> how often it is right
 regions         countries and other polygons of the world: which a point lies in, how far the border is
 floras          checklists of species by region
+crawl           of pages an image search returned, those whose image most likely shows the species
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.
 """

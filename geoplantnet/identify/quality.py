@@ -67,10 +67,14 @@ VERIFICATION = "verification"
 
 _AROUND_ZERO = 0.5  # degrees, as in CoordinateCleaner: 0, 0 lies in the sea, 600 km from any plant
 _ISO = (
-    r"(?P<{0}year>\d{{4}})(?:-(?P<{0}month>0[1-9]|1[0-2])(?:-(?P<{0}day>0[1-9]|[12]\d|3[01])"
-    r"(?:[T ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?:Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?)?)?)?"
+    "(?P<{0}year>[0-9]{{4}})(?:-(?P<{0}month>0[1-9]|1[0-2])(?:-(?P<{0}day>0[1-9]|[12][0-9]|3[01])"
+    "(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?:Z|[+-](?:0[0-9]|1[0-4]):?[0-5][0-9])?)?)?)?"
 )
-_DATE = f"^{_ISO.format('')}(?P<interval>/{_ISO.format('end_')})?$"
+_DATE = rf"\A{_ISO.format('')}(?P<interval>/{_ISO.format('end_')})?\Z"
+_SHORT_ENDS = (  # 2007-11-13/15, 2007-11-13/12-02, 2007-11/12: the end without what it shares with the start
+    *(r"\A([0-9]{4}-[0-9]{2}-)([0-9]{2})/([0-9]{2})\Z", r"\A([0-9]{4}-)([0-9]{2}-[0-9]{2})/([0-9]{2}-[0-9]{2})\Z"),
+    r"\A([0-9]{4}-)([0-9]{2})/([0-9]{2})\Z",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +93,9 @@ class TrustRules:
     """Of the coordinates, metres; an unknown one passes. None = any."""
     bounds: tuple[float, float, float, float] | None = None
     """Study area: west, south, east, north, degrees; None = the world. What would lie in it with coordinates exchanged is told as such."""
-    sea_distance: float = 5_000.0
-    """Metres from the coast that a record may lie at sea (or as far as it is uncertain): coasts are drawn coarsely."""
+    sea_distance: float = 50_000.0
+    """Metres from the coast that a record may lie at sea (or as far as it is uncertain). The default suits the countries that are shipped, which lack
+    islets: of 80,000 records of Tuscany 12 % lie up to 45 km off their coasts, on Giglio, Capraia and the like. With fine coasts take 1,000."""
     centroid_distance: float = 1_000.0
     """Metres around a centroid in which a record is refused, unless its uncertainty is known and smaller: such a place was measured."""
     border_distance: float = 5_000.0
@@ -406,18 +411,19 @@ class _Seen:
 def dates(written: pd.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Flags]:
     """ISO 8601 dates and intervals -> first and last day as yyyymmdd (what is left open: its first and last), and whether it is one.
 
-    A date may be a year, a month, a day, or a day and time; an interval has two of them, the second not before the first. A day that is in no
+    A date may be a year, a month, a day, or a day and time; an interval has two of them, the second not before the first
+    and without what it shares with it, if so written (2007-11-13/15). A day that is in no
     calendar (2023-02-30) is no date.
     """
     codes, texts = pd.factorize(written)
-    parts = pd.Series(texts, dtype=object).astype(str).str.extract(_DATE)
-    start, _, started = _days(parts, "")
-    end_first, end, ended = _days(parts, "end_")
+    unique = pd.Series(texts, dtype=object).astype(str)
+    for short in _SHORT_ENDS:
+        unique = unique.str.replace(short, r"\1\2/\1\3", regex=True)
+    parts = unique.str.extract(_DATE)
+    start, last, iso = _days(parts, "")
+    _, end, ended = _days(parts, "end_")
     interval = parts["interval"].notna().to_numpy()
-    own_end = _days(parts, "")[1]
-    last = np.where(interval, end, own_end)
-    iso = started & (~interval | (ended & (end >= start) & (end_first > 0)))
-    return start[codes], last[codes], iso[codes]
+    return start[codes], np.where(interval, end, last)[codes], (iso & (~interval | (ended & (end >= start))))[codes]
 
 
 def _days(parts: pd.DataFrame, prefix: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Flags]:

@@ -120,6 +120,19 @@ class Regions:
         return np.array(found, bool).reshape(len(self._polygons), len(limit))
 
     @cached_property
+    def centroids(self) -> pd.DataFrame:
+        """Where a record lies that knows its country alone: code, longitude, latitude, degrees; of each region, and of its largest part.
+
+        Gazetteers differ by kilometres: bring those that your records were made with (`read_places`).
+        """
+        rows = {
+            (code, point.x, point.y)
+            for code, polygon in self._polygons.items()
+            for point in (polygon.centroid, max(shapely.get_parts(polygon), key=shapely.area).centroid)
+        }
+        return pd.DataFrame(sorted(rows), columns=["code", "longitude", "latitude"])
+
+    @cached_property
     def areas(self) -> Floats:
         """(region,) square metres on the sphere: only to tell a province from its country."""
         shares = [_spherical_area(polygon) for polygon in self._polygons.values()]
@@ -138,11 +151,30 @@ class Regions:
 def countries() -> Regions:
     """Countries by ISO 3166-1 alpha-2 code (XK is Kosovo), Natural Earth 1:50 m (public domain); see data/README.md.
 
-    Coasts are true to a few kilometres, and many islets are missing: ask `border_distance`, or bring finer polygons for a small area.
+    Coasts are true to a few kilometres, and many islets are missing, some 40 km off: bring finer polygons (`Regions.read`) where that matters.
     """
     with resources.as_file(resources.files("geoplantnet.identify") / "data" / "countries.parquet") as file:
         table = pd.read_parquet(file)
     return Regions(dict(zip(table["code"], shapely.from_wkb(table["geometry"]))))
+
+
+def read_places(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Points such as centroids, capitals, herbaria: a CSV table in UTF-8 with longitude and latitude, degrees of WGS 84.
+
+    Raises InputError for a file that is no such table, or a place that is none.
+    """
+    try:
+        table = pd.read_csv(path, encoding="utf-8-sig")
+        places = table[["longitude", "latitude"]].astype(float)
+    except KeyError:
+        raise InputError(f"{path} has the columns {', '.join(map(str, table))}; it needs longitude and latitude") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as CSV in UTF-8 with longitude and latitude ({error})") from error
+    wrong = np.flatnonzero(~((places["longitude"].abs() <= 180) & (places["latitude"].abs() <= 90)).to_numpy())
+    if wrong.size:
+        x, y = places.iloc[wrong[0]]
+        raise InputError(f"{path}, row {wrong[0] + 1}: {x}, {y} is no place; longitudes lie in -180 to 180, latitudes in -90 to 90")
+    return table
 
 
 def distances(longitude: npt.ArrayLike, latitude: npt.ArrayLike, places: pd.DataFrame) -> tuple[Floats, npt.NDArray[np.intp]]:

@@ -63,7 +63,8 @@ def record_counts(
     parts = [_counted(taxon, event, hidden, of_event[facet], told[facet]).assign(facet=facet) for facet in FACETS]
     whole = pd.concat(parts, ignore_index=True)
     place = np.array([FACETS.index(facet) for facet in whole["facet"]], np.int64)
-    order = np.lexsort([whole["label"], whole["lower"], whole["untold"], place, whole["taxon"]])
+    keys = [*(whole[column].to_numpy() for column in ("label", "lower", "untold")), place, whole["taxon"].to_numpy()]
+    order = np.lexsort(keys)
     return whole.assign(taxonID=wanted.to_numpy()[whole["taxon"]])[list(COUNT_COLUMNS)].iloc[order].reset_index(drop=True)
 
 

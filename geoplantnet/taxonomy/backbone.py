@@ -206,8 +206,8 @@ class Backbone:
         self._family = _column(species_reference, "family")
         self.common_names: Mapping[str, Mapping[str, str]] = {
             column.removeprefix("common_name_"): _column(species_reference, column)
-            for column in species_reference
-            if re.fullmatch("common_name_[a-z]{2}", str(column))
+            for column in map(str, species_reference.columns)
+            if re.fullmatch("common_name_[a-z]{2}", column)
         }
         """Language (ISO 639-1) -> accepted name -> common name, as far as the reference has them."""
         self._english = self.common_names.get("en", {})

@@ -102,5 +102,5 @@ def _table(path: str | os.PathLike[str], columns: Sequence[str]) -> pd.DataFrame
         raise InputError(f"{file} is no delimited UTF-8 table ({error}); export it as CSV or tab-separated text") from error
     missing = [column for column in columns if column not in found]
     if missing:
-        raise InputError(f"{file} has no column {missing[0]!r} (it has {', '.join(found)}); name it in Darwin Core terms")
+        raise InputError(f"{file} has no column {missing[0]!r} (it has {', '.join(map(str, found.columns))}); name it in Darwin Core terms")
     return found

@@ -97,7 +97,7 @@ export default {
   "legend.generalised": "Sensitive species: shown as the mean of {km} km squares.",
   "legend.left": "Left",
   "legend.right": "Right",
-  "records.button": "Records of the species",
+  "records.button": "Records",
   "records.title": "What the records show",
   "records.names": "Common names",
   "records.names.from": "From: {sources}",

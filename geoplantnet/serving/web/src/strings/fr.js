@@ -97,7 +97,7 @@ export default {
   "legend.generalised": "Espèce sensible : moyenne sur des carrés de {km} km.",
   "legend.left": "À gauche",
   "legend.right": "À droite",
-  "records.button": "Relevés de l'espèce",
+  "records.button": "Relevés",
   "records.title": "Ce que montrent les relevés",
   "records.names": "Noms communs",
   "records.names.from": "D'après : {sources}",

@@ -95,6 +95,17 @@ OccurrenceSection = Annotated[
 ]
 
 
+class NamesSection(Section):
+    """A table of common names, as Darwin Core's extension VernacularName has them."""
+
+    names: Path
+    """Columns vernacularName, language and scientificName; or taxonID instead of that, with `taxa`."""
+    source: str
+    """How it is cited."""
+    taxa: Path | None = None
+    """Which taxon a taxonID is: columns taxonID and scientificName."""
+
+
 class BackboneSection(Section):
     """Where accepted names, synonyms and traits come from."""
 
@@ -102,6 +113,8 @@ class BackboneSection(Section):
     synonyms: Path
     iucn: Path | None = None
     """A user's own table of IUCN categories (never shipped)."""
+    vernacular: tuple[NamesSection, ...] = ()
+    """Common names beside those of the reference."""
 
 
 class HabitatSection(Section):

@@ -99,18 +99,22 @@ def _header(table: Table, key: str) -> bytes:
 
 
 def _ids(rows: pd.DataFrame, key: str) -> pd.Series:
-    ids = rows[key].map(cleaned)
+    ids = _cleaned(rows[key])
     if (ids.str.strip() == "").any():
         raise OccurrenceError(f"a record has no {key}; every row of the core needs one of its own")
     return ids
 
 
 def _own_rows(rows: pd.DataFrame, ids: pd.Series, table: Table) -> pd.Series:
-    own = rows[CORE_ID].map(cleaned)
+    own = _cleaned(rows[CORE_ID])
     strange = own[~own.isin(ids)]
     if len(strange):
         raise OccurrenceError(f"{table.file} names record {strange.iloc[0]!r}, which is not in its chunk; give rows with their record")
     return own
+
+
+def _cleaned(ids: pd.Series) -> pd.Series:
+    return pd.Series([cleaned(str(own)) for own in ids], index=ids.index, dtype=object)
 
 
 def _require_unique(marks: list[npt.NDArray[np.uint64]]) -> None:

@@ -22,6 +22,7 @@ import pandas as pd
 
 from geoplantnet.errors import UsageError
 from geoplantnet.identify.protection import NOT_SENSITIVE, Protection, told_month, told_places
+from geoplantnet.identify.quality import PEOPLE, VERIFICATION
 from geoplantnet.identify.records import validate_records
 from geoplantnet.occurrences.archive import Coverage, DatasetDescription, Table, Written, eml, write_archive
 from geoplantnet.occurrences.archive.layout import IDENTIFICATION, MULTIMEDIA, OCCURRENCE
@@ -29,10 +30,8 @@ from geoplantnet.occurrences.archive.writer import CORE_ID
 from geoplantnet.taxonomy.sensitive import WITHHELD
 
 HUMAN, MACHINE = "HumanObservation", "MachineObservation"
-BY_PEOPLE = "validated by people"
-"""identificationVerificationStatus of a label that people's votes made valid."""
 BY_MODEL = "model"
-"""How the status of a record begins that is trusted for the model's score alone."""
+"""How `quality.VERIFICATION` begins of a record that is trusted for the model's score alone."""
 CORE = Table.of(
     "occurrence.txt",
     OCCURRENCE,
@@ -178,7 +177,7 @@ class Export:
 
     def _reasons(self, records: pd.DataFrame, machine: np.ndarray, sides: np.ndarray) -> pd.Series:
         rules = self.rules
-        trusted = records["valid"].to_numpy() | machine
+        by_people = records["valid"].to_numpy() & ~machine
         score = records["ai_score"].to_numpy()
         models = (
             (records["ai_taxonID"] == records["taxonID"]).to_numpy() & (records["ai_model"] != "").to_numpy() & (score >= rules.ai_score)
@@ -191,7 +190,7 @@ class Export:
             untold[careful] = np.isnan(told_places(east, north, np.zeros(len(east)), sides[careful], self.protection.grid.crs).longitude)
         wrong = {
             NO_NAME: (records["scientificName"].str.strip() == "") | (records["taxonID"] == ""),
-            UNVALIDATED: ~trusted,
+            UNVALIDATED: ~by_people & ~machine,
             NOT_THE_MODELS: machine & ~models,
             MANY_SPECIES: ~(records["malformed"] < rules.most_doubt),
             NO_PLANT: ~(records["not_a_plant"] < rules.most_doubt),
@@ -246,7 +245,7 @@ class Export:
         """What is said of every record, sensitive or not; columns that `_plain` or `_generalised` do not fill are empty."""
         alone = pd.Series(machine, index=records.index)
         people = pd.Series([_listed(names) for names in records["identifiedBy"]], index=records.index, dtype=object)
-        said = records["verification"] if "verification" in records else pd.Series("", index=records.index, dtype=object)
+        said = _said(records)
         filled = {
             "occurrenceID": records["occurrenceID"],
             "basisOfRecord": np.where(machine, MACHINE, HUMAN),
@@ -256,7 +255,7 @@ class Export:
             "nomenclaturalCode": "ICN",
             **{name: records[name] for name in ("taxonID", "scientificName", "family", "genus")},
             "identifiedBy": people.mask(alone, records["ai_model"]),
-            "identificationVerificationStatus": said.mask(said == "", BY_PEOPLE),
+            "identificationVerificationStatus": said.mask(said == "", PEOPLE),
             "degreeOfEstablishment": np.where(records["cultivated"] >= self.rules.most_doubt, "cultivated", ""),
             "datasetName": self.rules.dataset_name,
             "license": records["license"].mask(records["license"] == "", self.rules.license),
@@ -390,11 +389,16 @@ def write_darwin_core(path: str | os.PathLike[str], export: Export, description:
     )
 
 
+def _said(records: pd.DataFrame) -> pd.Series:
+    """What quality trusts each record for; empty where it was not asked."""
+    return records[VERIFICATION] if VERIFICATION in records else pd.Series("", index=records.index, dtype=object)
+
+
 def _on_model(records: pd.DataFrame) -> np.ndarray:
-    """Which records stand on the model: nobody's votes made the label, and quality trusts its score."""
-    by_people = records["valid"].to_numpy() & ((records["determinations"] > 0) | (records["identifiedBy"] != "")).to_numpy()
-    said = records["verification"] if "verification" in records else pd.Series("", index=records.index, dtype=object)
-    return ~by_people & (said.str.startswith(BY_MODEL).to_numpy() | records["valid"].to_numpy())
+    """Which records stand on the model: quality trusts its score, or a label is valid that nobody voted for."""
+    voted = (records["determinations"] > 0) | (records["identifiedBy"] != "")
+    said = _said(records).str.startswith(BY_MODEL)
+    return (said | (records["valid"] & ~voted)).to_numpy(bool)
 
 
 def _properties(records: pd.DataFrame, *, of_people: bool = True) -> list[str]:

@@ -162,7 +162,7 @@ def test_rules_that_protect_nobody_are_reported():
 TO_GRID = Transformer.from_crs("EPSG:4326", "EPSG:3035", always_xy=True)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(any_record(), max_size=12), st.integers(1, 5))
 def test_nothing_leaves_that_must_not(tmp_path, drawn, chunk):
     """Of any records, in the archive as another reader opens it: only validated, one species, a plant, sensitive ones in squares; read = written + refused."""
@@ -181,7 +181,8 @@ def test_nothing_leaves_that_must_not(tmp_path, drawn, chunk):
     for row in rows:
         record = origin.loc[real[row["occurrenceID"]]]
         assert row["scientificName"] == record["scientificName"] != "Trichomanes speciosum"
-        by_people = record["valid"] and (record["determinations"] > 0 or record["identifiedBy"] != "")
+        voted = record["determinations"] > 0 or record["identifiedBy"] != ""
+        by_people = record["valid"] and voted and not record.get("verification", "").startswith("model")
         assert by_people or (record["ai_score"] >= 0.95 and record["ai_taxonID"] == record["taxonID"])
         assert row["basisOfRecord"] == (HUMAN if by_people else MACHINE)
         assert record["malformed"] < 0.5 and record["not_a_plant"] < 0.5
@@ -204,7 +205,7 @@ def test_nothing_leaves_that_must_not(tmp_path, drawn, chunk):
             )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_two_worlds_that_differ_in_what_is_protected_give_the_same_bytes(tmp_path, data):
     """Sensitive plants elsewhere in their squares, seen by others on other days of the month, in another order among themselves: not a byte differs."""
@@ -245,7 +246,8 @@ def test_two_worlds_that_differ_in_what_is_protected_give_the_same_bytes(tmp_pat
 def test_what_was_written_is_read_again(tmp_path):
     """By our own reader: the same species, places, dates and observers; cultivated plants and absences apart."""
     table = records(
-        *({"occurrenceID": f"o{i}", "decimalLatitude": 46 + i / 7, "taxon": TAXA[i % 2]} for i in range(20)), {"cultivated": 1.0}
+        *({"occurrenceID": f"o{i}", "decimalLatitude": 46 + i / 7, "taxon": TAXA[i % 2]} for i in range(20)),
+        {"occurrenceID": "last", "cultivated": 1.0},
     )
     written = write_darwin_core(tmp_path / "a.zip", Export([table], RULES), ABOUT)
     found = read_archive(tmp_path / "a.zip", dataset_id="a")

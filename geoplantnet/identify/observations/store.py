@@ -156,6 +156,14 @@ class ObservationStore:
                 validate_records(records)
                 yield records
 
+    def taxa(self) -> pd.DataFrame:
+        """The checklist: taxonID, scientificName, genus, family, a row a taxon in the order it was added."""
+        t = schema.taxa
+        query = sa.select(t.c.id, t.c.scientific_name, t.c.genus, t.c.family).order_by(t.c.position)
+        with self._database.reading() as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        return pd.DataFrame(rows, columns=["taxonID", "scientificName", "genus", "family"], dtype=object)
+
     def statistics(self) -> Mapping[str, int]:
         """How many there are of each, what is logged, and up to which act labels stand."""
         with self._database.reading() as connection:

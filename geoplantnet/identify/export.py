@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
@@ -74,7 +75,8 @@ METHODS = (
 """How the records came to be, for `eml.xml`."""
 _FORMATS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 _DECIMALS = 7
-_SENSITIVE_AT_ONCE = 20_000
+_AT_ONCE = 10_000
+"""Records whose rows are made together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,8 @@ class Export:
         with closing(_Waiting()) as waiting:
             for chunk in self._records:
                 validate_records(chunk)
-                yield self._chunk(chunk.reset_index(drop=True), waiting)
+                for start in range(0, len(chunk), _AT_ONCE):
+                    yield self._chunk(chunk.iloc[start : start + _AT_ONCE].reset_index(drop=True), waiting)
             for rows in waiting.chunks():
                 yield self._counted(rows)
         if self.protection:
@@ -212,9 +215,7 @@ class Export:
             datasetID=records["datasetID"],
             rightsHolder=records["rightsHolder"].mask(records["rightsHolder"] == "", self.rules.rights_holder),
         )
-        images = self._images(records, core)
-        media = images.groupby(CORE_ID, sort=False)["identifier"].agg(" | ".join).to_dict()
-        core["associatedMedia"] = [media.get(own, "") for own in core["occurrenceID"]]
+        images, core["associatedMedia"] = self._images(records, core)
         return {CORE.file: core, IMAGES.file: images, IDENTIFICATIONS.file: self._identifications(records, core)}
 
     def _generalised(self, records: pd.DataFrame, machine: np.ndarray, sides: np.ndarray) -> pd.DataFrame:
@@ -263,21 +264,22 @@ class Export:
         }
         return pd.DataFrame({term: filled.get(term, "") for term in CORE.terms}, index=records.index)
 
-    def _images(self, records: pd.DataFrame, core: pd.DataFrame) -> pd.DataFrame:
-        rows: dict[str, list[str]] = {name: [] for name in (CORE_ID, *IMAGES.terms)}
+    def _images(self, records: pd.DataFrame, core: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+        """A row an image, and the addresses of each record's; none where images are not published."""
+        rows, media = list[tuple[str, ...]](), [""] * len(records)
         if self.rules.images:
             kind = _FORMATS.get(Path(self.rules.images).suffix.lower(), "")
-            columns = (core["occurrenceID"], records["images"], records["organs"], core["eventDate"], core["recordedBy"], core["license"])
-            for own, hashes, organs, date, author, licence, holder in zip(*columns, core["rightsHolder"], strict=True):
+            columns = (core[name] for name in ("occurrenceID", "eventDate", "recordedBy", "license", "rightsHolder"))
+            for n, (hashes, organs, own, *said) in enumerate(zip(records["images"], records["organs"], *columns, strict=True)):
                 if not hashes:
                     continue
-                parts = organs.split("|")
-                for i, sha256 in enumerate(hashes.split("|")):
-                    organ = parts[i] if i < len(parts) else ""
-                    address = self.rules.images.replace("{sha256}", sha256)
-                    for name, value in zip(rows, (own, "StillImage", kind, address, organ, date, author, licence, holder), strict=True):
-                        rows[name].append(value)
-        return pd.DataFrame(rows, dtype=object)
+                addresses = [self.rules.images.replace("{sha256}", sha256) for sha256 in hashes.split("|")]
+                rows += [
+                    (own, "StillImage", kind, address, organ, *said)
+                    for address, organ in zip_longest(addresses, organs.split("|")[: len(addresses)], fillvalue="")
+                ]
+                media[n] = " | ".join(addresses)
+        return pd.DataFrame(rows, columns=[CORE_ID, *IMAGES.terms], dtype=object), media
 
     def _identifications(self, records: pd.DataFrame, core: pd.DataFrame) -> pd.DataFrame:
         """The label, the author's own determination where it is another, the model's where there is one. A row a determination, in this order."""
@@ -358,7 +360,7 @@ class _Waiting:
 
     def chunks(self) -> Iterator[dict[str, pd.DataFrame]]:
         found = self._database.execute("SELECT row FROM rows ORDER BY id")
-        while rows := found.fetchmany(_SENSITIVE_AT_ONCE):
+        while rows := found.fetchmany(_AT_ONCE):
             core = pd.DataFrame([json.loads(row) for (row,) in rows], columns=list(CORE.terms))
             label = core.assign(identificationRemarks="the record's label", identificationID=core["occurrenceID"] + "/label")
             label[CORE_ID] = core["occurrenceID"]

@@ -27,6 +27,7 @@ _DUBLIN_CORE = frozenset(
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\r\\n": "\r\n", "\\\\": "\\", "\\u0009": "\t", "\\u0001": "\x01"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NOT_A_CHARACTER = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_CONTROL_BYTES = bytes((*range(0x20), 0x7F))
 _MOST_BYTES = 2**20
 
 
@@ -89,6 +90,15 @@ def cleaned(text: str) -> str:
     The format has no escapes that readers know. Text without such characters stays as it is, and the result of a second pass is that of the first.
     """
     return _NOT_A_CHARACTER.sub("\ufffd", _CONTROL.sub(" ", text))
+
+
+def all_clean(texts: Sequence[str]) -> bool:
+    """Whether `cleaned` would change none of them. One pass over all: nearly always none is."""
+    joined = "".join(texts)
+    if joined.isascii():
+        data = joined.encode()
+        return len(data.translate(None, _CONTROL_BYTES)) == len(data)
+    return _CONTROL.search(joined) is None and _NOT_A_CHARACTER.search(joined) is None
 
 
 def meta_xml(core: Table, extensions: Sequence[Table] = ()) -> bytes:

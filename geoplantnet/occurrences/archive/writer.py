@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from geoplantnet.errors import OccurrenceError, UsageError
-from geoplantnet.occurrences.archive.layout import Table, cleaned, meta_xml
+from geoplantnet.occurrences.archive.layout import Table, all_clean, cleaned, meta_xml
 from geoplantnet.storage import write_beside
 
 CORE_ID = "coreid"
@@ -114,7 +114,8 @@ def _own_rows(rows: pd.DataFrame, ids: pd.Series, table: Table) -> pd.Series:
 
 
 def _cleaned(ids: pd.Series) -> pd.Series:
-    return pd.Series([cleaned(str(own)) for own in ids], index=ids.index, dtype=object)
+    texts = [str(own) for own in ids]
+    return pd.Series(texts if all_clean(texts) else [cleaned(own) for own in texts], index=ids.index, dtype=object)
 
 
 def _require_unique(marks: list[npt.NDArray[np.uint64]]) -> None:
@@ -142,8 +143,7 @@ def _cells(column: pd.Series) -> tuple[list[str], int]:
         rounded = np.round(column.to_numpy(), _DECIMALS) + 0.0  # no minus before a zero
         return ["" if number != number else f"{number:.{_DECIMALS}f}".rstrip("0").rstrip(".") for number in rounded.tolist()], 0
     texts = [str(text) for text in column.tolist()]
-    joined = "".join(texts)
-    if cleaned(joined) == joined:  # nearly always: one pass over the column instead of one a cell
+    if all_clean(texts):
         return texts, 0
     clean = [cleaned(text) for text in texts]
     return clean, sum(a != b for a, b in zip(texts, clean, strict=True))

@@ -7,6 +7,8 @@ quality         which records may be trusted, and under which reason each of the
 calibration     a model's score -> how often it is right
 regions         countries and other polygons of the world: which a point lies in, how far the border is
 floras          checklists of species by region
+export          trusted records -> rows of a Darwin Core Archive
+protection      records of sensitive species: where they are told, and what of them is not said
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.
 """

@@ -23,6 +23,7 @@ from geoplantnet.config.recipe import (
 )
 from geoplantnet.config.rooms import bounds_of, name_tables, world_of
 from geoplantnet.errors import InputError
+from geoplantnet.occurrences.archive import read_archive
 from geoplantnet.sources.virtual import sample_plots, sample_presence_only
 from geoplantnet.taxonomy import CHECKLIST, Backbone, SpeciesList, common_names, load_traits
 from pipelines.context import Run
@@ -96,6 +97,8 @@ def _read(run: Run, section: OccurrenceSection, position: int, backbone: Backbon
             return occ.read_wet(section.folder, backbone)
         case EuForest():
             return occ.read_eu_forest(section.archive, backbone, _bounds(run))
+        case DarwinCoreFile() if section.file.suffix.lower() == ".zip" or section.file.is_dir():
+            return read_archive(section.file, dataset_id=section.file.stem, backbone=backbone)
         case DarwinCoreFile():
             return occ.read_records(section.file, dataset_id=section.file.stem, backbone=backbone)
     raise AssertionError(section)

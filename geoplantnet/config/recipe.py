@@ -83,10 +83,11 @@ class EuForest(Section):
 
 
 class DarwinCoreFile(Section):
-    """Any Darwin Core table (CSV or TSV) of presence-only records."""
+    """Any Darwin Core table (CSV or TSV) or archive of presence-only records, or a GBIF download."""
 
     kind: Literal["darwin-core"]
     file: Path
+    """A table; a .zip, or the folder of an archive that was unpacked."""
 
 
 OccurrenceSection = Annotated[

@@ -1,5 +1,5 @@
 """Floor 2, plants read from the world: `OccurrenceSet` (events, occurrences, counted rejections), readers, quality checks, abundance, spatial splits
-and their size, thinning, what is known of sampling effort, and what records show of a species.
+and their size, thinning, what is known of sampling effort, what records show of a species. `archive` reads and writes Darwin Core Archives.
 """
 
 from geoplantnet.occurrences.abundance import abundance_weights

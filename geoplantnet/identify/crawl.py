@@ -135,7 +135,7 @@ def names_other(text: str, genus: str, own: Epithet, epithets: Iterable[Epithet]
         return next((epithet for epithet in known if tuple(words[position : position + len(epithet)]) == epithet), None)
 
     for position, token in enumerate(tokens):
-        if not _is_genus(token, genus):
+        if token[0] != genus[0] or not _is_genus(token, genus):
             continue
         at = position + 1
         while at < len(tokens) and tokens[at] in _BETWEEN:
@@ -180,9 +180,9 @@ def _holds(text: str, words: tuple[str, ...]) -> bool:
 
 def _tokens(text: str) -> list[str]:
     """Words in lower case without accents, each with the full stop that follows it; any other mark is a token of its own."""
-    folded = "".join(
-        mark for mark in unicodedata.normalize("NFKD", text.casefold().translate(_LIGATURES)) if not unicodedata.combining(mark)
-    )
+    folded = text.casefold()
+    if not folded.isascii():
+        folded = "".join(mark for mark in unicodedata.normalize("NFKD", folded.translate(_LIGATURES)) if not unicodedata.combining(mark))
     return _TOKEN.findall(_SEPARATORS.sub(" ", folded))
 
 

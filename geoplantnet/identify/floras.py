@@ -101,7 +101,8 @@ class Floras:
         """The regions that have a checklist, smallest first."""
         if self.regions is None:
             return Regions({})
-        known = [code for code in self.regions.codes if code in set(self.codes)]
+        listed = set(self.codes)
+        known = [code for code in self.regions.codes if code in listed]
         found = self.regions.select(known)
         return found.select([known[i] for i in np.argsort(found.areas, kind="stable")])
 

@@ -158,7 +158,8 @@ def test_regions_are_read_from_a_file(tmp_path):
     frame.assign(code=["a", "", "b"]).to_file(tmp_path / "e.gpkg")
     with pytest.raises(InputError, match="feature 2 has no code"):
         Regions.read(tmp_path / "e.gpkg", code="code")
-    frame.set_crs(None, allow_override=True).to_file(tmp_path / "c.shp")
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        frame.set_crs(None, allow_override=True).to_file(tmp_path / "c.shp")
     with pytest.raises(CrsError):
         Regions.read(tmp_path / "c.shp", code="code")
     with pytest.raises(InputError, match="no region 'c' among 2"):

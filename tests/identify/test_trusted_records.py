@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from geoplantnet.identify import quality
 from geoplantnet.identify.calibration import Calibration
 from geoplantnet.identify.floras import Floras
 from geoplantnet.identify.quality import PEOPLE, REASONS, TrustRules, dates, trusted
+from geoplantnet.identify.records import TEXT
 from geoplantnet.identify.regions import Regions, countries
 
 sys.path.append(str(Path(__file__).parent))
@@ -156,6 +158,60 @@ def test_a_label_nobody_voted_for_stands_on_the_model():
     machine = {"determinations": 0.0, "identifiedBy": ""}
     found = query(make({**machine, **MODEL}, {**machine, **MODEL, "ai_score": 0.9}))
     assert pd.concat(list(found))["verification"].tolist() == ["model above 0.95"] and found.counts == {quality.FEW: 1}
+
+
+def judged_by_hand(rules, label, valid, votes, ai, score, calibrated):
+    """Who vouches for a label, or why nobody does: the rules in words, one record at a time."""
+    trusts_models = rules.ai_score is not None
+    says = ai if trusts_models else ""
+    if label and valid and votes >= rules.determinations and rules.validated_by_people:
+        return PEOPLE
+    high = bool(says) and score > rules.ai_score
+    if high and calibrated and label in ("", says) and (label or says in set(NAMES["taxonID"])):
+        return f"model above {rules.ai_score}"
+    if not label and not says:
+        return quality.UNDETERMINED
+    if label and valid and rules.validated_by_people:
+        return quality.FEW
+    if high and label in ("", says):
+        return quality.NAMELESS if calibrated else quality.UNCALIBRATED
+    if high and calibrated:
+        return quality.DISAGREE
+    return quality.NOT_VALID if label and rules.validated_by_people else quality.BELOW
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        TrustRules(),
+        TrustRules(determinations=2),
+        TrustRules(ai_score=None),
+        TrustRules(validated_by_people=False),
+        TrustRules(ai_score=0.5),
+    ],
+    ids=["default", "two votes", "people alone", "model alone", "0.5"],
+)
+def test_every_state_of_a_label_is_judged_as_by_hand(rules):
+    """All states of label, validity, votes, prediction, score and calibration agree with the rules written out in words."""
+    states = [
+        state
+        for state in product(
+            ("", "bellis-perennis", "abies-alba"), (False, True), (0, 1, 2), ("", "bellis-perennis", "zz"), (0.6, 0.97), (True, False)
+        )
+        if state[0] or not (state[1] or state[2])
+    ]
+    rows = [
+        {
+            **{"taxonID": label, "valid": valid, "determinations": float(votes), "ai_taxonID": ai, "ai_score": score if ai else np.nan},
+            **{"ai_model": ("m 1" if calibrated else "m 2") if ai else "", "recordedByID": f"u{i}", "datasetID": f"d{i}"},
+        }
+        for i, (label, valid, votes, ai, score, calibrated) in enumerate(states)
+    ]
+    found = trusted([make(*rows)], rules, calibrations={"m 1": IDENTITY}, names=NAMES, today=TODAY)
+    said = dict(next(found)[["datasetID", "verification"]].to_numpy())
+    said |= dict(found.rejections[["datasetID", "reason"]].to_numpy())
+    for i, state in enumerate(states):
+        assert said[f"d{i}"] == judged_by_hand(rules, *state), state
 
 
 def test_scores_count_on_the_scale_of_their_calibration():
@@ -342,6 +398,15 @@ def test_tables_that_are_none_are_refused():
         query(names=NAMES.drop(columns="genus"))
     with pytest.raises(InputError, match="bellis-perennis twice"):
         query(names=pd.concat([NAMES, NAMES]))
+
+
+def test_texts_of_pandas_own_type_are_texts():
+    """Records whose texts are pandas' strings, as Parquet files give them, are judged the same."""
+    table = make({}, *(fault for fault, _ in EACH.values()), {**UNLABELLED, **MODEL})
+    strings = table.astype(dict.fromkeys(TEXT, "str"))
+    plain, own = query(table), query(strings)
+    kept = pd.concat(list(plain)), pd.concat(list(own))
+    assert plain.counts == own.counts and kept[0].astype(object).compare(kept[1].astype(object)).empty
 
 
 def test_empty_chunks_pass_through():

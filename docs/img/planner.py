@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 SERVER, WHICH, HERE = sys.argv[1].rstrip("/"), sys.argv[2], Path(__file__).parent
 VALLEY = "#layer=richness&at=46.34,8.0&zoom=7.8"
-RECORDS = "#layer=species.v010&at=46.45,7.98&zoom=7"
+RECORDS = "#layer=species.v002&at=46.45,7.98&zoom=7"
 PICTURES = {  # name: link, width, height, scheme, language
     "demo": {
         "demo.png": ("#layer=richness", 1280, 800, "light", "en"),

@@ -59,8 +59,12 @@ def record_counts(
     event = pd.Index(found.events["eventID"]).get_indexer(pd.Index(present["eventID"]))[taxon >= 0]
     taxon = taxon[taxon >= 0]
     hidden = wanted.isin(coarse)[taxon]
-    told = _of_sensitive(of_event)
-    parts = [_counted(taxon, event, hidden, of_event[facet], told[facet]).assign(facet=facet) for facet in FACETS]
+    parts = [
+        _counted(taxon[these], event[these], classes[facet]).assign(facet=facet)
+        for these, classes in ((~hidden, of_event), (hidden, _of_sensitive(of_event)))
+        for facet in FACETS
+        if these.any() or not hidden.any()
+    ]
     whole = pd.concat(parts, ignore_index=True)
     place = np.array([FACETS.index(facet) for facet in whole["facet"]], np.int64)
     keys = [*(whole[column].to_numpy() for column in ("label", "lower", "untold")), place, whole["taxon"].to_numpy()]
@@ -122,13 +126,12 @@ def _class_of(
     )
 
 
-def _counted(
-    taxon: npt.NDArray[np.intp], event: npt.NDArray[np.intp], hidden: npt.NDArray[np.bool_], plain: pd.DataFrame, coarse: pd.DataFrame
-) -> pd.DataFrame:
+def _counted(taxon: npt.NDArray[np.intp], event: npt.NDArray[np.intp], of_event: pd.DataFrame) -> pd.DataFrame:
     """Records by taxon and class: a row each, with the class's own columns."""
-    both = pd.concat([plain, coarse], ignore_index=True)
-    of_event = both.groupby([*both], dropna=False, sort=False).ngroup().to_numpy()
-    classes = both.iloc[np.unique(of_event, return_index=True)[1]].reset_index(drop=True)
-    pair, count = np.unique(taxon * len(classes) + of_event[event + hidden * len(plain)], return_counts=True)
+    here, event = np.unique(event, return_inverse=True)
+    own = of_event.iloc[here]
+    which = own.groupby([*own], dropna=False, sort=False).ngroup().to_numpy()
+    classes = own.iloc[np.unique(which, return_index=True)[1]].reset_index(drop=True)
+    pair, count = np.unique(taxon * len(classes) + which[event], return_counts=True)
     found = classes.iloc[pair % max(len(classes), 1)].reset_index(drop=True)
     return found.assign(taxon=pair // max(len(classes), 1), count=count.astype(np.int64))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from geoplantnet.errors import InputError, UsageError
+from pipelines.observations import StoreArg, open_store
 
 if TYPE_CHECKING:
     from geoplantnet.identify.calibration import Calibration
@@ -93,7 +94,7 @@ def export_observations(
 
 
 def command(
-    store: Annotated[str, typer.Argument(help="The store: a file, or the URL of a database.")],
+    store: StoreArg,
     output: Annotated[Path, typer.Option("--output", help="Where to: .zip (Darwin Core Archive), .parquet (GeoParquet) or .gpkg.")],
     title: Annotated[str, typer.Option(help="Of the data set.")],
     organization: Annotated[str, typer.Option(help="Who publishes it, and holds the rights where a record names nobody.")],
@@ -120,7 +121,6 @@ def command(
     from geoplantnet.identify.calibration import load_calibrations
     from geoplantnet.identify.export import ExportRules
     from geoplantnet.identify.floras import Floras
-    from geoplantnet.identify.observations import ObservationStore
     from geoplantnet.identify.quality import TrustRules
     from geoplantnet.identify.regions import countries
     from geoplantnet.occurrences.archive import DatasetDescription
@@ -138,7 +138,7 @@ def command(
     rules = ExportRules(license=about.license_url, rights_holder=organization, dataset_name=title, images=images, ai_score=score)
     trust = replace(TrustRules(), ai_score=score, determinations=determinations, max_uncertainty=max_uncertainty)
     protection = _protection(sensitive, secret)
-    with ObservationStore.open(store) as opened:
+    with open_store(store) as opened:
         done = export_observations(
             opened,
             output,

@@ -127,6 +127,17 @@ class Database:
         of = sa.Text() if kind is str else sa.BigInteger()
         return sa.select(sa.func.unnest(sa.bindparam(None, list(values), type_=ARRAY(of))).column_valued("value"))
 
+    def pairs(self, values: Sequence[tuple[int, str]]) -> sa.FromClause:
+        """A table (number, text) of very many pairs, to join with: two `members` would look up every number with every text."""
+        if self.sqlite:
+            value = sa.func.json_each(json.dumps(values)).table_valued("value").c.value
+            return sa.select(
+                sa.func.json_extract(value, "$[0]").label("number"), sa.func.json_extract(value, "$[1]").label("text")
+            ).subquery()
+        numbers = sa.bindparam(None, [number for number, _ in values], type_=ARRAY(sa.BigInteger()))
+        texts = sa.bindparam(None, [text for _, text in values], type_=ARRAY(sa.Text()))
+        return sa.func.unnest(numbers, texts).table_valued("number", "text").render_derived()
+
     def insert(self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Append rows, a tuple of `columns` each: COPY or a prepared statement, not a statement a row."""
         if not rows:

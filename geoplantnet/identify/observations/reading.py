@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -74,8 +75,10 @@ def last_rows(log: npt.NDArray[np.int64], n_users: int) -> npt.NDArray[np.int64]
 
 def table_of(database: Database, connection: Connection, query: sa.Select[Any], table: sa.Table, upto: int) -> npt.NDArray[np.int64]:
     """The whole numbers of a query's rows up to an act, in chunks: a row of Python objects is ten times an array's."""
-    parts = [np.array(rows, np.int64) for rows in database.chunks(connection, query.where(table.c.logged <= upto))]
-    return np.concatenate(parts) if parts else np.empty((0, len(query.selected_columns)), np.int64)
+    width = len(query.selected_columns)
+    chunks = database.chunks(connection, query.where(table.c.logged <= upto))
+    parts = [np.fromiter(chain.from_iterable(rows), np.int64, len(rows) * width).reshape(-1, width) for rows in chunks]
+    return np.concatenate(parts) if parts else np.empty((0, width), np.int64)
 
 
 def axes(connection: Connection, logged: int) -> Axes:

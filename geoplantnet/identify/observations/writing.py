@@ -194,7 +194,7 @@ class Writer:
             except RefusedAct as refused:
                 tally.refuse(number, refused)
         users = self._everybody(row[2] for row, *_ in placed)
-        used = self._used_keys(users, {row[6] for row, *_ in placed if row[6]})
+        used = self._used_keys({(users[row[2]], row[6]) for row, *_ in placed if row[6]})
         new = []
         for (number, observation, who, about, given, of, key, at), place, what, picture in placed:
             voter, said = users[who], (place, about, picture, what)
@@ -307,12 +307,12 @@ class Writer:
         found = self._connection.execute(query.order_by(table.c.position.desc())) if digests else ()
         return {(observation, digest): position for observation, digest, position in found}
 
-    def _used_keys(self, users: dict[str, int], keys: set[str]) -> dict[tuple[int, str], tuple[Any, ...]]:
-        """(voter, key) -> what was said under it."""
-        table = schema.votes
-        if not keys:
+    def _used_keys(self, pairs: Iterable[tuple[int, str]]) -> dict[tuple[int, str], tuple[Any, ...]]:
+        """(voter, key) -> what was said under it, of those that were used."""
+        if not (wanted := list(pairs)):
             return {}
-        query = sa.select(table.c.voter, table.c.key, table.c.observation, table.c.kind, table.c.image, table.c.value).where(
-            table.c.voter.in_(self._database.members(users.values(), int)), table.c.key.in_(self._database.members(keys))
+        table, asked = schema.votes, self._database.pairs(wanted)
+        query = sa.select(table.c.voter, table.c.key, table.c.observation, table.c.kind, table.c.image, table.c.value).join(
+            asked, sa.and_(table.c.voter == asked.c.number, table.c.key == asked.c.text)
         )
         return {(voter, key): tuple(said) for voter, key, *said in self._connection.execute(query)}

@@ -86,7 +86,9 @@ class Crowd:
 
     def __post_init__(self) -> None:
         if min(self.experts, self.amateurs, self.spammers) < 0 or self.size < 1:
-            raise UsageError(f"a crowd of {self.experts} experts, {self.amateurs} amateurs, {self.spammers} spammers observes nothing; add people")
+            raise UsageError(
+                f"a crowd of {self.experts} experts, {self.amateurs} amateurs, {self.spammers} spammers observes nothing; add people"
+            )
         for name in ("cultivated", "several_species", "not_a_plant"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
@@ -201,7 +203,9 @@ def _people(world: VirtualSpecies, crowd: Crowd, homes: Floats, rng: np.random.G
     rare = np.where(expert[:, None], world.prevalence[None] ** -0.3, 1.0)
     taste = np.where(expert[:, None], np.sqrt(drawn), drawn) * favourites * rare
     accuracy = np.clip(np.array([RIGHT[r] for r in role]) + 0.03 * rng.standard_normal(users), 0, 0.995)
-    familiar = np.argsort(np.argsort(-(np.log(drawn) + np.log(world.prevalence) + 1.2 * rng.standard_normal((users, world.n))), axis=1), axis=1)
+    familiar = np.argsort(
+        np.argsort(-(np.log(drawn) + np.log(world.prevalence) + 1.2 * rng.standard_normal((users, world.n))), axis=1), axis=1
+    )
     share = np.array([KNOWN[r] for r in role])
     known = np.where(spammer, 0, rng.beta(np.maximum(4 * share, 1e-9), 4 * (1 - share)) * world.n)
     return _People(
@@ -244,7 +248,14 @@ def _photos(
 
 
 def _outings(
-    world: VirtualSpecies, crowd: Crowd, people: _People, place: Floats, reach: Floats, bounds: Bounds, outings: int, rng: np.random.Generator
+    world: VirtualSpecies,
+    crowd: Crowd,
+    people: _People,
+    place: Floats,
+    reach: Floats,
+    bounds: Bounds,
+    outings: int,
+    rng: np.random.Generator,
 ) -> _Photos:
     """The photos of some outings; where little grows an outing often ends without one."""
     walker = rng.choice(len(people.role), outings, p=people.activity)
@@ -369,7 +380,9 @@ def _votes(
 
 
 def _rows(observation: Integers, user: Integers, kind: str, species: Integers | None, days: Floats) -> pd.DataFrame:
-    return pd.DataFrame({"observation": observation, "user": user, "kind": kind, "species": -1 if species is None else species, "days": days})
+    return pd.DataFrame(
+        {"observation": observation, "user": user, "kind": kind, "species": -1 if species is None else species, "days": days}
+    )
 
 
 def _looks(crowd: Crowd, people: _People, photos: _Photos, rng: np.random.Generator) -> tuple[Integers, Integers]:
@@ -429,7 +442,9 @@ def _told(
     ids = np.array([f"virtual-observation-{i + 1:07d}" for i in range(n)], object)
     radius = rng.choice([5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0], n, p=[0.3, 0.25, 0.15, 0.12, 0.08, 0.06, 0.04])
     longitude, latitude = degrees(*displaced(photos.x, photos.y, radius, bounds, rng))
-    author = votes[(votes["days"] == 0) & (votes["kind"] == "determination")].set_index("observation")["species"].reindex(range(n)).to_numpy(int)
+    author = (
+        votes[(votes["days"] == 0) & (votes["kind"] == "determination")].set_index("observation")["species"].reindex(range(n)).to_numpy(int)
+    )
     observations = pd.DataFrame(
         {
             "observation_id": ids,

@@ -346,7 +346,7 @@ def _predictions(photos: _Photos, twin: Integers, kin: _Kin, rng: np.random.Gene
     n, plant = photos.user.size, photos.kind != NO_PLANT
     score = np.where(plant, rng.beta(1.6, 0.7, n), rng.beta(1, 8, n))
     wrong = _wrong(photos.species, twin, kin, rng)
-    return np.where(plant & (rng.random(n) < score), photos.species, wrong), np.round(score, 6)
+    return np.where(plant & (rng.random(n) < score), photos.species, wrong), np.round(score, 6).astype(np.float64)
 
 
 def _wrong(species: Integers, twin: Integers, kin: _Kin, rng: np.random.Generator) -> Integers:

@@ -164,9 +164,9 @@ def test_bad_crowds_are_refused():
         Crowd(experts=0, amateurs=0, spammers=0)
     with pytest.raises(UsageError, match=r"cultivated .* 1\.5"):
         Crowd(cultivated=1.5)
-    with pytest.raises(UsageError, match="looks .* -1"):
+    with pytest.raises(UsageError, match=r"looks .* -1"):
         Crowd(looks=-1)
-    with pytest.raises(UsageError, match="appeal .* nan"):
+    with pytest.raises(UsageError, match=r"appeal .* nan"):
         Crowd(appeal=float("nan"))
     with pytest.raises(UsageError, match="asked for 0"):
         simulate_observers(WORLD, 0, seed=0)

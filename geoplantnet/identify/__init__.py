@@ -3,6 +3,11 @@
 votes           many determinations of an observation -> one label, its confidence, and each user's weight
 observations    the store: observations, images, an append-only log of votes, label state
 records         what the store says of an observation, as a row of a plain table in Darwin Core terms
+quality         which records may be trusted, and under which reason each of the others is counted
+calibration     a model's score -> how often it is right
+regions         countries and other polygons of the world: which a point lies in, how far the border is
+floras          checklists of species by region
+bridge          trusted records -> the presence-only occurrences a species distribution model learns from
 simulated       observers of a virtual world: their photos, votes and mistakes, and the truth
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.

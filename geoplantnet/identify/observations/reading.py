@@ -1,0 +1,276 @@
+"""Rows into tables: the votes as they stand at one moment, and the records that tell what the store knows of each observation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from geoplantnet.errors import InputError
+from geoplantnet.identify.observations import schema
+from geoplantnet.identify.observations.database import Database
+from geoplantnet.identify.records import NUMBERS, RECORD_COLUMNS, TEXT
+from geoplantnet.identify.votes import NONE, Votes
+
+_DETERMINATION, _QUALITY, _ORGAN = (schema.KINDS.index(kind) for kind in ("determination", "quality", "organ"))
+_SHARES = ("malformed", "not_a_plant", "cultivated")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Axes:
+    """What the positions of `Votes` mean. Positions are for ever: later acts only append."""
+
+    observations: npt.NDArray[np.object_]
+    """(observation,) ids."""
+    users: npt.NDArray[np.object_]
+    """(user,) ids."""
+    taxa: npt.NDArray[np.object_]
+    """(species,) ids."""
+    logged: int
+    """The last act that was looked at."""
+
+
+def standing_votes(database: Database, connection: Connection, upto: int) -> Votes:
+    """Determinations, predictions and weights as they stood after act `upto`."""
+    acts = table_of(
+        database, connection, sa.select(schema.observations.c.position, schema.observations.c.author), schema.observations, upto
+    )
+    author = acts[np.argsort(acts[:, 0]), 1].astype(np.int32)
+    n_users = connection.scalar(sa.select(sa.func.count()).select_from(schema.users)) or 0
+    n_taxa = connection.scalar(sa.select(sa.func.count()).select_from(schema.taxa)) or 0
+    votes = schema.votes
+    query = sa.select(votes.c.logged, votes.c.observation, votes.c.voter, sa.func.coalesce(votes.c.value, NONE))
+    log = last_rows(table_of(database, connection, query.where(votes.c.kind == _DETERMINATION), votes, upto), n_users)
+    log = log[log[:, 3] != NONE]
+    ai_species, ai_score = _predictions(database, connection, upto, len(author))
+    fixed, minimal = _weights(connection, upto, n_users)
+    return Votes(
+        observation=log[:, 1].astype(np.int32),
+        user=log[:, 2].astype(np.int32),
+        species=log[:, 3].astype(np.int32),
+        author=author,
+        n_users=n_users,
+        n_species=n_taxa,
+        ai_species=ai_species,
+        ai_score=ai_score,
+        fixed_weight=fixed,
+        minimal_weight=minimal,
+    )
+
+
+def last_rows(log: npt.NDArray[np.int64], n_users: int) -> npt.NDArray[np.int64]:
+    """(act, observation, user, ...) -> the rows that are the last of their (observation, user)."""
+    log = log[np.argsort(log[:, 0], kind="stable")]
+    pair = log[:, 1] * max(n_users, 1) + log[:, 2]
+    _, last = np.unique(pair[::-1], return_index=True)
+    return log[len(log) - 1 - last]
+
+
+def table_of(database: Database, connection: Connection, query: sa.Select[Any], table: sa.Table, upto: int) -> npt.NDArray[np.int64]:
+    """The whole numbers of a query's rows up to an act, in chunks: a row of Python objects is ten times an array's."""
+    parts = [np.array(rows, np.int64) for rows in database.chunks(connection, query.where(table.c.logged <= upto))]
+    return np.concatenate(parts) if parts else np.empty((0, len(query.selected_columns)), np.int64)
+
+
+def axes(connection: Connection, logged: int) -> Axes:
+    """Ids by position."""
+    o = schema.observations
+    return Axes(
+        observations=_ids(connection, sa.select(o.c.id).where(o.c.logged <= logged).order_by(o.c.position)),
+        users=_ids(connection, sa.select(schema.users.c.id).order_by(schema.users.c.position)),
+        taxa=_ids(connection, sa.select(schema.taxa.c.id).order_by(schema.taxa.c.position)),
+        logged=logged,
+    )
+
+
+def record_chunks(
+    database: Database, connection: Connection, *, chunk: int, bounds: tuple[float, float, float, float] | None
+) -> Iterator[pd.DataFrame]:
+    """The records of what the last aggregation has seen (of all, unlabelled, before the first), ordered by id."""
+    upto = connection.scalar(sa.select(schema.state.c.logged))
+    if upto is None:
+        upto = connection.scalar(sa.select(schema.head.c.logged)) or 0
+    last: str | None = None
+    while True:
+        page = _page(database, connection, upto, chunk, bounds, last)
+        if page.empty:
+            return
+        last = page["occurrenceID"].iloc[-1]
+        yield _records(database, connection, page, upto)
+
+
+def _page(
+    database: Database, connection: Connection, upto: int, chunk: int, bounds: tuple[float, float, float, float] | None, last: str | None
+) -> pd.DataFrame:
+    o, u, label, taxon = schema.observations, schema.users, schema.labels, schema.taxa
+    query = (
+        sa.select(
+            o.c.position,
+            o.c.id.label("occurrenceID"),
+            u.c.name.label("recordedBy"),
+            u.c.id.label("recordedByID"),
+            o.c.event_date.label("eventDate"),
+            o.c.dataset_id.label("datasetID"),
+            o.c.flora,
+            o.c.license,
+            o.c.rights_holder.label("rightsHolder"),
+            o.c.latitude.label("decimalLatitude"),
+            o.c.longitude.label("decimalLongitude"),
+            o.c.coordinate_uncertainty.label("coordinateUncertaintyInMeters"),
+            o.c.verbatim_name.label("verbatimScientificName"),
+            sa.func.coalesce(label.c.taxon, NONE).label("taxon"),
+            taxon.c.id.label("taxonID"),
+            taxon.c.scientific_name.label("scientificName"),
+            taxon.c.genus,
+            taxon.c.family,
+            sa.func.coalesce(label.c.valid, sa.false()).label("valid"),
+            label.c.confidence,
+            label.c.agreement,
+        )
+        .join(u, o.c.author == u.c.position)
+        .outerjoin(label, label.c.observation == o.c.position)
+        .outerjoin(taxon, label.c.taxon == taxon.c.position)
+        .where(o.c.logged <= upto)
+        .order_by(o.c.id)
+        .limit(chunk)
+    )
+    if last is not None:
+        query = query.where(o.c.id > last)
+    if bounds is not None:
+        query = query.where(_inside(database, bounds))
+    result = connection.execute(query)
+    return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+
+
+def _inside(database: Database, bounds: tuple[float, float, float, float]) -> sa.ColumnElement[bool]:
+    west, south, east, north = bounds
+    if not (west <= east and south <= north):
+        raise InputError(f"bounds {bounds} are not west, south, east, north in degrees")
+    if not database.sqlite:
+        return sa.text("geometry && ST_MakeEnvelope(:west, :south, :east, :north, 4326)").bindparams(  # type: ignore[return-value]
+            west=west, south=south, east=east, north=north
+        )
+    o = schema.observations
+    return sa.and_(o.c.latitude.between(south, north), o.c.longitude.between(west, east))
+
+
+def _records(database: Database, connection: Connection, page: pd.DataFrame, upto: int) -> pd.DataFrame:
+    """The columns of `RECORD_COLUMNS` of a page of observations."""
+    page = page.set_index("position")
+    members = database.members(page.index.tolist(), int)
+    log = _current(connection, members, upto)
+    named = log[(log["kind"] == _DETERMINATION) & log["value"].notna()]
+    page["determinations"] = named.groupby("observation").size().reindex(page.index, fill_value=0)
+    chosen = named[named["value"] == page["taxon"].reindex(named["observation"]).to_numpy()]
+    page["identifiedBy"] = chosen.groupby("observation")["name"].agg("|".join)
+    judged = log[log["value"].notna()]
+    for share in _SHARES:
+        page[share] = _share(judged, schema.KINDS.index(share)).reindex(page.index, fill_value=0.0)
+    page["quality"] = judged[judged["kind"] == _QUALITY].groupby("observation")["value"].mean()
+    for column, values in _images(connection, members, judged[judged["kind"] == _ORGAN], upto).items():
+        page[column] = values
+    for column, values in _ai(connection, members, upto).items():
+        page[column] = values
+    page = page.reindex(columns=list(RECORD_COLUMNS)).reset_index(drop=True)
+    for column in TEXT:
+        page[column] = page[column].astype(object).where(page[column].notna(), "")
+    for column in NUMBERS:
+        page[column] = page[column].astype(float)
+    page[["confidence", "agreement"]] = page[["confidence", "agreement"]].fillna(0.0)
+    page["valid"] = page["valid"].astype(bool)
+    return page
+
+
+def _current(connection: Connection, members: Any, upto: int) -> pd.DataFrame:
+    """The votes that stand on some observations, oldest first, each with its voter's name (else id) and weight."""
+    v, u, w = schema.votes, schema.users, schema.user_weights
+    query = (
+        sa.select(v.c.logged, v.c.observation, v.c.voter, v.c.kind, v.c.image, v.c.value, u.c.id, u.c.name, w.c.weight)
+        .join(u, v.c.voter == u.c.position)
+        .outerjoin(w, w.c.voter == v.c.voter)
+        .where(v.c.observation.in_(members), v.c.logged <= upto)
+        .order_by(v.c.logged)
+    )
+    log = _frame(connection, query)
+    log["image"] = log["image"].fillna(NONE).astype(np.int64)
+    log["value"] = log["value"].astype(float)
+    log["weight"] = log["weight"].astype(float).fillna(1.0)
+    log["name"] = log["name"].where(log["name"] != "", log["id"])
+    return log.drop_duplicates(["observation", "voter", "kind", "image"], keep="last")
+
+
+def _share(judged: pd.DataFrame, kind: int) -> pd.Series:
+    """Observation -> weight of those who say yes over that of all who spoke of it or determined the plant."""
+    asked = judged[judged["kind"].isin((kind, _DETERMINATION))]
+    everybody = asked.drop_duplicates(["observation", "voter"]).groupby("observation")["weight"].sum()
+    yes = asked[(asked["kind"] == kind) & (asked["value"] == 1)].groupby("observation")["weight"].sum()
+    return (yes / everybody.where(everybody > 0)).reindex(everybody.index).fillna(0.0)
+
+
+def _images(connection: Connection, members: Any, organs: pd.DataFrame, upto: int) -> dict[str, pd.Series]:
+    """Images and organs of observations. An organ is what most votes say; of as many, the author's word, then the first of `ORGANS`."""
+    i = schema.images
+    query = sa.select(i.c.position, i.c.observation, i.c.sha256, i.c.organ).where(i.c.observation.in_(members))
+    shown = _frame(connection, query.order_by(i.c.observation, i.c.place)).set_index("position")
+    if len(organs):
+        said = organs.groupby(["image", "value"]).size().rename("votes").reset_index()
+        said["own"] = said["value"] == shown["organ"].reindex(said["image"]).to_numpy()
+        said = said.sort_values(["image", "votes", "own", "value"], ascending=[True, False, False, True]).drop_duplicates("image")
+        shown.loc[said["image"], "organ"] = said["value"].to_numpy().astype(int)
+    shown["name"] = [schema.ORGANS[organ] for organ in shown["organ"]]
+    grouped = shown.groupby("observation")
+    return {"organs": grouped["name"].agg("|".join), "images": grouped["sha256"].agg("|".join)}
+
+
+def _ai(connection: Connection, members: Any, upto: int) -> dict[str, pd.Series]:
+    p, m, t = schema.predictions, schema.models, schema.taxa
+    query = (
+        sa.select(p.c.observation, t.c.id, p.c.score, m.c.name, m.c.version)
+        .join(m, p.c.model == m.c.position)
+        .join(t, p.c.taxon == t.c.position)
+        .where(p.c.observation.in_(members), p.c.logged <= upto)
+        .order_by(p.c.logged)
+    )
+    last = _frame(connection, query).drop_duplicates("observation", keep="last").set_index("observation")
+    return {"ai_taxonID": last["id"], "ai_score": last["score"].astype(float), "ai_model": last["name"] + " " + last["version"]}
+
+
+def _predictions(
+    database: Database, connection: Connection, upto: int, n: int
+) -> tuple[npt.NDArray[np.int32] | None, npt.NDArray[np.float64] | None]:
+    p = schema.predictions
+    query = sa.select(p.c.observation, p.c.taxon, p.c.score).where(p.c.logged <= upto).order_by(p.c.logged)
+    species, score = np.full(n, NONE, np.int32), np.zeros(n)
+    some = False
+    for rows in database.chunks(connection, query):
+        some = True
+        for observation, taxon, sure in map(tuple, rows):  # in the order of the log: the last stands
+            species[observation], score[observation] = taxon, sure
+    return (species, score) if some else (None, None)
+
+
+def _weights(connection: Connection, upto: int, n_users: int) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None]:
+    w = schema.weights
+    rows = connection.execute(sa.select(w.c.voter, w.c.fixed, w.c.minimal).where(w.c.logged <= upto).order_by(w.c.logged)).fetchall()
+    if not rows:
+        return None, None
+    fixed, minimal = np.full(n_users, np.nan), np.full(n_users, np.nan)
+    for voter, one, other in rows:
+        fixed[voter], minimal[voter] = np.nan if one is None else one, np.nan if other is None else other
+    return fixed, minimal
+
+
+def _frame(connection: Connection, query: sa.Select[Any]) -> pd.DataFrame:
+    result = connection.execute(query)
+    rows: Sequence[Any] = result.fetchall()
+    return pd.DataFrame(rows, columns=list(result.keys()))
+
+
+def _ids(connection: Connection, query: sa.Select[Any]) -> npt.NDArray[np.object_]:
+    return np.array(connection.scalars(query).all(), dtype=object)

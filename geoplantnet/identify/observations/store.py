@@ -1,0 +1,190 @@
+"""The observation store: acts go in and are never changed, records come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import pandas as pd
+import sqlalchemy as sa
+
+from geoplantnet.errors import InputError
+from geoplantnet.identify.observations import reading, schema
+from geoplantnet.identify.observations.acts import Counted, Image, ModelVersion, Observation, RefusedAct, Tally, Vote
+from geoplantnet.identify.observations.database import Database
+from geoplantnet.identify.observations.images import ImageFiles
+from geoplantnet.identify.observations.reading import Axes
+from geoplantnet.identify.observations.writing import Writer
+from geoplantnet.identify.records import validate_records
+from geoplantnet.identify.votes import Votes
+from geoplantnet.taxonomy import Taxon
+
+OBSERVATION_COLUMNS = tuple(f.name for f in fields(Observation))
+VOTE_COLUMNS = tuple(f.name for f in fields(Vote))
+PREDICTION_COLUMNS = ("observation_id", "taxon_id", "score")
+_NEEDED = ("observation_id", "user_id", "kind", "value")
+
+
+class ObservationStore:
+    """Observations, images and an append-only log of votes, in SQLite or PostgreSQL. Safe for threads and for many processes.
+
+    An act that returned is on disk. An act that raised TryAgain or StorageError has left nothing, unless the connection broke
+    while it was being committed: send it again with the same key (a vote) or id (an observation), and it is stored once.
+    """
+
+    def __init__(self, database: Database, images: ImageFiles) -> None:
+        self._database, self.images = database, images
+
+    @classmethod
+    def open(cls, url: str | Path, *, images: str | Path | None = None, create: bool = False, patience: float = 30.0) -> Self:
+        """Open a store: `url` is a path, `sqlite:///path` or `postgresql+psycopg://...`; `images` a folder or fsspec address.
+
+        Images of a SQLite store lie by default in `<file>.images`, of another in the folder `images`. `create` makes the tables, or
+        brings older ones to this version's. `patience`: seconds a writer waits for its turn before TryAgain. Raises InputError
+        where there is no store, UsageError for one of another version, StorageError for a damaged file or full disk.
+        """
+        database = Database(url, create=create, patience=patience)
+        where = images if images is not None else Path(f"{database.file}.images") if database.file else Path("images")
+        return cls(database, ImageFiles(where))
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Where it is, without a password."""
+        return self._database.name
+
+    def add_taxa(self, checklist: str, taxa: Iterable[Taxon]) -> int:
+        """Add taxa that may be determined; known ones are passed over -> how many are new.
+
+        A store determines by one checklist. Raises InputError for another, or where an id names something else than before.
+        """
+        with self._writing() as writer:
+            return writer.taxa(checklist, taxa)
+
+    def add_user(self, user_id: str, name: str = "") -> None:
+        """Add an account, or give one another name: as it wants to be cited, empty = not at all. Accounts of acts are added without."""
+        self.add_users({user_id: name})
+
+    def add_users(self, names: Mapping[str, str]) -> None:
+        """Account -> name, for many."""
+        with self._writing() as writer:
+            writer.users(dict(names))
+
+    def set_weight(self, user_id: str, *, fixed: float | None = None, minimal: float | None = None) -> None:
+        """An administrator's act: a weight in the place of the one found, or one it does not fall below; None = neither. It is logged."""
+        with self._writing() as writer:
+            writer.weight(user_id, fixed, minimal)
+
+    def add_observation(self, observation: Observation, images: Sequence[Image] = ()) -> str:
+        """Store an observation and its images -> its id. The same once more changes nothing. Raises InputError for what cannot be taken."""
+        for image in images:
+            if image.organ not in schema.ORGANS:
+                raise RefusedAct("bad value", f"organ {image.organ!r}; wanted {', '.join(schema.ORGANS)}")
+        tally = Tally()
+        # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
+        stored = [(*self.images.put(image.data), len(image.data), image.organ) for image in images]
+        with self._writing() as writer:
+            ids = writer.observations([astuple(observation)], tally, stored)
+            _raise_first(tally)
+        return ids[0]
+
+    def vote(self, vote: Vote) -> bool:
+        """Log a vote -> whether it is new: False where its key was logged before. Raises InputError for what cannot be taken."""
+        tally = Tally()
+        with self._writing() as writer:
+            writer.votes([astuple(vote)], tally)
+            _raise_first(tally)
+        return tally.kept == 1
+
+    def predict(self, observation_id: str, model: ModelVersion, taxon_id: str, score: float) -> None:
+        """Log what a model says: a taxon and its calibrated probability, 0 to 1. The last prediction of an observation stands."""
+        tally = Tally()
+        with self._writing() as writer:
+            writer.predictions(model, [(observation_id, taxon_id, score)], tally)
+            _raise_first(tally)
+
+    def add_observations(self, observations: pd.DataFrame) -> Counted:
+        """Store many, without images, in one transaction: columns as the fields of `Observation`, of which `user_id` is needed."""
+        rows, tally = _rows(observations, OBSERVATION_COLUMNS, ("user_id",)), Tally()
+        with self._writing() as writer:
+            writer.observations(rows, tally)
+        return tally.counted()
+
+    def add_votes(self, votes: pd.DataFrame) -> Counted:
+        """Log many in one transaction, in the table's order: columns as the fields of `Vote`; bad rows are counted, good ones kept."""
+        rows, tally = _rows(votes, VOTE_COLUMNS, _NEEDED), Tally()
+        with self._writing() as writer:
+            writer.votes(rows, tally)
+        return tally.counted()
+
+    def add_predictions(self, model: ModelVersion, predictions: pd.DataFrame) -> Counted:
+        """Log many of a model in one transaction: columns observation_id, taxon_id, score."""
+        rows, tally = _rows(predictions, PREDICTION_COLUMNS, PREDICTION_COLUMNS), Tally()
+        with self._writing() as writer:
+            writer.predictions(model, rows, tally)
+        return tally.counted()
+
+    def votes(self) -> tuple[Votes, Axes]:
+        """The determinations, predictions and weights that stand now, and what their positions mean."""
+        with self._database.reading() as connection:
+            logged = connection.scalar(sa.select(schema.head.c.logged)) or 0
+            return reading.standing_votes(self._database, connection, logged), reading.axes(connection, logged)
+
+    def records(self, *, chunk: int = 50_000, bounds: tuple[float, float, float, float] | None = None) -> Iterator[pd.DataFrame]:
+        """Records (`RECORD_COLUMNS`) of what the last aggregation has seen, ordered by observation id, `chunk` at a time, of one moment.
+
+        Acts since then are in none of the columns: aggregate or update first. Before the first aggregation all observations come,
+        without labels. `bounds`: west, south, east, north in degrees, borders included; observations without a place are then left out.
+        """
+        if chunk < 1:
+            raise InputError(f"chunk {chunk}; at least 1")
+        with self._database.reading() as connection:
+            for records in reading.record_chunks(self._database, connection, chunk=chunk, bounds=bounds):
+                validate_records(records)
+                yield records
+
+    def statistics(self) -> Mapping[str, int]:
+        """How many there are of each, what is logged, and up to which act labels stand."""
+        with self._database.reading() as connection:
+            head = connection.execute(sa.select(schema.head)).one()
+            counts = {name: getattr(head, name) for name in ("taxa", "users", "observations", "images", "models")}
+            for table in (schema.votes, schema.predictions, schema.weights):
+                counts[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            counts["valid"] = connection.scalar(sa.select(sa.func.count()).select_from(schema.labels).where(schema.labels.c.valid)) or 0
+            aggregated = connection.scalar(sa.select(schema.state.c.logged)) or 0
+            return MappingProxyType({**counts, "logged": head.logged, "aggregated": aggregated})
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        """A transaction of acts: all of them, or none."""
+        with self._database.writing() as (connection, head):
+            writer = Writer(self._database, connection, head)
+            yield writer
+            writer.finish()
+
+
+def _rows(table: pd.DataFrame, columns: Sequence[str], needed: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Rows as tuples of `columns`; a column that is not there is empty. Raises InputError where one that is needed is missing."""
+    if missing := [column for column in needed if column not in table]:
+        raise InputError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    given = {column: table[column].astype(object).where(table[column].notna(), None).tolist() for column in columns if column in table}
+    nothing = [None] * len(table)
+    return list(zip(*(given.get(column, nothing) for column in columns), strict=True))
+
+
+def _raise_first(tally: Tally) -> None:
+    if tally.first is not None:
+        raise tally.first

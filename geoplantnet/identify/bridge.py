@@ -44,7 +44,9 @@ def to_occurrences(query: TrustedQuery, *, backbone: Backbone | None = None) -> 
     parts = [chunk[[*_TERMS, VERIFICATION]] for chunk in query]
     records = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_TERMS, VERIFICATION])
     if (again := records["occurrenceID"].duplicated()).any():
-        raise InputError(f"occurrenceID {records.loc[again, 'occurrenceID'].iloc[0]!r} stands twice among trusted records; keep one record of each")
+        raise InputError(
+            f"occurrenceID {records.loc[again, 'occurrenceID'].iloc[0]!r} stands twice among trusted records; keep one record of each"
+        )
     records = records.assign(
         eventID=records["occurrenceID"],
         recordedBy=records["recordedByID"],

@@ -92,7 +92,9 @@ def test_names_are_resolved_by_a_backbone():
     """A synonym becomes its accepted species; a name that the backbone refuses is counted under its reason."""
     synonyms = pd.DataFrame({"synonym": ["Bellis pumila"], "accepted": ["Bellis perennis"]})
     backbone = Backbone(pd.DataFrame({"species": ["Bellis perennis"]}), synonyms)
-    found = bridged(make({"taxonID": "x1", "scientificName": "Bellis pumila"}, {"taxonID": "x2", "scientificName": "Nullus nullus"}), backbone=backbone)
+    found = bridged(
+        make({"taxonID": "x1", "scientificName": "Bellis pumila"}, {"taxonID": "x2", "scientificName": "Nullus nullus"}), backbone=backbone
+    )
     assert found.occurrences.occurrences["taxonID"].tolist() == ["bellis-perennis"]
     assert found.occurrences.rejections.query("table == 'occurrences'")["count"].sum() == 1
 

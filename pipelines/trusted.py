@@ -26,9 +26,10 @@ def labels_mark(section: ObservationStoreSection) -> str:
     """What tells that the store's labels are others than before, for the ledger; empty where there is no store, or no label yet."""
     try:
         with open_store(section.store) as store:
-            return store.labels_mark()
+            state = store.state()
     except InputError:
         return ""  # said when it is read
+    return state.identity if state else ""
 
 
 def read_trusted(run: Run, section: ObservationStoreSection, backbone: Backbone | None) -> tuple[Bridged, dict[str, Any]]:
@@ -37,7 +38,7 @@ def read_trusted(run: Run, section: ObservationStoreSection, backbone: Backbone 
     Scores are calibrated on the store's own validated records. Raises InputError for a store without labels.
     """
     with open_store(section.store) as store:
-        if not store.labels_mark():
+        if store.state() is None:
             raise InputError(f"{store.name} has no labels yet; make them with `geoplantnet observations aggregate`")
         rules = TrustRules(**section.trusted.model_dump(), bounds=run.recipe.quality.bounds)
         calibrations = calibrate(store.records()) if rules.ai_score is not None else {}

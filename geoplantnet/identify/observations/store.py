@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
@@ -175,16 +173,6 @@ class ObservationStore:
         query = sa.select(t.c.id, t.c.scientific_name, t.c.genus, t.c.family).order_by(t.c.position)
         with self._database.reading() as connection:
             return pd.DataFrame(connection.execute(query).fetchall(), columns=["taxonID", "scientificName", "genus", "family"])
-
-    def labels_mark(self) -> str:
-        """What the labels stand for: a hash over the acts that the last aggregation has seen and its strategy; empty before the first.
-
-        Of equal marks `records` are equal, but for people's names, which may change at any time.
-        """
-        s = schema.state
-        with self._database.reading() as connection:
-            state = connection.execute(sa.select(s.c.chain, s.c.strategy, s.c.parameters)).one_or_none()
-        return "" if state is None else hashlib.sha256(json.dumps(list(state)).encode()).hexdigest()
 
     @contextmanager
     def _writing(self) -> Iterator[Writer]:

@@ -149,8 +149,7 @@ class PlantNet:
 
     def summary(self, found: Trajectory, crowd: Crowd, confidence: Floats, agreement: Floats) -> Aggregation:
         """What is told of a trajectory; `confidence` and `agreement` are those of the round that is told."""
-        last, back = len(found.label) - 1, found.told
-        cycle = last - back + 1 if found.back_to is not None and found.back_to < last else 0
+        last, back, cycle = len(found.label) - 1, found.told, found.cycle
         valid, weight = found.valid[back].copy(), self.weights(found.n[back], crowd.fixed, crowd.minimal)
         notes: tuple[str, ...] = ()
         if cycle:
@@ -162,7 +161,7 @@ class PlantNet:
         elif found.back_to is None:
             notes = (f"no fixed point within {self.max_iterations} iterations",)
         return Aggregation(
-            label=found.label[back],
+            label=found.label[back].copy(),
             valid=valid,
             confidence=confidence,
             agreement=agreement,
@@ -221,6 +220,11 @@ class Trajectory:
     def told(self) -> int:
         """The round whose labels are told: the first of a cycle, or else the last."""
         return len(self.label) - 1 if self.back_to is None else self.back_to
+
+    @property
+    def cycle(self) -> int:
+        """Rounds of the cycle that was run into; 0 = none."""
+        return 0 if self.back_to in (None, len(self.label) - 1) else len(self.label) - self.told
 
 
 @lru_cache(maxsize=16)

@@ -102,7 +102,9 @@ def rows(quick: bool) -> list[Row]:
 def compared(seed: int, n: int) -> dict[object, object]:
     """One world: what is learnt from by name, and scores (AUC, r by species) by background and name."""
     west, south = CORNER
-    world = VirtualSpecies.generate(SPECIES, landscape=VirtualLandscape.fractal((west, south, west + SIDE, south + SIDE), seed=seed), seed=seed)
+    world = VirtualSpecies.generate(
+        SPECIES, landscape=VirtualLandscape.fractal((west, south, west + SIDE, south + SIDE), seed=seed), seed=seed
+    )
     seen = simulate_observers(world, n, seed=seed)
     rng = np.random.default_rng([seed, 31])
     cells, uniform = dry_cells(world.landscape, CELLS, rng), dry_cells(world.landscape, UNIFORM, rng)
@@ -178,7 +180,9 @@ def _stated(observations: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"x": x, "y": y})
 
 
-def _learnt(seen: SimulatedObservations, ids: pd.Index | pd.Series, taxa: pd.Series, xy: pd.DataFrame, lists: pd.Series | None = None) -> Learnt:
+def _learnt(
+    seen: SimulatedObservations, ids: pd.Index | pd.Series, taxa: pd.Series, xy: pd.DataFrame, lists: pd.Series | None = None
+) -> Learnt:
     truth = seen.truth.set_index("observation_id").loc[ids]
     right = (truth["taxonID"].to_numpy() == taxa.to_numpy()) & (truth["kind"] == "wild").to_numpy()
     return Learnt(

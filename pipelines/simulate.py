@@ -38,7 +38,9 @@ def simulate(run: Run, address: str, *, observations: int, seed: int, crowd: Cro
         from geoplantnet.identify.observations import ModelVersion  # here: it needs SQLAlchemy, and open_store says so
 
         if present := store.statistics()["observations"]:
-            raise UsageError(f"{store.name} holds {present:,} observations already; simulate into a new store, so that none are mixed with real ones")
+            raise UsageError(
+                f"{store.name} holds {present:,} observations already; simulate into a new store, so that none are mixed with real ones"
+            )
         store.add_taxa(seen.species.checklist, seen.species)
         store.add_users(dict(zip(seen.users["user_id"], seen.users["name"])))
         store.add_observations(seen.observations)

@@ -14,7 +14,7 @@ from pyproj import Transformer
 from geoplantnet import occurrences as occ
 from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.errors import UsageError
-from geoplantnet.identify.quality import DUPLICATE, NOT_VALID, PEOPLE
+from geoplantnet.identify.quality import NOT_VALID, PEOPLE
 from pipelines.context import Run
 from pipelines.ledger import Ledger
 from pipelines.simulate import Simulated, simulate
@@ -105,7 +105,7 @@ def test_every_observation_is_an_occurrence_or_counted(mapped):
     read, used = stats["by_dataset"]["virtual-observers"]
     found = occ.load(run.records)
     rejected = found.rejections.query("datasetID == 'virtual-observers' and table == 'occurrences'").set_index("reason")["count"]
-    assert read == account["read"] == PHOTOS and used + rejected.sum() == PHOTOS and {NOT_VALID, DUPLICATE} <= set(rejected.index)
+    assert read == account["read"] == PHOTOS and used + rejected.sum() == PHOTOS and NOT_VALID in rejected.index
     assert account["not_aggregated"] == 0 and account["verified"][PEOPLE] > PHOTOS / 4
     events = found.events[found.events["datasetID"] == "virtual-observers"]
     assert len(events) == used and events["recordedBy"].str.startswith("virtual-user-").all()
@@ -173,7 +173,9 @@ def test_photos_of_newcomers_alone_are_not_learnt_from(own, run_recipe):
     longitude, latitude = Transformer.from_crs("EPSG:3035", "EPSG:4326", always_xy=True).transform(4_102_525.0, 2_602_525.0)
     with open_store(str(own.observations)) as store:
         store.add_observations(
-            pd.DataFrame({"observation_id": ["lone"], "user_id": ["new"], "latitude": latitude, "longitude": longitude, "event_date": "2025-06-01"})
+            pd.DataFrame(
+                {"observation_id": ["lone"], "user_id": ["new"], "latitude": latitude, "longitude": longitude, "event_date": "2025-06-01"}
+            )
         )
         store.add_votes(pd.DataFrame({"observation_id": ["lone"], "user_id": ["new"], "kind": ["determination"], "value": ["v001"]}))
         store.update()

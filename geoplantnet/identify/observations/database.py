@@ -111,6 +111,15 @@ class Database:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {int(self.patience * 1000)}"))
             yield connection, connection.execute(sa.select(head).with_for_update()).one()
 
+    @contextmanager
+    def deriving(self) -> Iterator[Connection]:
+        """A transaction that alone writes labels; on PostgreSQL people vote meanwhile."""
+        with self._faults(), self.engine.execution_options(writes=True).begin() as connection:
+            if not self.sqlite:
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = {int(self.patience * 1000)}"))
+                connection.execute(sa.text("LOCK TABLE state IN EXCLUSIVE MODE"))
+            yield connection
+
     def members(self, values: Iterable[Any], kind: type[Any] = str) -> Any:
         """What `column.in_()` takes for very many values: one parameter, however many they are."""
         if self.sqlite:
@@ -139,7 +148,7 @@ class Database:
     @staticmethod
     def chunks(connection: Connection, query: sa.Select[Any]) -> Iterator[Sequence[Row[Any]]]:
         """The rows of a query, as they come from the database, never all at once."""
-        yield from connection.execution_options(yield_per=_CHUNK).execute(query).partitions()
+        yield from connection.execute(query.execution_options(yield_per=_CHUNK)).partitions()
 
     def close(self) -> None:
         self.engine.dispose()

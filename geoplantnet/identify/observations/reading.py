@@ -36,14 +36,13 @@ class Axes:
     """The last act that was looked at."""
 
 
-def standing_votes(database: Database, connection: Connection, upto: int) -> Votes:
-    """Determinations, predictions and weights as they stood after act `upto`."""
+def standing_votes(database: Database, connection: Connection, upto: int, n_users: int) -> Votes:
+    """Determinations, predictions and weights as they stood after act `upto`, when there were `n_users`."""
     acts = table_of(
         database, connection, sa.select(schema.observations.c.position, schema.observations.c.author), schema.observations, upto
     )
     author = acts[np.argsort(acts[:, 0]), 1].astype(np.int32)
-    n_users = connection.scalar(sa.select(sa.func.count()).select_from(schema.users)) or 0
-    n_taxa = connection.scalar(sa.select(sa.func.count()).select_from(schema.taxa)) or 0
+    n_taxa = connection.scalar(sa.select(sa.func.count()).where(schema.taxa.c.logged <= upto)) or 0
     votes = schema.votes
     query = sa.select(votes.c.logged, votes.c.observation, votes.c.voter, sa.func.coalesce(votes.c.value, NONE))
     log = last_rows(table_of(database, connection, query.where(votes.c.kind == _DETERMINATION), votes, upto), n_users)

@@ -188,6 +188,7 @@ state = Table(
     Column("chain", Text, nullable=False),
     Column("strategy", Text, nullable=False),
     Column("parameters", Text, nullable=False),
+    Column("users", Integer, nullable=False),
     Column("iterations", Integer, nullable=False),
     Column("converged", Boolean, nullable=False),
     Column("cycle", Integer, nullable=False),

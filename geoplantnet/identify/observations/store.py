@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -13,14 +14,16 @@ import pandas as pd
 import sqlalchemy as sa
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify.observations import reading, schema
+from geoplantnet.identify.observations import labels, reading, schema, verification
 from geoplantnet.identify.observations.acts import Counted, Image, ModelVersion, Observation, RefusedAct, Tally, Vote
 from geoplantnet.identify.observations.database import Database
 from geoplantnet.identify.observations.images import ImageFiles
+from geoplantnet.identify.observations.labels import Aggregated, Replayed, State
 from geoplantnet.identify.observations.reading import Axes
+from geoplantnet.identify.observations.verification import Verification
 from geoplantnet.identify.observations.writing import Writer
 from geoplantnet.identify.records import validate_records
-from geoplantnet.identify.votes import Votes
+from geoplantnet.identify.votes import Strategy, Votes
 from geoplantnet.taxonomy import Taxon
 
 OBSERVATION_COLUMNS = tuple(f.name for f in fields(Observation))
@@ -38,6 +41,8 @@ class ObservationStore:
 
     def __init__(self, database: Database, images: ImageFiles) -> None:
         self._database, self.images = database, images
+        self._kept: labels.Kept | None = None
+        self._turn = Lock()
 
     @classmethod
     def open(cls, url: str | Path, *, images: str | Path | None = None, create: bool = False, patience: float = 30.0) -> Self:
@@ -140,8 +145,44 @@ class ObservationStore:
     def votes(self) -> tuple[Votes, Axes]:
         """The determinations, predictions and weights that stand now, and what their positions mean."""
         with self._database.reading() as connection:
-            logged = connection.scalar(sa.select(schema.head.c.logged)) or 0
-            return reading.standing_votes(self._database, connection, logged), reading.axes(connection, logged)
+            head = connection.execute(sa.select(schema.head)).one()
+            return reading.standing_votes(self._database, connection, head.logged, head.users), reading.axes(connection, head.logged)
+
+    @property
+    def default_strategy(self) -> Strategy:
+        """The rule of the stored labels; Pl@ntNet's as published before there are any."""
+        with self._database.reading() as connection:
+            return labels.strategy_of(labels.stored_state(connection))
+
+    def state(self) -> State | None:
+        """What the stored labels stand for; None before the first aggregation."""
+        with self._database.reading() as connection:
+            return labels.stored_state(connection)
+
+    def aggregate(self, strategy: Strategy | None = None) -> Aggregated:
+        """Make labels and weights from the whole log by `strategy` (default: `default_strategy`), and store them in one transaction.
+
+        Raises TryAgain when another process stored labels of a longer log meanwhile; UsageError for a strategy that cannot be stored.
+        """
+        return labels.aggregate(self._database, strategy if strategy is not None else self.default_strategy)
+
+    def update(self) -> Aggregated:
+        """Take in what was logged since, by the rule of the stored labels: the same labels as `aggregate`, to the last bit.
+
+        With `PlantNet` this process keeps what it knows in memory: the first call goes through all votes, later ones through what changed.
+        """
+        with self._turn:
+            kept, self._kept = self._kept, None
+            told, self._kept = labels.update(self._database, kept)
+            return told
+
+    def replay(self) -> Replayed:
+        """Make the stored labels and weights again from the log alone, and compare them to the last bit. Changes nothing."""
+        return labels.replay(self._database)
+
+    def verify(self) -> Verification:
+        """Look at all: the log whole and unchanged, labels the log's, images there with the bytes they had."""
+        return verification.verify(self._database, self.images)
 
     def records(self, *, chunk: int = 50_000, bounds: tuple[float, float, float, float] | None = None) -> Iterator[pd.DataFrame]:
         """Records (`RECORD_COLUMNS`) of what the last aggregation has seen, ordered by observation id, `chunk` at a time, of one moment.

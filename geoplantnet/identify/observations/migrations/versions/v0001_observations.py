@@ -112,6 +112,7 @@ def _tables() -> None:
         sa.Column("chain", sa.Text, nullable=False),
         sa.Column("strategy", sa.Text, nullable=False),
         sa.Column("parameters", sa.Text, nullable=False),
+        sa.Column("users", sa.Integer, nullable=False),
         sa.Column("iterations", sa.Integer, nullable=False),
         sa.Column("converged", sa.Boolean, nullable=False),
         sa.Column("cycle", sa.Integer, nullable=False),

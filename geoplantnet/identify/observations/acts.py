@@ -158,8 +158,8 @@ def text_of(value: object, what: str, *, needed: bool = False) -> str:
 
 
 def number_of(value: object, what: str, low: float, high: float) -> float | None:
-    """A finite number within low to high, both included; None for None and NaN. Raises RefusedAct."""
-    if value is None:
+    """A finite number within low to high, both included, or its text; None for None, NaN and an empty text. Raises RefusedAct."""
+    if value is None or value == "":
         return None
     try:
         number = float(value)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def address_of(url: str | Path) -> URL:
     text = str(url)
     try:
         address = make_url(text) if "://" in text else URL.create("sqlite", database=str(Path(text)))
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise UsageError(f"{text!r} is no address of a store; give a path, sqlite:///path or postgresql+psycopg://host/database") from error
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+psycopg")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, LookupFailed
 from geoplantnet.identify.observations import schema
 from geoplantnet.identify.observations.database import Database
 from geoplantnet.identify.records import NUMBERS, RECORD_COLUMNS, TEXT
@@ -92,21 +93,99 @@ def record_chunks(
     database: Database, connection: Connection, *, chunk: int, bounds: tuple[float, float, float, float] | None
 ) -> Iterator[pd.DataFrame]:
     """The records of what the last aggregation has seen (of all, unlabelled, before the first), ordered by id."""
-    upto = connection.scalar(sa.select(schema.state.c.logged))
-    if upto is None:
-        upto = connection.scalar(sa.select(schema.head.c.logged)) or 0
-    last: str | None = None
-    while True:
-        page = _page(database, connection, upto, chunk, bounds, last)
-        if page.empty:
-            return
-        last = page["occurrenceID"].iloc[-1]
+    upto, identifier = _told_upto(connection), schema.observations.c.id
+    place = [_inside(database, bounds)] if bounds is not None else []
+    page = _page(connection, upto, chunk, *place)
+    while len(page):
         yield _records(database, connection, page, upto)
+        page = _page(connection, upto, chunk, *place, identifier > page["occurrenceID"].iloc[-1])
 
 
-def _page(
-    database: Database, connection: Connection, upto: int, chunk: int, bounds: tuple[float, float, float, float] | None, last: str | None
-) -> pd.DataFrame:
+def record(database: Database, connection: Connection, observation_id: str) -> Mapping[str, Any]:
+    """The record of one observation. Raises LookupFailed where there is none."""
+    upto = _told_upto(connection)
+    page = _page(connection, upto, 1, schema.observations.c.id == observation_id)
+    if page.empty:
+        raise LookupFailed(f"there is no observation {observation_id!r}, or it came after the last aggregation; update, then ask again")
+    told = _records(database, connection, page, upto).iloc[0]
+    return MappingProxyType({name: told[name] for name in RECORD_COLUMNS})
+
+
+def history(connection: Connection, observation_id: str) -> pd.DataFrame:
+    """Every vote ever cast on an observation, oldest first."""
+    v, o, u, i, t, w = schema.votes, schema.observations, schema.users, schema.images, schema.taxa, schema.user_weights
+    query = (
+        sa.select(
+            v.c.logged,
+            v.c.at,
+            u.c.id.label("user_id"),
+            u.c.name,
+            v.c.kind,
+            v.c.value,
+            t.c.id.label("taxon"),
+            i.c.sha256.label("image"),
+            w.c.weight,
+        )
+        .join(o, v.c.observation == o.c.position)
+        .join(u, v.c.voter == u.c.position)
+        .outerjoin(i, v.c.image == i.c.position)
+        .outerjoin(t, sa.and_(v.c.value == t.c.position, v.c.kind == _DETERMINATION))
+        .outerjoin(w, w.c.voter == v.c.voter)
+        .where(o.c.id == observation_id)
+        .order_by(v.c.logged)
+    )
+    log = _frame(connection, query)
+    log["image"] = log["image"].fillna("")
+    log["stands"] = ~log.duplicated(["user_id", "kind", "image"], keep="last")
+    log["value"] = [_word(kind, value, taxon) for kind, value, taxon in zip(log["kind"], log["value"], log["taxon"], strict=True)]
+    log["kind"] = [schema.KINDS[kind] for kind in log["kind"]]
+    log["at"] = pd.to_datetime(log["at"], unit="ms", utc=True)
+    log["weight"] = log["weight"].astype(float)
+    return log[["logged", "at", "user_id", "name", "kind", "value", "image", "weight", "stands"]]
+
+
+def user(connection: Connection, user_id: str) -> Mapping[str, Any]:
+    """What the store knows of an account. Raises LookupFailed where there is none."""
+    u, v, o, w, label = schema.users, schema.votes, schema.observations, schema.weights, schema.labels
+    row = connection.execute(sa.select(u).where(u.c.id == user_id)).one_or_none()
+    if row is None:
+        raise LookupFailed(f"there is no user {user_id!r}")
+    set_by = connection.execute(sa.select(w).where(w.c.voter == row.position).order_by(w.c.logged.desc()).limit(1)).one_or_none()
+    query = sa.select(v.c.observation, v.c.value, label.c.taxon, label.c.valid).outerjoin(label, label.c.observation == v.c.observation)
+    log = _frame(connection, query.where(v.c.voter == row.position, v.c.kind == _DETERMINATION).order_by(v.c.logged))
+    log = log.drop_duplicates("observation", keep="last")
+    log = log[log["value"].notna()]
+    right = log["value"] == log["taxon"]
+    return MappingProxyType(
+        {
+            "user_id": row.id,
+            "name": row.name,
+            "weight": connection.scalar(sa.select(schema.user_weights.c.weight).where(schema.user_weights.c.voter == row.position)),
+            "fixed_weight": set_by.fixed if set_by else None,
+            "minimal_weight": set_by.minimal if set_by else None,
+            "observations": connection.scalar(sa.select(sa.func.count()).where(o.c.author == row.position)) or 0,
+            "determinations": len(log),
+            "species": int(log["value"].nunique()),
+            "as_the_label": int(right.sum()),
+            "as_a_valid_label": int((right & log["valid"].fillna(False).astype(bool)).sum()),
+        }
+    )
+
+
+def _word(kind: int, value: float | None, taxon: str | None) -> str:
+    """A vote's value as it was sent."""
+    if value is None or value != value:
+        return ""
+    return str(taxon) if kind == _DETERMINATION else schema.ORGANS[int(value)] if kind == _ORGAN else str(int(value))
+
+
+def _told_upto(connection: Connection) -> int:
+    """The last act that records tell of."""
+    logged = connection.scalar(sa.select(schema.state.c.logged))
+    return int(connection.scalar(sa.select(schema.head.c.logged)) or 0) if logged is None else int(logged)
+
+
+def _page(connection: Connection, upto: int, chunk: int, *where: sa.ColumnElement[bool]) -> pd.DataFrame:
     o, u, label, taxon = schema.observations, schema.users, schema.labels, schema.taxa
     query = (
         sa.select(
@@ -135,14 +214,10 @@ def _page(
         .join(u, o.c.author == u.c.position)
         .outerjoin(label, label.c.observation == o.c.position)
         .outerjoin(taxon, label.c.taxon == taxon.c.position)
-        .where(o.c.logged <= upto)
+        .where(o.c.logged <= upto, *where)
         .order_by(o.c.id)
         .limit(chunk)
     )
-    if last is not None:
-        query = query.where(o.c.id > last)
-    if bounds is not None:
-        query = query.where(_inside(database, bounds))
     result = connection.execute(query)
     return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
 

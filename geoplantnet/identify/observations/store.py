@@ -197,6 +197,24 @@ class ObservationStore:
                 validate_records(records)
                 yield records
 
+    def record(self, observation_id: str) -> Mapping[str, Any]:
+        """One record. Raises LookupFailed where there is none, or the last aggregation has not seen it."""
+        with self._database.reading() as connection:
+            return reading.record(self._database, connection, observation_id)
+
+    def history(self, observation_id: str) -> pd.DataFrame:
+        """Every vote on an observation, oldest first: logged, at, user_id, name, kind, value, image, weight, stands (no later one replaced it)."""
+        with self._database.reading() as connection:
+            return reading.history(connection, observation_id)
+
+    def user(self, user_id: str) -> Mapping[str, Any]:
+        """An account: name, weight, what an administrator set, how many observations, determinations and species, and how many are the label.
+
+        Raises LookupFailed where there is none.
+        """
+        with self._database.reading() as connection:
+            return reading.user(connection, user_id)
+
     def statistics(self) -> Mapping[str, int]:
         """How many there are of each, what is logged, and up to which act labels stand."""
         with self._database.reading() as connection:

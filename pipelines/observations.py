@@ -1,0 +1,276 @@
+"""`geoplantnet observations`: the store of observations and votes, from the command line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from geoplantnet.errors import InputError, IntegrityError, UsageError
+from geoplantnet.storage import sha256
+from geoplantnet.taxonomy import Taxon
+
+if TYPE_CHECKING:
+    from geoplantnet.identify.observations import Aggregated, Counted, ObservationStore
+    from geoplantnet.identify.votes import Strategy
+
+app = typer.Typer(help="Observations and votes: a store of them, the labels made of them, and why.", no_args_is_help=True)
+
+StoreArg = Annotated[str, typer.Argument(help="A SQLite file, or postgresql+psycopg://host/database.")]
+ImagesOption = Annotated[
+    str | None, typer.Option("--images", help="Where images lie: a folder or an fsspec address; default: beside the file.")
+]
+_ROWS = 200_000
+"""Rows of a file that are stored in one transaction."""
+
+
+def open_store(store: str, images: str | None = None, *, create: bool = False) -> ObservationStore:
+    """A store, opened by a machine that may lack what it needs. Raises UsageError that says what to install."""
+    try:
+        module = importlib.import_module("geoplantnet.identify.observations")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this verb needs the identify extra ({error.name} is missing): pip install 'geoplantnet[identify]'") from error
+    opened: ObservationStore = module.ObservationStore.open(store, images=images, create=create)
+    return opened
+
+
+@app.command()
+def init(
+    store: StoreArg,
+    taxa: Annotated[
+        Path | None, typer.Option("--taxa", help="CSV of what may be determined: taxonID, scientificName, genus, family.")
+    ] = None,
+    checklist: Annotated[str, typer.Option("--checklist", help="The checklist these ids belong to, with its version.")] = "",
+    images: ImagesOption = None,
+) -> None:
+    """Make a store, or bring an older one to this version; add taxa."""
+    if taxa is not None and not checklist:
+        raise UsageError("--taxa needs --checklist: an id means something in its checklist alone")
+    with open_store(store, images, create=True) as opened:
+        new = opened.add_taxa(checklist, _taxa(taxa)) if taxa is not None else 0
+        _say(f"{opened.name}: {opened.statistics()['taxa']:,} taxa, {new:,} of them new")
+
+
+@app.command("import")
+def import_files(
+    store: StoreArg,
+    observations: Annotated[
+        Path | None, typer.Option("--observations", help="CSV or Parquet; columns as the fields of an Observation.")
+    ] = None,
+    votes: Annotated[Path | None, typer.Option("--votes", help="CSV or Parquet; columns as the fields of a Vote.")] = None,
+    predictions: Annotated[Path | None, typer.Option("--predictions", help="CSV or Parquet: observation_id, taxon_id, score.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Name and version of the model that predicts, as name:version.")] = "",
+) -> None:
+    """Take in files; bad rows are counted by reason. What was cut off is imported again, and nothing is stored twice."""
+    if observations is votes is predictions is None:
+        raise UsageError("nothing to import; give --observations, --votes or --predictions")
+    name, _, version = model.partition(":")
+    if predictions is not None and not (name and version):
+        raise UsageError(f"--predictions needs --model name:version, not {model!r}")
+    with open_store(store) as opened:
+        from geoplantnet.identify.observations import ModelVersion
+
+        if observations is not None:
+            _import("observations", observations, opened.add_observations)
+        if votes is not None:
+            _import("votes", votes, opened.add_votes, keyed=True)
+        if predictions is not None:
+            said_by = ModelVersion(name=name, version=version)
+            _import("predictions", predictions, lambda rows: opened.add_predictions(said_by, rows))
+
+
+@app.command()
+def aggregate(
+    store: StoreArg,
+    strategy: Annotated[str, typer.Option("--strategy", help="plantnet, majority, ...; default: the one of the stored labels.")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="A parameter of the strategy, such as gamma=0.8 (may be repeated).")
+    ] = None,
+) -> None:
+    """Make labels and weights from the whole log."""
+    with open_store(store) as opened:
+        _told(opened.aggregate(_strategy(strategy, parameter or []) if strategy or parameter else None))
+
+
+@app.command()
+def update(store: StoreArg) -> None:
+    """Take in what was logged since, by the same rule."""
+    with open_store(store) as opened:
+        _told(opened.update())
+
+
+@app.command()
+def weight(
+    store: StoreArg,
+    user: Annotated[str, typer.Argument(help="An account.")],
+    fixed: Annotated[float | None, typer.Option("--fixed", help="The weight, whatever is found.")] = None,
+    minimal: Annotated[float | None, typer.Option("--minimal", help="The weight does not fall below it.")] = None,
+) -> None:
+    """Set a user's weight; without an option what was set is taken back. It counts from the next update."""
+    with open_store(store) as opened:
+        opened.set_weight(user, fixed=fixed, minimal=minimal)
+        _say(_lines(opened.user(user)))
+
+
+@app.command()
+def show(
+    store: StoreArg,
+    observation: Annotated[str | None, typer.Option("--observation", help="Id of an observation: why this label?")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="An account: what does it weigh, and what did it say?")] = None,
+) -> None:
+    """Tell all about one observation or user."""
+    if (observation is None) == (user is None):
+        raise UsageError("say of what: --observation ID or --user ID")
+    with open_store(store) as opened:
+        if user is not None:
+            _say(_lines(opened.user(user)))
+            return
+        assert observation is not None
+        record, state = opened.record(observation), opened.state()
+        _say(_lines({name: value for name, value in record.items() if value not in ("", 0.0) and value == value}))
+        _table(opened.history(observation))
+        _say("no labels yet: aggregate" if state is None else _rule(state.strategy, state.parameters))
+
+
+@app.command()
+def status(store: StoreArg) -> None:
+    """How many there are of each, and what the labels stand for."""
+    with open_store(store) as opened:
+        counts, state = opened.statistics(), opened.state()
+        _say(_lines({"store": opened.name, **counts}))
+        if state is None:
+            _say("no labels yet: aggregate")
+            return
+        behind = counts["logged"] - state.logged
+        _say(f"labels of {state.at:%Y-%m-%d %H:%M} UTC, {'up to date' if not behind else f'{behind:,} acts behind: update'}")
+        _say("\n".join([_rule(state.strategy, state.parameters), *state.notes]))
+
+
+@app.command()
+def verify(store: StoreArg, images: ImagesOption = None) -> None:
+    """Look at all of a store: log, labels, images. Ends with 6 where something is wrong."""
+    with open_store(store, images) as opened:
+        found = opened.verify()
+    if not found.sound:
+        raise IntegrityError(f"{store}: {'; '.join(found.damage)}")
+    _say(f"sound: {found.acts:,} acts, labels made again up to act {found.replayed.acts:,}, {found.images:,} images")
+    if found.unnamed_images:
+        _say(f"{found.unnamed_images:,} image files belong to no observation; they do no harm")
+
+
+def _import(what: str, file: Path, add: Callable[[pd.DataFrame], Counted], *, keyed: bool = False) -> None:
+    """A file, part by part, each in a transaction of its own. Votes without a key get one from file and row: sent again, they are known."""
+    kept = repeated = first = 0
+    rejected: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    digest = sha256(file)[:16] if file.is_file() else ""
+    for part in _parts(file):
+        if keyed:
+            own = pd.Series([f"{digest}:{row}" for row in range(first, first + len(part))], index=part.index)
+            given = part["key"].fillna("") if "key" in part else pd.Series("", index=part.index)
+            part["key"] = given.where(given != "", own)
+        counted = add(part)
+        rejected.update(counted.rejected)
+        for reason, example in counted.examples.items():
+            examples.setdefault(reason, f"after row {first:,}, {example}" if first else example)
+        kept, repeated, first = kept + counted.kept, repeated + counted.repeated, first + len(part)
+    _say(f"{file}: {kept:,} {what} stored, {repeated:,} known, {sum(rejected.values()):,} refused of {first:,}")
+    for reason, count in rejected.most_common():
+        _say(f"  {count:,} x {reason}; first {examples[reason]}")
+
+
+def _parts(file: Path) -> Iterator[pd.DataFrame]:
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        yield from (batch.to_pandas() for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS))
+        return
+    try:
+        yield from pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=_ROWS)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{file} is no CSV in UTF-8 with a header: {error}") from error
+
+
+def _taxa(file: Path) -> list[Taxon]:
+    table = pd.concat(list(_parts(file)), ignore_index=True)
+    if missing := [name for name in ("taxonID", "scientificName") if name not in table]:
+        raise InputError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    more = {name: table[name] if name in table else pd.Series("", index=table.index) for name in ("genus", "family")}
+    rows = zip(table["taxonID"], table["scientificName"], more["genus"], more["family"], strict=True)
+    return [Taxon(taxon_id=i, scientific_name=name, genus=genus or name.split(" ")[0], family=family) for i, name, genus, family in rows]
+
+
+def _strategy(name: str, parameters: list[str]) -> Strategy:
+    from geoplantnet.identify.observations.labels import STRATEGIES
+
+    chosen = STRATEGIES.get(name or "plantnet")
+    if chosen is None:
+        raise UsageError(f"strategy {name!r} is none of {', '.join(STRATEGIES)}")
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        key, _, text = parameter.partition("=")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    try:
+        made: Strategy = chosen(**values)
+    except TypeError as error:
+        raise UsageError(f"{name or 'plantnet'} cannot be set so: {error}") from error
+    return made
+
+
+def _told(made: Aggregated) -> None:
+    state = made.state
+    end = "a fixed point" if state.converged else f"a cycle of {state.cycle}" if state.cycle else "no fixed point"
+    _say(f"{made.valid:,} valid labels, {made.labelled:,} in all, of {made.observations:,} observations")
+    _say(f"{made.changed:,} are others than before, {made.users_changed:,} users weigh otherwise; {state.iterations} iterations to {end}")
+    _say("\n".join([_rule(state.strategy, state.parameters), *state.notes]))
+
+
+def _rule(strategy: str, parameters: Mapping[str, Any]) -> str:
+    return f"by {strategy}" + (f" ({', '.join(f'{name} {value}' for name, value in parameters.items())})" if parameters else "")
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    width = max(map(len, values))
+    return "\n".join(f"{name:<{width}}  {_word(value)}" for name, value in values.items())
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _table(rows: pd.DataFrame) -> None:
+    table = Table()
+    for column in rows.columns:
+        table.add_column(column)
+    for row in rows.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.3f}"
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, pd.Timestamp) else str(value)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

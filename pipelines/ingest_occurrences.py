@@ -40,7 +40,8 @@ def settings(run: Run) -> Callable[[str], object]:
     r = run.recipe
     world = [r.world.model_dump(), run.tiles] if r.world else None
     backbone = r.backbone.model_dump(mode="json") if r.backbone else None
-    sections = [o.model_dump(mode="json") for o in r.occurrences]
+    # A store is known by what its labels stand for, wherever it lies.
+    sections = [o.model_dump(mode="json", exclude={"store"} if isinstance(o, ObservationStoreSection) else None) for o in r.occurrences]
     asked = [
         sections,
         backbone,

@@ -8,7 +8,7 @@ from geoplantnet.config.rooms import bounds_of, world_of
 from geoplantnet.errors import UsageError
 from geoplantnet.identify.simulated import MODEL, Crowd, SimulatedObservations, simulate_observers
 from pipelines.context import Run
-from pipelines.trusted import open_store
+from pipelines.observations import open_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from geoplantnet.config.recipe import FlorasSection, ObservationStoreSection
-from geoplantnet.errors import InputError, UsageError
+from geoplantnet.errors import InputError
 from geoplantnet.identify.bridge import Bridged, to_occurrences
 from geoplantnet.identify.calibration import calibrate
 from geoplantnet.identify.floras import Floras
@@ -17,6 +17,7 @@ from geoplantnet.identify.regions import Regions, countries
 from geoplantnet.sources.http import with_environment
 from geoplantnet.taxonomy import Backbone
 from pipelines.context import Run
+from pipelines.observations import open_store
 
 if TYPE_CHECKING:
     from geoplantnet.identify.observations import ObservationStore
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def labels_mark(section: ObservationStoreSection) -> str:
     """What tells that the store's labels are others than before, for the ledger; empty where there is no store, or no label yet."""
     try:
-        with open_store(section.store) as store:
+        with opened(section) as store:
             state = store.state()
     except InputError:
         return ""  # said when it is read
@@ -37,7 +38,7 @@ def read_trusted(run: Run, section: ObservationStoreSection, backbone: Backbone 
 
     Scores are calibrated on the store's own validated records. Raises InputError for a store without labels.
     """
-    with open_store(section.store) as store:
+    with opened(section) as store:
         if store.state() is None:
             raise InputError(f"{store.name} has no labels yet; make them with `geoplantnet observations aggregate`")
         rules = TrustRules(**section.trusted.model_dump(), bounds=run.recipe.quality.bounds)
@@ -62,15 +63,9 @@ def read_trusted(run: Run, section: ObservationStoreSection, backbone: Backbone 
     return found, account
 
 
-def open_store(address: str, *, create: bool = False) -> ObservationStore:
-    """The store at a path or URL that may name environment variables. Raises UsageError without SQLAlchemy, and as `ObservationStore.open`."""
-    try:
-        from geoplantnet.identify.observations import ObservationStore  # here: it needs SQLAlchemy, which recipes without a store do not
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"an observation store needs the identify extra ({error.name} is missing): pip install 'geoplantnet[identify]'"
-        ) from error
-    return ObservationStore.open(with_environment(address), create=create)
+def opened(section: ObservationStoreSection) -> ObservationStore:
+    """The store of a recipe. Raises ConfigurationError where its address names an environment variable that is not set, and as `open_store`."""
+    return open_store(with_environment(section.store))
 
 
 def _floras(section: FlorasSection, backbone: Backbone | None) -> Floras:

@@ -17,8 +17,8 @@ from geoplantnet.errors import UsageError
 from geoplantnet.identify.quality import NOT_VALID, PEOPLE
 from pipelines.context import Run
 from pipelines.ledger import Ledger
+from pipelines.observations import open_store
 from pipelines.simulate import Simulated, simulate
-from pipelines.trusted import open_store
 
 pytest.importorskip("sqlalchemy", reason="needs the identify extra: pip install 'geoplantnet[identify]'")
 

@@ -234,13 +234,6 @@ class ObservationStore:
             aggregated = connection.scalar(sa.select(schema.state.c.logged)) or 0
             return MappingProxyType({**counts, "logged": head.logged, "aggregated": aggregated})
 
-    def taxa(self) -> pd.DataFrame:
-        """What may be determined, in the order of positions: taxonID, scientificName, genus, family."""
-        t = schema.taxa
-        query = sa.select(t.c.id, t.c.scientific_name, t.c.genus, t.c.family).order_by(t.c.position)
-        with self._database.reading() as connection:
-            return pd.DataFrame(connection.execute(query).fetchall(), columns=["taxonID", "scientificName", "genus", "family"])
-
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         """A transaction of acts: all of them, or none."""

@@ -98,7 +98,7 @@ class TrustedSection(Section):
     ai_score: float | None = Field(0.95, ge=0, lt=1)
     calibration_records: int = Field(500, ge=1)
     max_uncertainty: float | None = Field(10_000.0, gt=0)
-    sea_distance: float = Field(5_000.0, ge=0, lt=float("inf"))
+    sea_distance: float = Field(50_000.0, ge=0, lt=float("inf"))
     centroid_distance: float = Field(1_000.0, ge=0, lt=float("inf"))
     border_distance: float = Field(5_000.0, ge=0, lt=float("inf"))
     statuses: tuple[Literal["native", "introduced", "doubtful"], ...] = Field(("native", "introduced"), min_length=1)

@@ -40,9 +40,9 @@ class DawidSkene:
     """Votes that what is known of the whole counts for, beside a user's own; > 0."""
     background: float = 1.0
     """Wrong votes spread over all other species, beside those that occur; > 0."""
-    tolerance: float = 1e-6
+    tolerance: float = 1e-4
     """Largest change of a probability at which it ends."""
-    max_iterations: int = 100
+    max_iterations: int = 500
 
     def __post_init__(self) -> None:
         if not (0 < self.shrinkage < np.inf and 0 < self.background < np.inf and self.tolerance >= 0 and self.max_iterations >= 1):

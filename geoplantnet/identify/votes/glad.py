@@ -29,9 +29,9 @@ class Glad:
     make one step of Fisher scoring, of 1 at most, then all ln beta one. Every label is trusted; `confidence` is its probability.
     """
 
-    tolerance: float = 1e-6
+    tolerance: float = 1e-4
     """Largest change of a probability at which it ends."""
-    max_iterations: int = 200
+    max_iterations: int = 500
 
     def __post_init__(self) -> None:
         if not (self.tolerance >= 0 and self.max_iterations >= 1):

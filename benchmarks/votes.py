@@ -12,7 +12,14 @@ from dataclasses import replace
 
 from benchmarks.rows import Row, main
 
-PARTS = {"votes_robust": "", "votes_speed": "speed: ", "votes_archive": "archive: ", "votes_store": "store: "}
+PARTS = {
+    "votes_robust": "",
+    "votes_speed": "speed: ",
+    "votes_store": "store: ",
+    "votes_quality": "quality: ",
+    "votes_archive": "archive: ",
+    "votes_bridge": "bridge: ",
+}
 """Modules of this package, each with `rows(quick)`; what is written before the names of their rows, to make a table of them."""
 
 

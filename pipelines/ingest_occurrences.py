@@ -14,6 +14,7 @@ from geoplantnet import occurrences as occ
 from geoplantnet.config.recipe import (
     DarwinCoreFile,
     EuForest,
+    ObservationStoreSection,
     OccurrenceSection,
     SwissForestPlots,
     SwissForestReleves,
@@ -30,6 +31,7 @@ from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import identity, paths_in
 from pipelines.tables import NAMES, SPECIES, TRAITS, store_species
+from pipelines.trusted import labels_mark, read_trusted
 
 VIRTUAL = (VirtualPlots, VirtualRecords)
 
@@ -39,7 +41,8 @@ def settings(run: Run) -> Callable[[str], object]:
     r = run.recipe
     world = [r.world.model_dump(), run.tiles] if r.world else None
     backbone = r.backbone.model_dump(mode="json") if r.backbone else None
-    sections = [o.model_dump(mode="json") for o in r.occurrences]
+    # A store is known by what its labels stand for, wherever it lies.
+    sections = [o.model_dump(mode="json", exclude={"store"} if isinstance(o, ObservationStoreSection) else None) for o in r.occurrences]
     asked = [
         sections,
         backbone,
@@ -49,6 +52,7 @@ def settings(run: Run) -> Callable[[str], object]:
         world,
         r.seed,
         sorted(map(str, _input_files(run))),
+        *(labels_mark(section) for section in r.occurrences if isinstance(section, ObservationStoreSection)),
     ]
     return lambda key: asked
 
@@ -56,15 +60,23 @@ def settings(run: Run) -> Callable[[str], object]:
 def work(run: Run, key: str, inside: Inside) -> Made:
     """Commit records, species axis, traits and common names."""
     backbone = Backbone.read(run.recipe.backbone.reference, run.recipe.backbone.synonyms) if run.recipe.backbone else None
-    parts = []
+    parts, stores = [], []
     for i, section in enumerate(run.recipe.occurrences):
-        parts.append(_read(run, section, i, backbone))
+        if isinstance(section, ObservationStoreSection):
+            bridged, account = read_trusted(run, section, backbone)
+            parts.append(bridged.occurrences)
+            stores.append(account)
+        else:
+            parts.append(_read(run, section, i, backbone))
         inside(i + 1, len(run.recipe.occurrences), f"read {section.kind}")
     found = _checked(run, occ.concat(parts))
     species = _species(run, found, backbone)
     occ.save(found, run.records)
     store_species(run, species, _traits(run, species, backbone, found), common_names(species, backbone, name_tables(run.recipe)))
-    return [run.records, *(run.occurrences / name for name in (SPECIES, TRAITS, NAMES))], _account(found, species)
+    return [run.records, *(run.occurrences / name for name in (SPECIES, TRAITS, NAMES))], {
+        **_account(found, species),
+        **({"stores": stores} if stores else {}),
+    }
 
 
 def _checked(run: Run, found: occ.OccurrenceSet) -> occ.OccurrenceSet:
@@ -191,6 +203,8 @@ def describe(stats: dict[str, Any]) -> str:
     """Records used and species chosen."""
     quantities = sum(stats["quantities_refused"].values())
     note = f"; {quantities:,} quantities refused, their records kept as presences" if quantities else ""
+    if behind := sum(store["not_aggregated"] for store in stats.get("stores", ())):
+        note += f"; {behind:,} votes and other acts are not aggregated yet (`geoplantnet observations update`)"
     return f"{stats['used']:,} of {stats['read']:,} records used, {stats['species']} species{note}"
 
 

@@ -210,6 +210,30 @@ def _taxa(file: Path) -> list[Taxon]:
     return [Taxon(taxon_id=i, scientific_name=name, genus=genus or name.split(" ")[0], family=family) for i, name, genus, family in rows]
 
 
+@app.command()
+def simulate(
+    recipe: Annotated[str, typer.Argument(help="A recipe with a virtual world: a YAML file, or the name of a shipped one (demo).")],
+    store: StoreArg,
+    observations: Annotated[int, typer.Option("--observations", min=1, help="How many.")] = 5_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other people.")] = 0,
+    experts: Annotated[int, typer.Option("--experts", min=0, help="People who know most species.")] = 12,
+    amateurs: Annotated[int, typer.Option("--amateurs", min=0, help="People who know some.")] = 180,
+    spammers: Annotated[int, typer.Option("--spammers", min=0, help="Accounts that name at random, or all alike.")] = 8,
+) -> None:
+    """Fill a new store with simulated observers of a recipe's virtual world, their votes and a model's predictions; make labels."""
+    from geoplantnet.identify.simulated import Crowd  # here, as what follows: most verbs need no virtual world
+    from pipelines.context import Run
+    from pipelines.simulate import simulate as fill
+
+    made = fill(
+        Run.open(recipe), store, observations=observations, seed=seed, crowd=Crowd(experts=experts, amateurs=amateurs, spammers=spammers)
+    )
+    right = f", {100 * made.right / made.valid:.1f} % of them true" if made.valid else ""
+    _say(
+        f"{made.store}: {made.users:,} observers, {made.observations:,} observations, {made.votes:,} votes; {made.valid:,} valid labels{right}"
+    )
+
+
 def _strategy(name: str, parameters: list[str]) -> Strategy:
     from geoplantnet.identify.votes import STRATEGIES
 

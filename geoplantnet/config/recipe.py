@@ -90,8 +90,68 @@ class DarwinCoreFile(Section):
     """A table; a .zip, or the folder of an archive that was unpacked."""
 
 
+class TrustedSection(Section):
+    """Which observations are trusted: `identify.quality.TrustRules` says what each means; the study area is `quality.bounds`."""
+
+    validated_by_people: bool = True
+    determinations: int = Field(1, ge=1)
+    ai_score: float | None = Field(0.95, ge=0, lt=1)
+    calibration_records: int = Field(500, ge=1)
+    max_uncertainty: float | None = Field(10_000.0, gt=0)
+    sea_distance: float = Field(5_000.0, ge=0, lt=float("inf"))
+    centroid_distance: float = Field(1_000.0, ge=0, lt=float("inf"))
+    border_distance: float = Field(5_000.0, ge=0, lt=float("inf"))
+    statuses: tuple[Literal["native", "introduced", "doubtful"], ...] = Field(("native", "introduced"), min_length=1)
+    years: tuple[int, int] | None = None
+    earliest: int = 1800
+    undated: bool = False
+    malformed: float = Field(0.5, gt=0, le=1)
+    not_a_plant: float = Field(0.5, gt=0, le=1)
+    cultivated: float = Field(0.5, gt=0, le=1)
+    min_quality: float | None = Field(None, ge=-1, le=1)
+    duplicates: bool = False
+
+    @model_validator(mode="after")
+    def _trusts_somebody(self) -> TrustedSection:
+        if not self.validated_by_people and self.ai_score is None:
+            raise ValueError("neither people nor a model are trusted; set `validated_by_people` or `ai_score`")
+        if self.years and self.years[0] > self.years[1]:
+            raise ValueError(f"years {list(self.years)} are empty; give first, last")
+        return self
+
+
+class FlorasSection(Section):
+    """Checklists of countries or regions: a species that is not in that of its region is not believed."""
+
+    checklists: Path
+    """CSV: region, taxonID or scientificName, status."""
+    regions: Path | None = None
+    """Polygons of the regions; none = the countries that are shipped, by their ISO codes."""
+    code: str = "code"
+    """Column of `regions` that holds their codes."""
+
+
+class ObservationStoreSection(Section):
+    """An observation store: what its votes say as presence-only records, as far as it can be trusted."""
+
+    kind: Literal["observations"]
+    store: str = Field(min_length=1)
+    """Path, or postgresql://...; may name environment variables: ${NAME}."""
+    trusted: TrustedSection = Field(default_factory=TrustedSection)
+    floras: FlorasSection | None = None
+    centroids: Path | None = None
+    """CSV of centres of countries and institutions: longitude, latitude, degrees."""
+
+
 OccurrenceSection = Annotated[
-    VirtualPlots | VirtualRecords | SwissForestPlots | SwissForestReleves | SwissWetlandPlots | EuForest | DarwinCoreFile,
+    VirtualPlots
+    | VirtualRecords
+    | SwissForestPlots
+    | SwissForestReleves
+    | SwissWetlandPlots
+    | EuForest
+    | DarwinCoreFile
+    | ObservationStoreSection,
     Field(discriminator="kind"),
 ]
 
@@ -744,9 +804,11 @@ class Recipe(CubeRecipe):
     def _hangs_together(self) -> Recipe:
         if len(set(self.indicators)) != len(self.indicators):
             raise ValueError(f"indicators {list(self.indicators)} name one twice")
-        if len({o.kind.startswith("virtual") for o in self.occurrences}) > 1:
+        # A store of observations holds plants of whichever world its taxa are of: with a backbone, real ones.
+        virtual = {o.kind.startswith("virtual") for o in self.occurrences if o.kind != "observations"} or {self.backbone is None}
+        if len(virtual) > 1:
             raise ValueError("occurrences mix virtual and real records; use one kind in a recipe")
-        if self.backbone is None and any(not o.kind.startswith("virtual") for o in self.occurrences):
+        if self.backbone is None and (virtual != {True} or self.world is None):
             raise ValueError("backbone: missing, but real occurrences need it; add a `backbone:` section (reference, synonyms)")
         for where, names in (
             ("training.measured", self.training.measured),

@@ -10,6 +10,8 @@ floras          checklists of species by region
 crawl           of pages an image search returned, those whose image most likely shows the species
 export          trusted records -> rows of a Darwin Core Archive
 protection      records of sensitive species: where they are told, and what of them is not said
+bridge          trusted records -> the presence-only occurrences a species distribution model learns from
+simulated       observers of a virtual world: their photos, votes and mistakes, and the truth
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -11,18 +12,19 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 import pytest
-import typer
 from dwca.read import DwCAReader
 from typer.testing import CliRunner
 
 from geoplantnet.errors import InputError, UsageError
 from geoplantnet.identify.calibration import Calibration
 from geoplantnet.identify.export import ExportRules
-from geoplantnet.identify.observations import ModelVersion, Observation, ObservationStore
+from geoplantnet.identify.observations import ModelVersion, Observation, ObservationStore, Vote
 from geoplantnet.identify.quality import TrustRules
+from geoplantnet.identify.votes import PlantNet
 from geoplantnet.occurrences.archive import DatasetDescription, short_name
 from geoplantnet.taxonomy import Taxon
-from pipelines.export_observations import command, export_observations
+from pipelines.cli import app
+from pipelines.export_observations import export_observations
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "identify"))
 from export_records import TAXA, records
@@ -66,12 +68,21 @@ def export(store, calibration, tmp_path):
     """The command, with a table of sensitive species and a secret -> its result."""
     (tmp_path / "sensitive.csv").write_text(TABLE)
     (tmp_path / "secret.key").write_bytes(b"0123456789abcdef")
-    app = typer.Typer()
-    app.command("export")(command)
 
     def run(output: Path, *more: str, protect: bool = True):
         guarded = ("--sensitive", str(tmp_path / "sensitive.csv"), "--secret", str(tmp_path / "secret.key")) if protect else ()
-        arguments = [str(store), "--output", str(output), *SAID, "--calibrations", str(calibration), *guarded, *more]
+        arguments = [
+            "observations",
+            "export",
+            str(store),
+            "--output",
+            str(output),
+            *SAID,
+            "--calibrations",
+            str(calibration),
+            *guarded,
+            *more,
+        ]
         return CliRunner().invoke(app, arguments, env={"COLUMNS": "140"})
 
     return run
@@ -88,6 +99,34 @@ def test_a_store_becomes_an_archive(export, tmp_path):
     assert [row["occurrenceID"] for row in rows[:2]] == ["o2", "o4"] and {row["basisOfRecord"] for row in rows} == {"MachineObservation"}
     assert all(row["eventDate"] == "2024-05" and row["dataGeneralizations"] for row in rows[2:])
     assert "the model's score is too low" in ended.output and "5 records" in ended.output and "'Ophrys fictiva'" in ended.output
+
+
+def test_votes_become_validated_records(store, export, tmp_path):
+    """Three newcomers validate, two do not; the people's record says who they were, and an account is named nowhere."""
+    with ObservationStore.open(store) as opened:
+        opened.add_users({f"account{i}": f"Person {i}" for i in range(3)})
+        for observation, voters in (("o0", 3), ("o2", 2)):
+            for i in range(voters):
+                opened.vote(
+                    Vote(
+                        observation_id=observation,
+                        user_id=f"account{i}",
+                        kind="determination",
+                        value="fagus-sylvatica",
+                        key=f"{observation}{i}",
+                    )
+                )
+        opened.aggregate(PlantNet())
+    ended = export(tmp_path / "o.zip", "--score", "0.999")
+    assert ended.exit_code == 0, ended.output
+    with DwCAReader(str(tmp_path / "o.zip")) as archive:
+        (row,) = [{short_name(term): value for term, value in row.data.items()} for row in archive]
+        said = [identification.data for row in archive for identification in row.extensions]
+    assert (row["occurrenceID"], row["scientificName"], row["basisOfRecord"]) == ("o0", "Fagus sylvatica", "HumanObservation")
+    assert row["identifiedBy"] == "Person 0 | Person 1 | Person 2" and json.loads(row["dynamicProperties"])["determinations"] == 3
+    assert len(said) == 2 and not any(
+        b"account" in zipfile.ZipFile(tmp_path / "o.zip").read(name) for name in ("occurrence.txt", "identification.txt")
+    )
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "gpkg"])

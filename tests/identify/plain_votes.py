@@ -9,7 +9,30 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
+from geoplantnet.identify.votes import NONE, PlantNet, Votes
+
 UNIT = 2**30
+RESTLESS_RULE = PlantNet(gamma=0.1, theta_conf=0.0, theta_acc=0.6)
+RESTLESS = {859: 2, 2262: 7, 4585: 3, 5054: 5, 7845: 2, 10299: 11, 21200: 9}
+"""Seeds of `restless` whose votes run into a cycle under `RESTLESS_RULE`, and its length: about two of a thousand do."""
+
+
+def restless(seed):
+    """Votes of a few people who often disagree."""
+    random = np.random.default_rng(seed)
+    n, users, species = int(random.integers(12, 40)), int(random.integers(3, 10)), int(random.integers(2, 8))
+    truth, chance, skill = random.integers(0, species, n), random.uniform(0.4, 0.9), random.uniform(0.2, 0.8)
+    rows = [
+        (i, u, int(truth[i] if random.random() < skill else random.integers(species)))
+        for i in range(n)
+        for u in range(users)
+        if random.random() < chance
+    ]
+    observation, user, said = np.array(rows, np.int32).T.copy()
+    author = random.integers(NONE, users, n).astype(np.int32)
+    return Votes(observation=observation, user=user, species=said, author=author, n_users=users, n_species=species)
 
 
 @dataclass
@@ -80,9 +103,7 @@ def majority(votes):
 def weighted_majority(votes, weight=None):
     """By given weights."""
     plain = range(votes.n_users) if weight is None else weight
-    return weighted(
-        votes, {u: administered(votes, u, UNIT if weight is None else round(plain[u] * UNIT)) for u in range(votes.n_users)}
-    )
+    return weighted(votes, {u: administered(votes, u, UNIT if weight is None else round(plain[u] * UNIT)) for u in range(votes.n_users)})
 
 
 def wawa(votes):
@@ -92,9 +113,7 @@ def wawa(votes):
         for user, species in ballot.items():
             cast[user] += 1
             agrees[user] += species == label[i]
-    return weighted(
-        votes, {u: administered(votes, u, round(agrees[u] / cast[u] * UNIT) if cast[u] else 0) for u in range(votes.n_users)}
-    )
+    return weighted(votes, {u: administered(votes, u, round(agrees[u] / cast[u] * UNIT) if cast[u] else 0) for u in range(votes.n_users)})
 
 
 def two_third(votes):
@@ -145,9 +164,7 @@ def plantnet(votes, rule):
 
 def _round(votes, rule, table, n):
     """(label, valid, confidence, agreement, weight) where users know `n` species."""
-    units = {
-        u: administered(votes, u, round((float(k) ** rule.alpha - float(k) ** rule.beta + rule.gamma) * UNIT)) for u, k in n.items()
-    }
+    units = {u: administered(votes, u, round((float(k) ** rule.alpha - float(k) ** rule.beta + rule.gamma) * UNIT)) for u, k in n.items()}
     ai_units = round(rule.ai_weight * UNIT)
     label, valid, confidence, agreement = {}, {}, {}, {}
 

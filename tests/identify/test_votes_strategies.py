@@ -235,40 +235,30 @@ def test_labels_are_updated_between_rounds():
     assert plain_label == 8 and found.label[8] == 9 and found.weight[expert] > 2 and found.converged
 
 
-def test_an_iteration_that_goes_round_is_told():
-    """A found case: with two states, what differs between them is not valid, and a user has the least weight of both."""
-    rule = PlantNet(gamma=1.1, theta_conf=1.484, theta_acc=0.5, vote_share=1.0)
-    random = np.random.default_rng(5)
-    cycles = 0
-    for _ in range(3000):
-        n, users, species = 6, 5, 3
-        rows = [(i, u, int(random.integers(species))) for i in range(n) for u in range(users) if random.random() < 0.6]
-        votes = votes_of(rows, random.integers(0, users, n), n_users=users, n_species=species)
-        found = rule.aggregate(votes)
-        if not found.cycle:
-            continue
-        cycles += 1
-        assert not found.converged and f"cycle of {found.cycle}" in found.notes[0]
-        agrees(found, plain.plantnet(votes, rule), exactly=True)
-        for more in range(found.iterations, found.iterations + found.cycle):
-            state = replace(rule, max_iterations=more - found.cycle + 1).aggregate(votes)
-            differs = (state.label != found.label) | ~state.valid
-            assert not (found.valid & differs).any() and (found.weight <= state.weight).all()
-        if cycles == 3:
-            return
-    raise AssertionError("no case that cycles")
+@pytest.mark.parametrize("seed", plain.RESTLESS)
+def test_an_iteration_that_goes_round_is_told(seed):
+    """Found cases: what differs between the states of a cycle is not valid, and a user has the least weight of them."""
+    votes, rule = plain.restless(seed), plain.RESTLESS_RULE
+    found, length = rule.aggregate(votes), plain.RESTLESS[seed]
+    assert (found.cycle, found.converged) == (length, False) and f"cycle of {length}" in found.notes[0]
+    agrees(found, plain.plantnet(votes, rule), exactly=True)
+    for rounds in range(found.iterations - length + 1, found.iterations):  # all states of the cycle but the last, which closes it
+        state = replace(rule, max_iterations=rounds).aggregate(votes)
+        assert not state.cycle and (rounds > found.iterations - length + 1 or (found.label == state.label).all())
+        assert not (found.valid & ~(state.valid & (state.label == found.label))).any() and (found.weight <= state.weight).all()
+    settled = replace(rule, max_iterations=found.iterations - length + 1).aggregate(votes)
+    assert (found.valid != settled.valid).any() or (found.weight != settled.weight).any()
 
 
 def test_too_few_rounds_are_told():
-    """By every strategy that iterates."""
-    rows = [(i, u, (i + u * (i % 3 == 0)) % 4) for i in range(12) for u in range(4)]
-    votes = votes_of(rows, [0] * 12, n_users=4, n_species=4)
-    for strategy in (PlantNet(max_iterations=1), DawidSkene(max_iterations=1, tolerance=0.0), Glad(max_iterations=1, tolerance=0.0)):
-        found = strategy.aggregate(votes)
-        assert not found.converged and found.iterations == 1 and found.notes
-    for strategy in (DawidSkene(), Glad()):
-        found = strategy.aggregate(votes)
-        assert found.converged and not found.notes and 1 < found.iterations < strategy.max_iterations
+    """By every strategy that iterates; with enough of them they end."""
+    random = np.random.default_rng(3)
+    rows = [(i, u, int(random.integers(4) if random.random() < 0.3 else i % 4)) for i in range(20) for u in range(5)]
+    votes = votes_of(rows, [0] * 20, n_users=5, n_species=4)
+    for strategy in (PlantNet, DawidSkene, Glad):
+        few, found = strategy(max_iterations=1).aggregate(votes), strategy().aggregate(votes)
+        assert not few.converged and few.iterations == 1 and few.notes
+        assert found.converged and not found.notes and 1 < found.iterations < strategy().max_iterations
 
 
 @pytest.mark.parametrize("strategy", [DawidSkene(), Glad()])
@@ -283,7 +273,7 @@ def test_who_is_always_wrong_is_found_out(strategy):
             rows.append((i, u, int(t if right else (t + 1) % 6)))
     votes = votes_of(rows, [NONE] * 300, n_users=7, n_species=6)
     found, majority = strategy.aggregate(votes), MajorityVote().aggregate(votes)
-    assert (found.label == truth).mean() > (majority.label == truth).mean() + 0.05
+    assert (found.label == truth).mean() > (majority.label == truth).mean() + 0.03
     assert found.converged and ((found.confidence > 0) & (found.confidence <= 1)).all()
 
 

@@ -66,9 +66,7 @@ class DawidSkene:
             change = float(np.abs(probability - before).max(initial=0.0))
             if change <= self.tolerance:
                 return named.aggregation(probability, iterations=iterations, converged=True, notes=())
-        return named.aggregation(
-            probability, iterations=iterations, converged=False, notes=unfinished(change, self.tolerance, iterations)
-        )
+        return named.aggregation(probability, iterations=iterations, converged=False, notes=unfinished(change, self.tolerance, iterations))
 
     def _logarithm(self, named: Candidates, pairs: _Pairs, probability: Floats, votes: Votes) -> Floats:
         """ln(p_k * product of pi_ukl), (candidate,), from the probabilities before."""

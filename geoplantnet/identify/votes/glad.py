@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from geoplantnet.errors import UsageError
-from geoplantnet.identify.votes.candidates import Candidates, unfinished
+from geoplantnet.identify.votes.candidates import Candidates, Positions, unfinished
 from geoplantnet.identify.votes.table import Aggregation, Floats, Votes
 
 _STRIDE = 1.0
@@ -39,7 +39,7 @@ class Glad:
 
     @property
     def name(self) -> str:
-        """glad"""
+        """Called glad."""
         return "glad"
 
     def aggregate(self, votes: Votes) -> Aggregation:
@@ -53,27 +53,26 @@ class Glad:
             iterations += 1
             before = probability
             weight = ability[named.user] * np.exp(easiness[where]) + np.log(species - 1)
-            probability = named.probabilities(np.bincount(named.of_vote, weight, minlength=len(named.species)), others)
+            evidence = np.bincount(named.of_vote, weight, minlength=len(named.species)).astype(float)
+            probability = named.probabilities(evidence, others)
             change = float(np.abs(probability - before).max(initial=0.0))
             if change <= self.tolerance:
                 return named.aggregation(probability, iterations=iterations, converged=True, notes=())
             right = probability[named.of_vote]
             ability = self._abler(named, where, right, ability, easiness)
             easiness = self._easier(named, where, right, ability, easiness)
-        return named.aggregation(
-            probability, iterations=iterations, converged=False, notes=unfinished(change, self.tolerance, iterations)
-        )
+        return named.aggregation(probability, iterations=iterations, converged=False, notes=unfinished(change, self.tolerance, iterations))
 
-    def _abler(self, named: Candidates, where: Floats, right: Floats, ability: Floats, easiness: Floats) -> Floats:
-        """alpha after a step; `easiness` is ln beta."""
+    def _abler(self, named: Candidates, where: Positions, right: Floats, ability: Floats, easiness: Floats) -> Floats:
+        """Each alpha after a step; `easiness` is ln beta."""
         beta = np.exp(easiness[where])
         sure = expit(ability[named.user] * beta)
         slope = np.bincount(named.user, (right - sure) * beta, minlength=len(ability)) - (ability - 1)
         bend = np.bincount(named.user, sure * (1 - sure) * beta**2, minlength=len(ability)) + 1
         return ability + np.clip(slope / bend, -_STRIDE, _STRIDE)
 
-    def _easier(self, named: Candidates, where: Floats, right: Floats, ability: Floats, easiness: Floats) -> Floats:
-        """ln beta after a step."""
+    def _easier(self, named: Candidates, where: Positions, right: Floats, ability: Floats, easiness: Floats) -> Floats:
+        """Each ln beta after a step."""
         pull = ability[named.user] * np.exp(easiness[where])
         sure = expit(pull)
         slope = np.bincount(where, (right - sure) * pull, minlength=len(easiness)) - (easiness - 1)

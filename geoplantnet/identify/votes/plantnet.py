@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.errors import InputError, UsageError
-from geoplantnet.identify.votes.ballots import Ballots, Starts, ballots
+from geoplantnet.identify.votes.ballots import Ballots, Starts, among, ballots
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
 STEP = 2.0**-30
@@ -106,21 +106,32 @@ class PlantNet:
         return self.summary(found, crowd, confidence, agreement)
 
     def trajectory(self, sides: Ballots, crowd: Crowd) -> Trajectory:
-        """Every round until the numbers of species were there before, or `max_iterations`."""
-        everybody = np.arange(len(crowd.fixed), dtype=np.int32)
-        found = Trajectory(n=[np.zeros(len(everybody), np.int32)], label=[], valid=[])
+        """Every round until the numbers of species were there before, or `max_iterations`.
+
+        After the first, a round looks only at observations of users whose number is another, and at users who voted where the outcome is.
+        """
+        observations, users = np.arange(len(crowd.author)), np.arange(len(crowd.fixed))
+        found = Trajectory(n=[np.zeros(len(users), np.int32)], label=[], valid=[])
         seen: dict[bytes, int] = {}
         by_observation, by_user = sides.by_observation, sides.by_user
+        stirred, people = observations, users
+        label, valid, n = np.full(len(observations), NONE, np.int32), np.zeros(len(observations), np.bool_), found.n[0]
         for t in range(self.max_iterations):
-            seen[_digest(found.n[t])] = t
-            label, _, _, valid = self.judge(
-                by_observation.start, by_observation.species, by_observation.other, found.n[t], crowd, crowd.voice
-            )
+            seen[_digest(n)] = t
+            start, species, user = by_observation.of(stirred)
+            now, _, _, passed = self.judge(start, species, user, n, crowd, crowd.voice[stirred])
+            if t:
+                people = among(by_observation.of(stirred[(now != label[stirred]) | (passed != valid[stirred])])[2], len(users))
+            label, valid, before, n = label.copy(), valid.copy(), n, n.copy()
+            label[stirred], valid[stirred] = now, passed
+            start, species, observation = by_user.of(people)
+            n[people] = self.count(start, people.astype(np.int32), species, observation, crowd.author, label, valid)
             found.label.append(label)
             found.valid.append(valid)
-            found.n.append(self.count(by_user.start, everybody, by_user.species, by_user.other, crowd.author, label, valid))
-            if (same := seen.get(_digest(found.n[t + 1]))) is not None:
+            found.n.append(n)
+            if (same := seen.get(_digest(n))) is not None:
                 return replace(found, back_to=same)
+            stirred = among(by_user.of(np.flatnonzero(n != before))[2], len(observations))
         return found
 
     def judge(
@@ -131,8 +142,12 @@ class PlantNet:
 
         size = len(start) - 1
         out = np.empty(size, np.int32), np.empty(size), np.empty(size), np.empty(size, np.bool_)
+        if len(user) < len(n):
+            weight = self.weights(n[user], crowd.fixed[user], crowd.minimal[user])
+        else:  # fewer users than votes
+            weight = self.weights(n, crowd.fixed, crowd.minimal)[user]
         kernels.judge(
-            *(start, species, self.weights(n[user], crowd.fixed[user], crowd.minimal[user]), n[user] >= self.established),
+            *(start, species, weight, n[user] >= self.established if self.established else np.empty(0, np.bool_)),
             *(self.established > 0, voice, round(self.ai_weight / STEP) * STEP, self.ai == "invalidating"),
             *(self.theta_conf, self.theta_acc, *out),
         )

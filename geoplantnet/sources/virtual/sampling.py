@@ -28,7 +28,7 @@ def sample_plots(world: VirtualSpecies, n: int, *, seed: int, within: Bounds | N
     small errors, and are NaN where not measured. `within` (EPSG:3035) defaults to the landscape's bounds. Raises
     UsageError for n < 1 or plots closer than their own size, NoDataError when there is no land.
     """
-    bounds = _inside(world, n, within)
+    bounds = inside(world, n, within)
     rng = np.random.default_rng([world.seed, seed, 1])
     x, y = _systematic(world, n, bounds, rng)
     presence = rng.random((n, world.n)) < world.true_probability(x=x, y=y)
@@ -38,7 +38,7 @@ def sample_plots(world: VirtualSpecies, n: int, *, seed: int, within: Bounds | N
     )
     skipped = rng.random(n) < 0.05
     event = np.array([f"virtual-plot-{i + 1:05d}" for i in range(n)])
-    longitude, latitude = _degrees(x, y)
+    longitude, latitude = degrees(x, y)
     events = pd.DataFrame(
         {
             "eventID": event,
@@ -71,9 +71,9 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
     and favoured ones more often. Positions are off by up to their stated uncertainty, and days follow `world.phenology`. `within` (EPSG:3035) defaults to
     the landscape's bounds. Raises UsageError for n < 1, NoDataError when nothing grows within reach.
     """
-    bounds = _inside(world, n, within)
+    bounds = inside(world, n, within)
     rng = np.random.default_rng([world.seed, seed, 2])
-    place, reach, homes = _accessible(world, bounds)
+    place, reach, homes = accessible(world, bounds)
     conspicuous = np.exp(0.9 * rng.standard_normal(world.n) + 0.5 * world.traits["tree"].to_numpy())
     group_of = np.unique(world.groups, return_inverse=True)[1]
     activity = np.sort(1 / np.arange(1, RECORDERS + 1) ** 1.2)[::-1]
@@ -90,8 +90,8 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
     order = rng.permutation(n)
     recorder, x, y, species = recorder[order], x[order], y[order], species[order]
     uncertainty = rng.choice([5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0], size=n, p=[0.3, 0.25, 0.15, 0.12, 0.08, 0.06, 0.04])
-    x, y = _displaced(x, y, uncertainty, bounds, rng)
-    longitude, latitude = _degrees(x, y)
+    x, y = displaced(x, y, uncertainty, bounds, rng)
+    longitude, latitude = degrees(x, y)
     year = 2000 + np.floor(24 * np.sqrt(rng.random(n))).astype(int)
     ids, names = _taxa(world)
     return pd.DataFrame(
@@ -114,7 +114,8 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
     )
 
 
-def _inside(world: VirtualSpecies, n: int, within: Bounds | None) -> Bounds:
+def inside(world: VirtualSpecies, n: int, within: Bounds | None) -> Bounds:
+    """Where `n` samples are taken: `within`, as far as there is a landscape. Raises UsageError for n < 1, NoDataError where there is none."""
     if n < 1:
         raise UsageError(f"asked for {n} samples; ask for at least one")
     west, south, east, north = world.landscape.extent
@@ -125,7 +126,7 @@ def _inside(world: VirtualSpecies, n: int, within: Bounds | None) -> Bounds:
     return clipped
 
 
-def _land(world: VirtualSpecies, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def on_land(world: VirtualSpecies, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Whether points lie on mostly dry cells with data."""
     layers = world.landscape.layers
     water = noise.nearest(layers.water, layers.origin, CELL, Pixels.holding(CELL, x, y))
@@ -142,7 +143,7 @@ def _systematic(
     while True:
         x, y = np.meshgrid(np.arange(west + start[0] * step, east, step), np.arange(south + start[1] * step, north, step))
         x, y = np.round(x.ravel(), 1), np.round(y.ravel(), 1)
-        land = _land(world, x, y) & (x < east) & (y < north)
+        land = on_land(world, x, y) & (x < east) & (y < north)
         found = int(land.sum())
         if step < world.plot_area**0.5:
             if found == 0:
@@ -157,13 +158,13 @@ def _systematic(
         step *= 0.97
 
 
-def _accessible(world: VirtualSpecies, bounds: Bounds) -> tuple[npt.NDArray[np.float64], Field, npt.NDArray[np.float64]]:
+def accessible(world: VirtualSpecies, bounds: Bounds) -> tuple[npt.NDArray[np.float64], Field, npt.NDArray[np.float64]]:
     """Centres (cell, 2) of land cells within bounds, how readily people go there (cell,), and recorders' homes (home, 2)."""
     layers = world.landscape.layers
     west, south, east, north = bounds
     x, y = np.meshgrid(np.arange(west // CELL * CELL + CELL / 2, east, CELL), np.arange(south // CELL * CELL + CELL / 2, north, CELL))
     x, y = x.ravel(), y.ravel()
-    land = _land(world, x, y) & (x > west) & (y > south)
+    land = on_land(world, x, y) & (x > west) & (y > south)
     if not land.any():
         raise NoDataError(f"sampling bounds {bounds} hold no dry land with relief; choose others")
     x, y = x[land], y[land]
@@ -201,7 +202,7 @@ def _records(
     return spots[:, 0], spots[:, 1], np.concatenate([f[1] for f in found])
 
 
-def _displaced(
+def displaced(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], uncertainty: npt.NDArray[np.float64], bounds: Bounds, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Points moved uniformly within their uncertainty, kept in place where that would leave the bounds; rounded to 0.1 m."""
@@ -224,7 +225,8 @@ def _dates(
     return np.datetime_as_string(first.astype("datetime64[D]") + np.floor(rng.random(len(species)) * days).astype(np.int64))
 
 
-def _degrees(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def degrees(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Longitude and latitude of points, rounded to 1e-6 degrees (0.1 m)."""
     longitude, latitude = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y)
     return np.round(longitude, 6), np.round(latitude, 6)
 

@@ -21,14 +21,15 @@ from geoplantnet.config.recipe import (
     VirtualPlots,
     VirtualRecords,
 )
-from geoplantnet.config.rooms import bounds_of, world_of
+from geoplantnet.config.rooms import bounds_of, name_tables, world_of
 from geoplantnet.errors import InputError
+from geoplantnet.occurrences.archive import read_archive
 from geoplantnet.sources.virtual import sample_plots, sample_presence_only
-from geoplantnet.taxonomy import CHECKLIST, Backbone, SpeciesList, load_traits
+from geoplantnet.taxonomy import CHECKLIST, Backbone, SpeciesList, common_names, load_traits
 from pipelines.context import Run
 from pipelines.flow import Inside, Made, Stage
 from pipelines.ledger import identity, paths_in
-from pipelines.tables import SPECIES, TRAITS, store_species
+from pipelines.tables import NAMES, SPECIES, TRAITS, store_species
 
 VIRTUAL = (VirtualPlots, VirtualRecords)
 
@@ -53,7 +54,7 @@ def settings(run: Run) -> Callable[[str], object]:
 
 
 def work(run: Run, key: str, inside: Inside) -> Made:
-    """Commit records, species axis and traits."""
+    """Commit records, species axis, traits and common names."""
     backbone = Backbone.read(run.recipe.backbone.reference, run.recipe.backbone.synonyms) if run.recipe.backbone else None
     parts = []
     for i, section in enumerate(run.recipe.occurrences):
@@ -62,8 +63,8 @@ def work(run: Run, key: str, inside: Inside) -> Made:
     found = _checked(run, occ.concat(parts))
     species = _species(run, found, backbone)
     occ.save(found, run.records)
-    store_species(run, species, _traits(run, species, backbone, found))
-    return [run.records, run.occurrences / SPECIES, run.occurrences / TRAITS], _account(found, species)
+    store_species(run, species, _traits(run, species, backbone, found), common_names(species, backbone, name_tables(run.recipe)))
+    return [run.records, *(run.occurrences / name for name in (SPECIES, TRAITS, NAMES))], _account(found, species)
 
 
 def _checked(run: Run, found: occ.OccurrenceSet) -> occ.OccurrenceSet:
@@ -96,6 +97,8 @@ def _read(run: Run, section: OccurrenceSection, position: int, backbone: Backbon
             return occ.read_wet(section.folder, backbone)
         case EuForest():
             return occ.read_eu_forest(section.archive, backbone, _bounds(run))
+        case DarwinCoreFile() if section.file.suffix.lower() == ".zip" or section.file.is_dir():
+            return read_archive(section.file, dataset_id=section.file.stem, backbone=backbone)
         case DarwinCoreFile():
             return occ.read_records(section.file, dataset_id=section.file.stem, backbone=backbone)
     raise AssertionError(section)

@@ -211,7 +211,7 @@ def _taxa(file: Path) -> list[Taxon]:
 
 
 def _strategy(name: str, parameters: list[str]) -> Strategy:
-    from geoplantnet.identify.observations.labels import STRATEGIES
+    from geoplantnet.identify.votes import STRATEGIES
 
     chosen = STRATEGIES.get(name or "plantnet")
     if chosen is None:

@@ -34,6 +34,7 @@ from pipelines.ledger import Ledger
 from pipelines.map_species import SEAL
 from pipelines.provenance import made_of
 from pipelines.sensitive import rules_by_tile, seal, sensitive_traits, traits_told
+from pipelines.species_records import counted_from, write_records
 from pipelines.tables import stored_species
 
 SCALE, NODATA = 0.004, 255
@@ -421,6 +422,7 @@ def catalog_settings(run: Run) -> Callable[[str], object]:
     return lambda key: [
         "overviews",
         made_of(run),
+        *([] if run.base else [counted_from(run)]),
         r.title,
         r.description,
         r.notice,
@@ -447,10 +449,12 @@ def catalog_needs(run: Run, key: str) -> list[tuple[str, str]]:
 
 def catalog_work(run: Run, key: str, inside: Inside) -> Made:
     """Commit the collection and the catalog, the last files of a run."""
-    items = [run.store / "tiles" / tile / f"{tile}.json" for _, tile in catalog_needs(run, key)]
+    tiles = [tile for _, tile in catalog_needs(run, key)]
+    items = [run.store / "tiles" / tile / f"{tile}.json" for tile in tiles]
     r = run.recipe
     layers, species = layers_of(run), stored_species(run)
     overviews = write_overviews(run.store, items, layers, species=species, traits=traits_told(run))
+    products = [] if run.base else [write_records(run, tiles)]  # a scenario's records are its base's
     path = write_catalog(
         run.store,
         title=r.title,
@@ -462,8 +466,10 @@ def catalog_work(run: Run, key: str, inside: Inside) -> Made:
         overviews=overviews,
         made=made_of(run),
         fr={name: text for name, text in r.fr.model_dump().items() if text},
+        products=products,
     )
     made = [*overviews.values(), *(record for one in overviews.values() if (record := one.with_suffix(".json")).is_file())]
+    made += [product.path for product in products]
     return [path, run.store / "tiles" / "collection.json", *made], {"tiles": len(items)}
 
 

@@ -123,6 +123,13 @@ def withheld(run: Run) -> frozenset[int]:
     return frozenset(species.index_of(taxon) for taxon, told in sensitive_traits(run).items() if told.get("withheld"))
 
 
+def records_squares(run: Run) -> dict[str, int]:
+    """Metres of the squares that records of a sensitive taxon id are told in; 0 where they are not, as of a species withheld in any tile."""
+    found = sensitive_traits(run) if run.recipe.sensitive is not None else {}
+    parted = ("withheld", "withheld_in_part")
+    return {taxon: 0 if any(told.get(name) for name in parted) else told.get("generalised", 0) for taxon, told in found.items()}
+
+
 def require_told(run: Run, species: SpeciesList, chosen: Iterable[int]) -> None:
     """Raises UsageError for a species that is told nowhere."""
     silent = withheld(run)

@@ -10,16 +10,19 @@ import pandas as pd
 from geoplantnet.errors import InputError, IntegrityError, StorageError
 from geoplantnet.storage import write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList
+from geoplantnet.taxonomy.vernacular import NAME_COLUMNS
 from pipelines.context import Run
 
-SPECIES, TRAITS = "species.json", "traits.csv"
+SPECIES, TRAITS, NAMES = "species.json", "traits.csv", "names.csv"
 
 
-def store_species(run: Run, species: SpeciesList, traits: pd.DataFrame) -> None:
-    """Commit the species axis and its traits."""
+def store_species(run: Run, species: SpeciesList, traits: pd.DataFrame, names: pd.DataFrame) -> None:
+    """Commit the species axis, its traits and its common names."""
     write_json(run.occurrences / SPECIES, species.to_dict())
     with write_beside(run.occurrences / TRAITS) as path:
         traits.reindex([t.taxon_id for t in species]).to_csv(path, index_label="taxonID", lineterminator="\n")
+    with write_beside(run.occurrences / NAMES) as path:
+        names.to_csv(path, index=False, lineterminator="\n")
 
 
 def _stored(run: Run, name: str) -> Path:
@@ -46,6 +49,15 @@ def stored_traits(run: Run) -> pd.DataFrame:
     try:
         return pd.read_csv(path, index_col="taxonID", dtype={"taxonID": str, "iucn": str}, keep_default_na=True)
     except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def stored_names(run: Run) -> pd.DataFrame:
+    """Common names of the species axis (`geoplantnet.taxonomy.vernacular.NAME_COLUMNS`). Raises as `stored_traits`."""
+    path = _stored(run, NAMES)
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)[list(NAME_COLUMNS)]
+    except (ValueError, KeyError) as error:
         raise _damaged(path, error) from error
 
 

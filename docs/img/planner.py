@@ -18,11 +18,13 @@ from playwright.sync_api import Page, sync_playwright
 
 SERVER, WHICH, HERE = sys.argv[1].rstrip("/"), sys.argv[2], Path(__file__).parent
 VALLEY = "#layer=richness&at=46.34,8.0&zoom=7.8"
+RECORDS = "#layer=species.v002&at=46.45,7.98&zoom=7"
 PICTURES = {  # name: link, width, height, scheme, language
     "demo": {
         "demo.png": ("#layer=richness", 1280, 800, "light", "en"),
         "planner.jpg": ("#layer=richness&hatch=1", 1280, 800, "light", "en"),
         "planner-dark.jpg": ("#layer=habitat&place=46.4500,7.8000&tab=here", 1280, 800, "dark", "fr"),
+        "planner-records.jpg": (RECORDS, 1280, 800, "light", "en"),
         "planner-swipe.jpg": ("#layer=richness&swipe=richness&swipe-scenario=warmer&swipe-at=46", 1280, 800, "light", "en"),
     },
     "alps": {
@@ -53,6 +55,10 @@ with sync_playwright() as playwright:
         page.wait_for_timeout(3500)  # the last tiles are painted
         if link == VALLEY:
             ask(page)
+        if link == RECORDS:
+            page.get_by_role("button", name="Records").click()
+            page.locator("dialog.records .scale-choice").scroll_into_view_if_needed()
+            page.locator("dialog.records").evaluate("node => node.scrollTo(0, 330)")
         if name == "planner-table.jpg":
             page.get_by_role("button", name="Enlarge the table").first.click()
         page.wait_for_timeout(1000)

@@ -4,6 +4,8 @@
     relief       elevation -> hillshade                stac         products -> items, collection, catalog
     overview     a catalog seen from afar: a raster an asset, a store of all species
     catalog      open it for serving, check its bytes    geoparquet   species coverage of many tiles -> GeoParquet
+    species_records   what records show of every species -> Parquet
+    points       records with places -> GeoParquet or GeoPackage
     postgis      species coverage -> PostGIS; imported by its own name, since it needs psycopg
 
 Runs without torch.

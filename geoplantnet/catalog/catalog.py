@@ -56,6 +56,8 @@ class Catalog:
     """In the order of their ids; all in one CRS."""
     overviews: Mapping[str, Path] = field(default_factory=dict)
     """By asset: what is drawn of all tiles together from afar (`catalog.overview`); ``all-species`` is of all species."""
+    assets: Mapping[str, Path] = field(default_factory=dict)
+    """By key: the other files that concern all tiles together."""
     version: str
     """SHA-256 of ``catalog.json``, which vouches for all below it: changes when any published byte does (for ETags)."""
     fr: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class Catalog:
         if len(seen) == len(self.layers):
             return self
         open_to_all = {layer.asset for layer in seen.values()} - {layer.asset for id, layer in self.layers.items() if id not in seen}
-        keys = {key for tile in self.tiles for key in tile.assets} | self.overviews.keys()
+        keys = {key for tile in self.tiles for key in tile.assets} | self.overviews.keys() | self.assets.keys()
         withheld = frozenset(keys - open_to_all)
         return replace(self, layers=MappingProxyType(seen), withheld=withheld)
 
@@ -135,6 +137,7 @@ def open_catalog(path: str | Path) -> Catalog:
         items = [_open_child(root, collection_path, link) for link in collection["links"] if link["rel"] == "item"]
         tiles = tuple(sorted((_tile(root, *item) for item in items), key=lambda tile: tile.id))
         layers = [Layer.from_dict(value) for value in collection[LAYERS]]
+        whole = _whole_assets(root, collection_path, collection)
         start, end = collection["extent"]["temporal"]["interval"][0]
         opened = Catalog(
             root=root,
@@ -145,7 +148,8 @@ def open_catalog(path: str | Path) -> Catalog:
             interval=(start, end),
             layers=MappingProxyType({layer.id: layer for layer in layers}),
             tiles=tiles,
-            overviews=MappingProxyType(_overviews(root, collection_path, collection)),
+            overviews=MappingProxyType({k.removeprefix(OVERVIEW): path for k, path in whole.items() if k.startswith(OVERVIEW)}),
+            assets=MappingProxyType({key: path for key, path in whole.items() if not key.startswith(OVERVIEW)}),
             version=sha256(root / CATALOG),
             made=MappingProxyType(dict(collection.get(MADE, {}))),
             fr=MappingProxyType({name: str(text) for name, text in catalog.get(FRENCH, {}).items()}),
@@ -271,9 +275,9 @@ def _tile(root: Path, path: Path, item: Mapping[str, Any]) -> PublishedTile:
     )
 
 
-def _overviews(root: Path, path: Path, collection: Mapping[str, Any]) -> dict[str, Path]:
-    assets = collection.get("assets", {})
-    return {key.removeprefix(OVERVIEW): _resolve(root, path, asset["href"]) for key, asset in assets.items() if key.startswith(OVERVIEW)}
+def _whole_assets(root: Path, path: Path, collection: Mapping[str, Any]) -> dict[str, Path]:
+    """What concerns all tiles together, by the collection's keys."""
+    return {key: _resolve(root, path, asset["href"]) for key, asset in collection.get("assets", {}).items()}
 
 
 def _check_whole(catalog: Catalog) -> None:

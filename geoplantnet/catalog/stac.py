@@ -115,12 +115,13 @@ def write_catalog(
     overviews: Mapping[str, Path] | None = None,
     made: Mapping[str, Any] | None = None,
     fr: Mapping[str, str] | None = None,
+    products: Sequence[Product] = (),
 ) -> Path:
     """Commit the collection of `items` (paths that `write_item` gave), then the catalog. Returns the catalog's path.
 
     `notice` is what every reader must know (such as "predicted, not observed"), `license` an SPDX id or ``other``,
     `providers` are STAC provider objects, `overviews` what `write_overview` and `write_species_overview` gave, by asset, `made` how
-    the maps were made (JSON-able; `Catalog.made`), `fr` title, description and notice in French, as far as they are known. Raises InputError when a layer's asset or band is missing from a tile, or its
+    the maps were made (JSON-able; `Catalog.made`), `fr` title, description and notice in French, as far as they are known, `products` the files that concern all tiles together. Raises InputError when a layer's asset or band is missing from a tile, or its
     scale, offset, nodata or unit is not the file's.
     """
     store = Path(root)
@@ -159,6 +160,8 @@ def write_catalog(
     folder = store / COLLECTION
     for key, path in sorted((overviews or {}).items()):
         collection.add_asset(f"{OVERVIEW}{key}", _overview_asset(key, path, folder))
+    for product in products:
+        collection.add_asset(product.key, _whole_asset(product, store, folder))
     for path in paths:
         collection.add_link(_checked_link("item", path, folder, "application/geo+json"))
     collection_path = write_json(folder / "collection.json", collection.to_dict(include_self_link=False, transform_hrefs=False))
@@ -181,6 +184,18 @@ def _overview_asset(key: str, path: Path, folder: Path) -> pystac.Asset:
         media_type=ZARR if path.is_dir() else COG,
         roles=["overview"],
         extra_fields={**told, "file:size": size},
+    )
+
+
+def _whole_asset(product: Product, store: Path, folder: Path) -> pystac.Asset:
+    """A file that concerns all tiles together."""
+    path = product.path if product.path.is_absolute() else store / product.path
+    return pystac.Asset(
+        href=_relative(path, folder),
+        title=product.title,
+        media_type=product.media_type,
+        roles=list(product.roles),
+        extra_fields={"file:checksum": multihash(product.sha256), "file:size": product.size},
     )
 
 

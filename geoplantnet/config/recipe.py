@@ -83,16 +83,28 @@ class EuForest(Section):
 
 
 class DarwinCoreFile(Section):
-    """Any Darwin Core table (CSV or TSV) of presence-only records."""
+    """Any Darwin Core table (CSV or TSV) or archive of presence-only records, or a GBIF download."""
 
     kind: Literal["darwin-core"]
     file: Path
+    """A table; a .zip, or the folder of an archive that was unpacked."""
 
 
 OccurrenceSection = Annotated[
     VirtualPlots | VirtualRecords | SwissForestPlots | SwissForestReleves | SwissWetlandPlots | EuForest | DarwinCoreFile,
     Field(discriminator="kind"),
 ]
+
+
+class NamesSection(Section):
+    """A table of common names, as Darwin Core's extension VernacularName has them."""
+
+    names: Path
+    """Columns vernacularName, language and scientificName; or taxonID instead of that, with `taxa`."""
+    source: str
+    """How it is cited."""
+    taxa: Path | None = None
+    """Which taxon a taxonID is: columns taxonID and scientificName."""
 
 
 class BackboneSection(Section):
@@ -102,6 +114,8 @@ class BackboneSection(Section):
     synonyms: Path
     iucn: Path | None = None
     """A user's own table of IUCN categories (never shipped)."""
+    vernacular: tuple[NamesSection, ...] = ()
+    """Common names beside those of the reference."""
 
 
 class HabitatSection(Section):

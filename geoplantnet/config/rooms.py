@@ -15,6 +15,7 @@ from geoplantnet.config.recipe import (
     LandsatStacSection,
     NetcdfSection,
     RasterSection,
+    Recipe,
     RemoteSection,
     Sentinel2StacSection,
     SentinelSection,
@@ -47,6 +48,7 @@ from geoplantnet.sources.virtual import (
     VirtualSpecies,
     VirtualTerrain,
 )
+from geoplantnet.taxonomy.vernacular import NameTable
 
 _VIRTUAL: dict[str, Callable[[VirtualLandscape], Source]] = {
     "virtual-sentinel2": VirtualSentinel2,
@@ -84,6 +86,12 @@ def world_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...]) -> Virt
     landscape = landscape_of(recipe, grid, tiles)
     assert recipe.world is not None
     return VirtualSpecies.generate(recipe.world.species, landscape=landscape, seed=recipe.seed)
+
+
+def name_tables(recipe: Recipe) -> tuple[NameTable, ...]:
+    """The recipe's tables of common names."""
+    sections = recipe.backbone.vernacular if recipe.backbone else ()
+    return tuple(NameTable(names=section.names, source=section.source, taxa=section.taxa) for section in sections)
 
 
 def sources_of(recipe: CubeRecipe, grid: TileGrid, tiles: tuple[str, ...], modalities: Iterable[Modality]) -> dict[str, Source]:

@@ -3,6 +3,13 @@
 votes           many determinations of an observation -> one label, its confidence, and each user's weight
 observations    the store: observations, images, an append-only log of votes, label state
 records         what the store says of an observation, as a row of a plain table in Darwin Core terms
+quality         which records may be trusted, and under which reason each of the others is counted
+calibration     a model's score -> how often it is right
+regions         countries and other polygons of the world: which a point lies in, how far the border is
+floras          checklists of species by region
+crawl           of pages an image search returned, those whose image most likely shows the species
+export          trusted records -> rows of a Darwin Core Archive
+protection      records of sensitive species: where they are told, and what of them is not said
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.
 """

@@ -1,5 +1,5 @@
 """Floor 2, plants read from the world: `OccurrenceSet` (events, occurrences, counted rejections), readers, quality checks, abundance, spatial splits
-and their size, thinning, and what is known of sampling effort.
+and their size, thinning, what is known of sampling effort, what records show of a species. `archive` reads and writes Darwin Core Archives.
 """
 
 from geoplantnet.occurrences.abundance import abundance_weights
@@ -31,11 +31,13 @@ from geoplantnet.occurrences.darwin_core import (
 from geoplantnet.occurrences.habitats import DominanceRule, dominant_habitats, majority_habitats
 from geoplantnet.occurrences.quality import check, in_tiles, share_inside, thinned
 from geoplantnet.occurrences.rarity import range_squares, specialisation
+from geoplantnet.occurrences.record_counts import COUNT_COLUMNS, record_counts
 from geoplantnet.occurrences.splits import presences_by_fold, region_folds, spatial_blocks, survey_groups, training_rows
 from geoplantnet.occurrences.surveys import read_ek, read_eu_forest, read_wet, read_ws
 from geoplantnet.occurrences.thinning import thin, thin_labels, thin_to_grid
 
 __all__ = [
+    "COUNT_COLUMNS",
     "GRID_CRS",
     "AutocorrelationRange",
     "DominanceRule",
@@ -66,6 +68,7 @@ __all__ = [
     "read_records",
     "read_wet",
     "read_ws",
+    "record_counts",
     "region_folds",
     "save",
     "share_inside",

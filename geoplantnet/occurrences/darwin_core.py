@@ -63,6 +63,7 @@ SQUARE_METRES = {
 REJECTION_COLUMNS = ("datasetID", "table", "reason", "count", "example")
 QUANTITIES = "quantities"
 """Table of refused quantities: their records are kept without one."""
+_LONGEST_HEAD = 2**20
 MERGED = "same taxon twice in one event"
 """Reason of rows that say again what another row of the event says (another layer, a synonym): counted, their species and abundance are kept."""
 
@@ -218,14 +219,16 @@ def from_records(
 def read_records(
     path: str | os.PathLike[str], *, dataset_id: str, sampling: str = "presence-only", backbone: Backbone | None = None
 ) -> OccurrenceSet:
-    """A Darwin Core or GBIF-like table in UTF-8 (.csv: commas; otherwise tabs) with decimalLatitude and decimalLongitude -> OccurrenceSet.
+    """A Darwin Core or GBIF-like table in UTF-8 (.csv: commas, unless its first line has tabs, as in GBIF's simple downloads; otherwise tabs) with
+    decimalLatitude and decimalLongitude -> OccurrenceSet. (An archive: `archive.read_archive`.)
 
     Without a `backbone` names are taken as they stand: GBIF's `species` where the table has it, else scientificName. See `from_records`. Raises OccurrenceError when the file is missing or is no such table.
     """
     file = Path(path)
     if not file.is_file():
         raise OccurrenceError(f"{file} is not there; give a Darwin Core occurrence table")
-    comma = file.suffix.lower() == ".csv"
+    with file.open("rb") as stream:
+        comma = file.suffix.lower() == ".csv" and b"\t" not in stream.readline(_LONGEST_HEAD)
     quoting = csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE  # GBIF's tab-separated downloads do not quote
     try:
         rows = pd.read_csv(file, sep="," if comma else "\t", dtype=str, keep_default_na=False, quoting=quoting)  # type: ignore[call-overload]

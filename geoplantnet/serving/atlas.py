@@ -18,6 +18,7 @@ from geoplantnet import __version__
 from geoplantnet.catalog import Catalog, open_catalog
 from geoplantnet.catalog.overview import SPECIES, SpeciesOverview
 from geoplantnet.catalog.product import Layer, Uncertainty, readable_end
+from geoplantnet.catalog.species_records import SPECIES_RECORDS
 from geoplantnet.catalog.stac import CATALOG
 from geoplantnet.errors import ConfigurationError, LayerNotFound, UnknownSpecies, did_you_mean
 from geoplantnet.serving import styles
@@ -155,7 +156,7 @@ class Atlas:
         """Whether there are species that are not shown to this client; those withheld from all are in no file either."""
         return self.species is not None and len(self._visible) < len(self.species.species)
 
-    of_species = frozenset({*PREDICTED, "assemblage", "coverage", "species", SPECIES})
+    of_species = frozenset({*PREDICTED, "assemblage", "coverage", "species", SPECIES, SPECIES_RECORDS})
     """Keys of the assets that species lie in, which are no files to hand out where some are hidden."""
 
     @property

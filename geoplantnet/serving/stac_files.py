@@ -27,7 +27,7 @@ class StacFiles:
         documents = [catalog.root / CATALOG, catalog.root / COLLECTION / "collection.json"]
         documents += [catalog.root / COLLECTION / tile.id / f"{tile.id}.json" for tile in catalog.tiles]
         assets = [(path, key) for tile in catalog.tiles for key, path in tile.assets.items()]
-        assets += [(path, key) for key, path in catalog.overviews.items()]
+        assets += [(path, key) for whole in (catalog.overviews, catalog.assets) for key, path in whole.items()]
         self._root = catalog.root
         self._layers = frozenset(catalog.layers)
         self._documents = frozenset(documents)

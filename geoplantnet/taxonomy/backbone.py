@@ -185,7 +185,7 @@ class Backbone:
     """Accepted names and synonyms. Build it from tables, or with `Backbone.read` from files."""
 
     def __init__(self, species_reference: pd.DataFrame, synonyms: pd.DataFrame, own: pd.DataFrame | None = None) -> None:
-        """`species_reference` has `species` and optionally genus, family, common_name_en, src_plantclef; `synonyms` has `synonym`,
+        """`species_reference` has `species` and optionally genus, family, common_name_en (or another language's), src_plantclef; `synonyms` has `synonym`,
         `accepted` and optionally `synonym_author`; `own` has `verbatim`, `accepted`, `kind`, `source` (default: the shipped table).
 
         An own row that leads to a species this reference lacks stays without effect and is named in `unused`. Raises InputError on missing
@@ -204,7 +204,13 @@ class Backbone:
             raise InputError(f"own synonym table has kind {unknown[0]!r}; known kinds are {', '.join(KINDS)}")
         names = [str(name) for name in species_reference["species"].drop_duplicates()]
         self._family = _column(species_reference, "family")
-        self._english = _column(species_reference, "common_name_en")
+        self.common_names: Mapping[str, Mapping[str, str]] = {
+            column.removeprefix("common_name_"): _column(species_reference, column)
+            for column in map(str, species_reference.columns)
+            if re.fullmatch("common_name_[a-z]{2}", column)
+        }
+        """Language (ISO 639-1) -> accepted name -> common name, as far as the reference has them."""
+        self._english = self.common_names.get("en", {})
         self._family_of_genus = {name.split()[0]: family for name, family in self._family.items()}
         main = (
             set(species_reference.loc[species_reference["src_plantclef"] == 1, "species"])

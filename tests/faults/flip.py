@@ -32,6 +32,7 @@ from geoplantnet.assemblages import open_latent
 from geoplantnet.assemblages.assemblage import open_assemblage
 from geoplantnet.catalog.catalog import open_catalog
 from geoplantnet.catalog.overview import SPECIES, open_species_overview
+from geoplantnet.catalog.species_records import SPECIES_RECORDS, SpeciesRecords
 from geoplantnet.cubes import node_named, open_cube
 from geoplantnet.errors import GeoPlantNetError, RasterError
 from geoplantnet.sdm.held_out import HeldOut
@@ -39,7 +40,7 @@ from geoplantnet.sdm.species_report import SpeciesTables
 from geoplantnet.serving.mosaic import Mosaic
 from pipelines.context import Run
 from pipelines.ledger import Ledger
-from pipelines.tables import stored_species, stored_traits
+from pipelines.tables import stored_names, stored_species, stored_traits
 from pipelines.trained import Trained
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -144,6 +145,11 @@ def _far_species(run: Run) -> object:
     return overview.species, overview.highest, [overview.species_map(k) for k in range(len(overview.species))], overview.threshold()
 
 
+def _species_records(run: Run) -> object:
+    opened = SpeciesRecords(open_catalog(run.store).assets[SPECIES_RECORDS])
+    return [(taxon.taxon_id, opened.of(taxon.taxon_id)) for taxon in stored_species(run)]
+
+
 def _catalog(run: Run) -> object:
     found = open_catalog(run.store)
     return found.title, found.notice, dict(found.layers), [(tile.id, tile.bounds, dict(tile.assets)) for tile in found.tiles]
@@ -155,6 +161,8 @@ KINDS = {
     "rejections": Kind("occurrences/records/rejections.parquet", "occurrences all", _records),
     "species list": Kind("occurrences/species.json", "occurrences all", stored_species),
     "traits": Kind("occurrences/traits.csv", "occurrences all", lambda run: stored_traits(run).to_csv()),
+    "common names": Kind("occurrences/names.csv", "occurrences all", lambda run: stored_names(run).to_csv()),
+    "records of species": Kind("species/records.parquet", "catalog catalog", _species_records),
     "image chunk": Kind("cubes/{t}.zarr/sentinel2/data/c/**/*", "cubes {t}.sentinel2", _cube("sentinel2")),
     "series chunk": Kind("cubes/{t}.zarr/climate/data/c/**/*", "cubes {t}.climate", _cube("climate")),
     "terrain chunk": Kind("cubes/{t}.zarr/terrain/data/c/**/*", "cubes {t}.terrain", _cube("terrain")),

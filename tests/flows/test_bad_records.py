@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pandas as pd
 import pytest
 
@@ -38,8 +40,8 @@ def with_records(write_recipe, tmp_path):
     reference.assign(daisie_status="", common_name_en="", aoo_trees=1.0).to_csv(tmp_path / "reference.csv", index=False)
     (tmp_path / "synonyms.csv").write_text("synonym,accepted\nAbies pectinata,Abies alba\n")
 
-    def write(text: str | bytes | None):
-        file = tmp_path / "records.csv"
+    def write(text: str | bytes | None, name: str = "records.csv"):
+        file = tmp_path / name
         if text is not None:
             file.write_bytes(text if isinstance(text, bytes) else text.encode())
         occurrences = [{"kind": "swiss-forest-plots", "folder": str(tmp_path)}, {"kind": "darwin-core", "file": str(file)}]
@@ -62,6 +64,27 @@ def test_every_refused_record_is_counted_by_its_reason(with_records, run_recipe,
     assert stats["rejected"] == bad
     assert stats["by_dataset"]["records"] == [6 + sum(bad.values()), 6]
     assert stats["read"] == stats["used"] + sum(stats["rejected"].values())
+
+
+@pytest.mark.parametrize("name", ["records.zip", "records"])
+def test_an_archive_is_refused_and_used_like_a_table(with_records, run_recipe, tmp_path, name):
+    """The same records in a Darwin Core Archive, zipped or a folder: the same counts, and the ragged row counted too."""
+    fields = "".join(f'<field index="{i}" term="http://rs.tdwg.org/dwc/terms/{t}"/>' for i, t in enumerate(HEADER.strip().split(",")))
+    core = '<core rowType="http://rs.tdwg.org/dwc/terms/Occurrence" ignoreHeaderLines="1"><files><location>o.csv</location></files><id index="0"/>'
+    parts = {"meta.xml": f"<archive>{core}{fields}</core></archive>", "o.csv": HEADER + GOOD + "".join(BAD.values()) + "ragged,row\n"}
+    recipe = with_records(None, name)
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for part, text in parts.items():
+                archive.writestr(part, text)
+    else:
+        (tmp_path / name).mkdir()
+        for part, text in parts.items():
+            (tmp_path / name / part).write_text(text)
+    run_recipe(recipe, tmp_path / "store", names=["occurrences"])
+    stats = Ledger(tmp_path / "store").record("occurrences", "all").stats
+    bad = {reason: text.count("\n") for reason, text in BAD.items()} | {"row without the header's number of cells": 1}
+    assert stats["rejected"] == bad and stats["by_dataset"]["records"] == [6 + sum(bad.values()), 6]
 
 
 def test_what_was_refused_stands_in_the_runs_report(with_records, run_recipe, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from geoplantnet.assemblages.assemblage import Assemblage, write_assemblage
 from geoplantnet.assemblages.latent import LatentTile, SpeciesHead, write_latent
@@ -14,7 +15,9 @@ from geoplantnet.assemblages.stores import open_species_tile, survey
 from geoplantnet.catalog import COG, ZARR, Layer, LegendClass, Product, write_catalog, write_cog, write_item
 from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.catalog.product import Uncertainty
+from geoplantnet.catalog.species_records import PARQUET, SPECIES_RECORDS, write_species_records
 from geoplantnet.grid import TileGrid
+from geoplantnet.occurrences import COUNT_COLUMNS
 from geoplantnet.taxonomy import SpeciesList, Taxon
 
 TILES = ("25kmE4100N2550", "25kmE4125N2575")
@@ -143,11 +146,51 @@ def _publish(root: Path, *, title: str, start: int, warmer: int, layers: tuple[L
         items.append(
             write_item(root, tile, products, interval=(datetime(start, 1, 1, tzinfo=UTC), datetime(start + 4, 12, 31, tzinfo=UTC)))
         )
+    whole = [species_records(root)] if not warmer else []
     overviews = write_overviews(root, items, layers, species=SPECIES, traits=TRAITS)
     words: dict[str, Any] = {"title": title, "description": "Two tiles.", "notice": NOTICE, "license": "CC-BY-4.0"}
     words["fr"] = {"title": f"Cartes d'essai {start}", "notice": FRENCH_NOTICE}
     hosts = [{"name": "Plant maps", "roles": ["host"]}]
-    write_catalog(root, **words, layers=layers, items=items, overviews=overviews, providers=hosts)
+    write_catalog(root, **words, layers=layers, items=items, overviews=overviews, providers=hosts, products=whole)
+
+
+NAMES = pd.DataFrame(
+    [
+        ("v001", "silver fir", "en", "A flora"),
+        ("v001", "European silver fir", "en", "Another flora"),
+        ("v001", "sapin blanc", "fr", "A flora"),
+        ("v001", "sapin <i>pectiné</i>", "fr", "A flora"),
+        ("v001", "Weißtanne", "de", "A flora"),
+    ],
+    columns=["taxonID", "vernacularName", "language", "source"],
+)
+COUNTED: tuple[tuple[str, str, str, float | None, float | None, str, int], ...] = (
+    ("v001", "sampling", "presence-absence", None, None, "", 40),
+    ("v001", "sampling", "presence-only", None, None, "", 1_000),
+    *(("v001", "year", "", year, year, "", 260) for year in (1998, 2011, 2019, 2023)),
+    *(("v001", "month", "", month, month, "", n) for month, n in ((4, 2), (5, 38), (6, 900), (7, 60))),
+    ("v001", "month", "", None, None, "unknown", 40),
+    ("v001", "altitude", "recorded", 800.0, 900.0, "", 30),
+    ("v001", "altitude", "relief", 800.0, 900.0, "", 470),
+    ("v001", "altitude", "relief", 1_100.0, 1_200.0, "", 500),
+    ("v001", "altitude", "", None, None, "imprecise", 25),
+    ("v001", "altitude", "", None, None, "unknown", 10),
+    ("v001", "altitude", "", None, None, "withheld", 5),
+    ("v001", "dataset", "plots", None, None, "", 40),
+    ("v001", "dataset", "walks", None, None, "", 1_000),
+    ("v002", "sampling", "presence-absence", None, None, "", 3),
+    ("v002", "year", "", None, None, "unknown", 3),
+    ("v002", "month", "", None, None, "unknown", 3),
+    ("v002", "altitude", "", None, None, "imprecise", 3),
+    ("v002", "dataset", "plots", None, None, "", 3),
+)
+"""What is told of the records of the first two species, as `record_counts` would; of the third there are none."""
+
+
+def species_records(root: Path) -> Product:
+    counts = pd.DataFrame(COUNTED, columns=list(COUNT_COLUMNS)).astype({"lower": float, "upper": float})
+    path = write_species_records(root, SPECIES, counts, NAMES, {"title": "Test maps"})
+    return Product.of(path, key=SPECIES_RECORDS, media_type=PARQUET, title="Records")
 
 
 def _species(root: Path, tile_id: str, x: np.ndarray, y: np.ndarray, warmer: int) -> dict[str, Path]:

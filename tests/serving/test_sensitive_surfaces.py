@@ -28,14 +28,16 @@ from geoplantnet.catalog import COG, Layer, Product, write_catalog, write_cog, w
 from geoplantnet.catalog.geopackage import write_coverage
 from geoplantnet.catalog.overview import write_overviews
 from geoplantnet.catalog.product import GEOPACKAGE, ZARR
+from geoplantnet.catalog.species_records import FILE, PARQUET, SPECIES_RECORDS, write_species_records
 from geoplantnet.grid import TileGrid
 from geoplantnet.indicators import asked_sums, from_sums
+from geoplantnet.occurrences import from_records, record_counts
 from geoplantnet.serving import create_app
 from geoplantnet.serving.atlas import open_atlas
 from geoplantnet.serving.crs import CRSS, transformer
 from geoplantnet.serving.settings import ServerSettings
 from geoplantnet.storage import files_of, sha256
-from geoplantnet.taxonomy import SpeciesList, Taxon
+from geoplantnet.taxonomy import SpeciesList, Taxon, common_names
 from tests.serving.epochs import TILES as EPOCH_TILES
 from tests.serving.epochs import publish_model
 
@@ -99,7 +101,7 @@ def publish(root: Path, p: npt.NDArray[np.float32], places: npt.NDArray[np.float
     ]
     overviews = write_overviews(root, items, layers, species=LIST, traits=TRAITS if rules else {})
     words = {"title": "Orchids", "description": "Two tiles.", "notice": "Predicted, not observed.", "license": "CC-BY-4.0"}
-    write_catalog(root, **words, layers=layers, items=items, overviews=overviews)
+    write_catalog(root, **words, layers=layers, items=items, overviews=overviews, products=[_summary(root, places, rules=rules)])
     _records(root, places)
     return root
 
@@ -116,6 +118,21 @@ def _records(root: Path, places: npt.NDArray[np.float64]) -> None:
     rows["scientificName"] = rows["taxonID"].str.capitalize()
     events.to_parquet(folder / "events.parquet")
     rows.to_parquet(folder / "occurrences.parquet")
+
+
+def _summary(root: Path, places: npt.NDArray[np.float64], *, rules: bool) -> Product:
+    """What those records show of every species that is told; the ground climbs so steeply that an altitude is a place."""
+    x, y = np.append(places[:, 0], WEST + 4_321.0), np.append(places[:, 1], NORTH - 1_234.0)
+    seen = [(i, id) for i in range(len(places)) for id in (COMMON, COARSE, HIDDEN)] + [(len(places), COMMON)]
+    event, taxa = [i for i, _ in seen], [id for _, id in seen]
+    rows = pd.DataFrame({"eventID": event, "taxonID": taxa, "scientificName": taxa, "x": x[event], "y": y[event], "year": 2019, "month": 6})
+    found = from_records(rows.assign(coordinateUncertaintyInMeters=5.0), dataset_id="walks")
+    relief = (found.events["x"] - WEST) + 7 * (NORTH - found.events["y"])
+    told = [taxon for taxon in LIST if taxon.taxon_id != HIDDEN or not rules]
+    squares = {COARSE: TRAITS[COARSE]["generalised"], HIDDEN: 0} if rules else {}
+    counts = record_counts(found, [taxon.taxon_id for taxon in told], relief=relief, sensitive=squares)
+    path = write_species_records(root, told, counts, common_names(LIST, None), {"title": "Orchids"})
+    return Product.of(path, key=SPECIES_RECORDS, media_type=PARQUET, title="Records")
 
 
 def background(seed: int) -> npt.NDArray[np.float32]:
@@ -192,6 +209,8 @@ def surfaces() -> Iterator[tuple[str, str, dict]]:
         lon, lat = transformer("EPSG:3035", "CRS:84").transform(*place)
         yield "GET", f"/api/here?lon={lon}&lat={lat}", {}
     yield from (("GET", path, {}) for path in ("/api/species", "/api/species?q=orch", "/api/families", f"/api/layers/species.{COARSE}/how"))
+    yield from (("GET", f"/api/species/{id}/records?lang={lang}", {}) for id in (COMMON, COARSE) for lang in ("en", "fr"))
+    yield "GET", "/stac/species/records.parquet", {}
 
 
 def bytes_of(root: Path) -> dict[str, str]:
@@ -241,6 +260,34 @@ def _timeless(content: bytes) -> bytes:
     if isinstance(told, dict):
         told.pop("timeStamp", None)
     return json.dumps(told).encode()
+
+
+def test_records_of_a_sensitive_species_lead_nowhere(worlds) -> None:
+    """Neither altitude, year nor data set of it; no altitude of what was found with it, but of the same plant elsewhere; of a withheld one none."""
+    with TestClient(create_app(worlds[0])) as client:
+        coarse, common, hidden = (client.get(f"/api/species/{id}/records") for id in (COARSE, COMMON, HIDDEN))
+        told = coarse.json()
+        assert told["records"] == 9 and told["months"]["counts"][5] == 9 and told["altitudes"] is told["datasets"] is None
+        assert told["years"] == {"first": 2010, "last": 2019, "classes": [{"from": 2010, "to": 2019, "count": 9}], "unknown": 0}
+        assert {one["what"]: one["why"] for one in told["missing"] if one["what"] != "names"} == {
+            what: "sensitive" for what in ("years", "altitudes", "datasets")
+        }
+        assert told["generalised"]["metres"] == 2_500 and "dug up" in told["generalised"]["text"]
+        beside = common.json()["altitudes"]
+        assert beside["withheld"] == 9 and [one["count"] for one in beside["classes"]] == [1]
+        assert hidden.status_code == 404 and HIDDEN not in hidden.json()["detail"].replace(f"'{HIDDEN}' is none", "")
+    assert HIDDEN not in (worlds[0] / FILE).read_bytes().decode("latin-1")
+
+
+def test_without_rules_a_record_shows_its_place(tmp_path: Path) -> None:
+    """The same attack on a store without rules: the altitudes of two worlds differ, so the test above can fail."""
+    p, place = background(5), middle_of(20, 30)[None]
+    told = []
+    for name, shift in (("one", 0.0), ("other", 700.0)):
+        root = publish(tmp_path / name, p, place + shift, rules=False)
+        with TestClient(create_app(root)) as client:
+            told.append(client.get(f"/api/species/{COARSE}/records").json()["altitudes"]["classes"])
+    assert told[0] != told[1]
 
 
 def test_it_is_always_said(worlds) -> None:

@@ -43,6 +43,7 @@ RECORD_COLUMNS = [
     "decimalLatitude",
     "coordinateUncertaintyInMeters",
     "year",
+    "eventDate",
     "basisOfRecord",
     "occurrenceStatus",
 ]
@@ -121,6 +122,32 @@ def test_records_crowd_along_roads_and_recorders():
     p = WORLD.true_probability(x=precise.x, y=precise.y)
     index = [WORLD.species_list.index_of(t) for t in precise.taxonID]
     assert p[np.arange(len(p)), index].mean() > 2 * p.mean()
+
+
+def test_records_are_made_in_season():
+    """Days are true days of the record's year; months of all species together, and of the commonest, come as the phenology says."""
+    records = sample_presence_only(WORLD, 4_000, seed=3)
+    days = pd.to_datetime(records.eventDate, format="%Y-%m-%d")
+    assert (days.dt.year == records.year).all() and days.dt.day.max() == 31
+    phenology = WORLD.phenology
+    assert phenology.shape == (40, 12) and (phenology > 0).all()
+    np.testing.assert_allclose(phenology.sum(axis=1), 1)
+    species = np.array([WORLD.species_list.index_of(t) for t in records.taxonID])
+    for chosen in (np.full(len(species), True), species == np.bincount(species).argmax()):
+        expected = phenology[species[chosen]].sum(axis=0)
+        found = np.bincount(days.dt.month[chosen] - 1, minlength=12)
+        assert (np.abs(found - expected) < 4.5 * np.sqrt(expected) + 1).all()
+
+
+def test_dates_change_no_other_draw():
+    """Everything but the day is drawn as it was before records had days: the first records of a known world, pinned."""
+    records = sample_presence_only(WORLD, 500, seed=1)
+    columns = ["recordedBy", "taxonID", "x", "y", "coordinateUncertaintyInMeters", "year"]
+    assert [*records[columns].iloc[:3].itertuples(index=False, name=None)] == [
+        ("virtual-recorder-01", "v021", 4003807.6, 3004673.5, 10.0, 2016),
+        ("virtual-recorder-01", "v031", 4002336.4, 3003636.0, 250.0, 2017),
+        ("virtual-recorder-03", "v006", 4015140.4, 3007527.4, 250.0, 2022),
+    ]
 
 
 def test_samples_are_reproducible():

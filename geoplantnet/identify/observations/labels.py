@@ -20,28 +20,9 @@ from geoplantnet.errors import StorageError, TryAgain, UsageError
 from geoplantnet.identify.observations import schema
 from geoplantnet.identify.observations.database import Database
 from geoplantnet.identify.observations.reading import standing_votes
-from geoplantnet.identify.votes import (
-    NONE,
-    Aggregation,
-    Change,
-    Incremental,
-    MajorityVote,
-    PlantNet,
-    Strategy,
-    TwoThird,
-    Votes,
-    Wawa,
-    WeightedMajorityVote,
-)
+from geoplantnet.identify.votes import NONE, STRATEGIES, Aggregation, Change, Incremental, PlantNet, Strategy, Votes
 
 _DETERMINATION = schema.KINDS.index("determination")
-STRATEGIES = {
-    "majority": MajorityVote,
-    "weighted-majority": WeightedMajorityVote,
-    "wawa": Wawa,
-    "two-third": TwoThird,
-    "plantnet": PlantNet,
-}
 _MANY = 50_000
 """New votes, from which on all are taken in at once rather than one by one."""
 

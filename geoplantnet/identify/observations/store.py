@@ -197,6 +197,14 @@ class ObservationStore:
                 validate_records(records)
                 yield records
 
+    def taxa(self) -> pd.DataFrame:
+        """The checklist: taxonID, scientificName, genus, family, a row a taxon in the order it was added."""
+        t = schema.taxa
+        query = sa.select(t.c.id, t.c.scientific_name, t.c.genus, t.c.family).order_by(t.c.position)
+        with self._database.reading() as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        return pd.DataFrame(rows, columns=["taxonID", "scientificName", "genus", "family"], dtype=object)
+
     def record(self, observation_id: str) -> Mapping[str, Any]:
         """One record. Raises LookupFailed where there is none, or the last aggregation has not seen it."""
         with self._database.reading() as connection:

@@ -212,6 +212,7 @@ class Incremental:
             for position in positions:
                 if not low <= position < limit:
                     raise InputError(f"{what} {position} is outside {low} to {limit - 1}; name new ones in the same change")
+        stepped([weight for w in change.weights for weight in w[1:]], 2 * len(change.weights))
 
     def _take(self, change: Change) -> tuple[Positions, Positions, Positions]:
         """Keep what is new: observations and users it touches, and users with another weight by an administrator."""

@@ -14,12 +14,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from geoplantnet.errors import UsageError
+from geoplantnet.errors import InputError, UsageError
 from geoplantnet.identify.votes.ballots import Ballots, Starts, ballots
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
 STEP = 2.0**-30
 """Weights are whole multiples of it, so that sums of them below 2^23 are exact in float64, whatever their order."""
+HEAVIEST = 1000.0
+"""Highest weight that may be given to a user: more than f of a million species, and thousands of such votes still sum exactly."""
 AI = Literal["ignored", "fixed", "confident", "invalidating"]
 Counts = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -64,9 +66,19 @@ class PlantNet:
     max_iterations: int = 100
 
     def __post_init__(self) -> None:
-        if self.gamma <= 0 or self.theta_conf < 0 or not 0 <= self.theta_acc < 1 or self.vote_share < 0 or self.max_iterations < 1:
+        if not (
+            0 < self.gamma <= HEAVIEST
+            and 0 <= self.beta <= self.alpha <= 1
+            and 0 <= self.theta_conf < np.inf
+            and 0 <= self.theta_acc < 1
+            and 0 <= self.vote_share <= 1
+            and 0 <= self.ai_weight <= HEAVIEST
+            and self.established >= 0
+            and self.max_iterations >= 1
+        ):
             raise UsageError(
-                f"{self} makes no rule; wanted gamma > 0, theta_conf >= 0, 0 <= theta_acc < 1, vote_share >= 0 and an iteration"
+                f"{self} makes no rule; wanted 0 < gamma <= {HEAVIEST:g}, 0 <= beta <= alpha <= 1, theta_conf >= 0, 0 <= theta_acc < 1, "
+                f"0 <= vote_share <= 1, 0 <= ai_weight <= {HEAVIEST:g}, established >= 0 and an iteration"
             )
         if self.ai not in ("ignored", "fixed", "confident", "invalidating"):
             raise UsageError(f"ai={self.ai!r} is none of ignored, fixed, confident, invalidating")
@@ -201,8 +213,21 @@ class Crowd:
 
 
 def stepped(weight: npt.ArrayLike | None, size: int) -> Floats:
-    """Weights as multiples of `STEP`, (size,); NaN without any."""
-    return np.full(size, np.nan) if weight is None else np.round(np.asarray(weight, float) / STEP) * STEP
+    """Weights as multiples of `STEP`, (size,); NaN without any. Raises InputError for one below 0 or above `HEAVIEST`."""
+    if weight is None:
+        return np.full(size, np.nan)
+    given = np.asarray(weight, float)
+    outside = given[(given < 0) | (given > HEAVIEST)]
+    if len(outside):
+        raise InputError(f"a user's weight is {outside[0]:g}; wanted 0 to {HEAVIEST:g}")
+    return np.round(given / STEP) * STEP
+
+
+def administered(weight: Floats, votes: Votes) -> Floats:
+    """Weights of users, with what an administrator set in their place or below them."""
+    weight = np.fmax(weight, stepped(votes.minimal_weight, votes.n_users))
+    fixed = stepped(votes.fixed_weight, votes.n_users)
+    return np.where(np.isnan(fixed), weight, fixed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

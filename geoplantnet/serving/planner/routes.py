@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from geoplantnet.catalog.species_records import SPECIES_RECORDS, SpeciesRecords
 from geoplantnet.errors import LayerNotFound, did_you_mean
 from geoplantnet.serving.answers import json_answer, to_json
 from geoplantnet.serving.atlas import Atlas
@@ -18,6 +20,7 @@ from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.ogc.parameters import Parameter
 from geoplantnet.serving.planner.how import how_made
 from geoplantnet.serving.planner.places import Places
+from geoplantnet.serving.planner.records import records_told
 from geoplantnet.serving.planner.species import SpeciesSearch
 from geoplantnet.serving.planner.upload import read_upload
 
@@ -32,8 +35,9 @@ _OFFSET = Parameter(
 
 
 def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[str, Places]) -> list[BaseRoute]:
-    """Species, families, uploads, places, and how a layer was made. `atlas_of` gives what a request may see."""
+    """Species and their records, families, uploads, places, and how a layer was made. `atlas_of` gives what a request may see."""
     searches: WeakKeyDictionary[Atlas, SpeciesSearch] = WeakKeyDictionary()
+    opened_records: dict[Path, SpeciesRecords] = {}
     lock = threading.Lock()
 
     def search_of(atlas: Atlas) -> SpeciesSearch:
@@ -43,12 +47,29 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
                 searches[atlas] = SpeciesSearch([records[i] for i in range(len(records))] if records else [])
             return searches[atlas]
 
+    def records_of(atlas: Atlas) -> SpeciesRecords | None:
+        path = atlas.catalog.assets.get(SPECIES_RECORDS)
+        if path is None:
+            return None
+        with lock:
+            if path not in opened_records:
+                opened_records[path] = SpeciesRecords(path)
+            return opened_records[path]
+
     def species(request: Request) -> Response:
         atlas = atlas_of(request)
         query, family, genus = (_given(request, parameter) for parameter in (_QUERY, _FAMILY, _GENUS))
         offset, limit = int(_given(request, _OFFSET) or 0), int(_given(request, _LIMIT) or 30)
         found = search_of(atlas).find(query, family=family, genus=genus)
         told = {"count": len(found), "withheld": len(atlas.withheld), "species": found[offset : offset + limit]}
+        return json_answer(request, to_json(told), seal=atlas.seal)
+
+    def species_records(request: Request) -> Response:
+        atlas = atlas_of(request)
+        taxon = atlas.taxon(request.path_params["id"])
+        opened = records_of(atlas)
+        found = opened.of(taxon.taxon_id) if opened else None
+        told = records_told(atlas, taxon, found, published=opened is not None, language=request.query_params.get("lang", ""))
         return json_answer(request, to_json(told), seal=atlas.seal)
 
     def families(request: Request) -> Response:
@@ -78,6 +99,7 @@ def routes(prefix: str, atlas_of: Callable[[Request], Atlas], places: Mapping[st
 
     return [
         Route(f"{prefix}/species", species, methods=["GET"]),
+        Route(f"{prefix}/species/{{id}}/records", species_records, methods=["GET"]),
         Route(f"{prefix}/families", families, methods=["GET"]),
         Route(f"{prefix}/upload", upload, methods=["POST"]),
         Route(f"{prefix}/layers/{{id}}/how", layer_how, methods=["GET"]),

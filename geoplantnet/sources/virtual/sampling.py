@@ -68,7 +68,7 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
     """`n` opportunistic records: few recorders, each around a village, mostly near roads and paths, each with favourite groups.
 
     A record needs the species: at a visited place species are met in proportion to their true probability, conspicuous
-    and favoured ones more often. Positions are off by up to their stated uncertainty. `within` (EPSG:3035) defaults to
+    and favoured ones more often. Positions are off by up to their stated uncertainty, and days follow `world.phenology`. `within` (EPSG:3035) defaults to
     the landscape's bounds. Raises UsageError for n < 1, NoDataError when nothing grows within reach.
     """
     bounds = _inside(world, n, within)
@@ -107,6 +107,7 @@ def sample_presence_only(world: VirtualSpecies, n: int, *, seed: int, within: Bo
             "decimalLatitude": latitude,
             "coordinateUncertaintyInMeters": uncertainty,
             "year": year,
+            "eventDate": _dates(world, species, year, np.random.default_rng([world.seed, seed, 3])),
             "basisOfRecord": "HumanObservation",
             "occurrenceStatus": "present",
         }
@@ -210,6 +211,17 @@ def _displaced(
     stays = (moved[0] < west) | (moved[0] >= east) | (moved[1] < south) | (moved[1] >= north)
     moved[:, stays] = np.floor(np.stack([x, y])[:, stays] * 10) / 10
     return moved[0], moved[1]
+
+
+def _dates(
+    world: VirtualSpecies, species: npt.NDArray[np.int64], year: npt.NDArray[np.int64], rng: np.random.Generator
+) -> npt.NDArray[np.str_]:
+    """A day (YYYY-MM-DD) in each year, in a month by the species' phenology. Draws from a stream of its own."""
+    season = np.cumsum(world.phenology, axis=1)[species]
+    month = (season[:, :-1] <= rng.random(len(species))[:, None]).sum(axis=1)
+    first = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + month
+    days = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
+    return np.datetime_as_string(first.astype("datetime64[D]") + np.floor(rng.random(len(species)) * days).astype(np.int64))
 
 
 def _degrees(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -182,6 +182,15 @@ class VirtualSpecies:
         return _traits(self._niches, self.species_list, self.seed)
 
     @property
+    def phenology(self) -> npt.NDArray[np.float64]:
+        """When each species is noticed: the share of its records that fall in each month, (species, 12); rows sum to 1.
+
+        A season (a normal curve around the year) around a day that comes later the colder the species' optimum is, beside a little all year
+        round; trees and shrubs are known by their leaves too, so their season is long.
+        """
+        return _phenology(self._niches, self.traits, self.seed)
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """Name of each species' biotic group."""
         return tuple(_GROUPS[g].name for g in self._niches.group)
@@ -365,6 +374,18 @@ def _sampled_individuals(niches: _Niches, landscape: VirtualLandscape) -> npt.ND
     gradients, habitat = _environment(layers, pixels)
     rows = [_niche(gradients, o, w) * habitat[g] for o, w, g in zip(niches.optimum, niches.width, niches.group)]
     return np.stack(rows).astype(np.float64)
+
+
+def _phenology(niches: _Niches, traits: pd.DataFrame, seed: int) -> npt.NDArray[np.float64]:
+    n = len(traits)
+    rng = np.random.default_rng([seed, n, 2])
+    # Mid-May for the warmest lowland species, early August next to the ice.
+    peak = 180 - 22 * niches.optimum[:, GRADIENTS.index("temperature")] + 12 * rng.standard_normal(n)
+    length = np.where(traits["woody"] == 1, 45, 22) * np.exp(0.25 * rng.standard_normal(n))
+    middle = (np.arange(12) + 0.5) * 365 / 12
+    away = (middle - peak[:, None] + 182.5) % 365 - 182.5
+    noticed = 0.02 + np.exp(-0.5 * (away / length[:, None]) ** 2)
+    return np.asarray(noticed / noticed.sum(axis=1, keepdims=True), np.float64)
 
 
 def _traits(niches: _Niches, species: SpeciesList, seed: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from geoplantnet.errors import TryAgain, UsageError
 from geoplantnet.identify.observations import ModelVersion, Observation, Vote
-from geoplantnet.identify.votes import MajorityVote, PlantNet, WeightedMajorityVote
+from geoplantnet.identify.votes import STRATEGIES, MajorityVote, PlantNet, WeightedMajorityVote
 from geoplantnet.taxonomy import Taxon
 
 MODEL = ModelVersion(name="net", version="1")
@@ -159,3 +159,15 @@ def test_older_labels_do_not_replace_newer_ones(store, monkeypatch):
     with pytest.raises(TryAgain, match="meanwhile"):
         store.aggregate(Slow())
     assert store.statistics()["aggregated"] == store.statistics()["logged"]
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_labels_of_every_strategy_can_be_made_again(lite, name):
+    """Stored under its name and parameters, each comes back from the log the same."""
+    seen(lite, 4)
+    said(lite, *((f"o{o:02d}", f"u{u}", ("quercus-robur", "acer-campestre")[(o * u) % 3 == 1]) for o in range(4) for u in range(4)))
+    told = lite.aggregate(STRATEGIES[name]())
+    assert told.labelled == 4 and told.state.strategy == name and lite.default_strategy.name == name
+    lite.add_user("late")
+    said(lite, ("o00", "later", "bellis-perennis"))
+    assert lite.replay().same and lite.update().state.strategy == name and lite.replay().same

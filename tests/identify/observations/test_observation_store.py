@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from geoplantnet.errors import InputError, UsageError
+from geoplantnet.errors import InputError, StorageError, UsageError
 from geoplantnet.identify.observations import Image, ModelVersion, Observation, ObservationStore, RefusedAct, Vote
 from geoplantnet.identify.records import RECORD_COLUMNS
 
@@ -344,3 +344,16 @@ def test_passwords_are_in_no_message(postgresql):
 
     address = address_of("postgresql://ada:secret@host/db")
     assert address.drivername == "postgresql+psycopg" and "secret" not in address.render_as_string(hide_password=True)
+
+
+@pytest.mark.parametrize("cut", [0, 100, 5000])
+def test_a_damaged_file_is_a_typed_error(tmp_path, cut):
+    """No SQLite file, or one that was cut off: StorageError, and the file is left as it is."""
+    path = tmp_path / "s.sqlite"
+    with ObservationStore.open(path, create=True) as store:
+        store.add_observations(pd.DataFrame({"observation_id": [str(n) for n in range(500)], "user_id": "ada"}))
+    content = path.read_bytes()[:cut] if cut else b"not a database, but long enough to look at" * 100
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="damaged"), ObservationStore.open(path) as store:
+        list(store.records())
+    assert path.read_bytes() == content

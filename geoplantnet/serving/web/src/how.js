@@ -1,34 +1,16 @@
 // "How was this made?": what a layer was made from, how well it did, and what to mind, in a dialog.
+import { list, openDialog, pairs, section } from "./dialog.js";
 import { button, element } from "./dom.js";
 import { kilometres, told } from "./format.js";
 import { date, lang, number, t } from "./i18n.js";
 import { skeleton } from "./layers.js";
 import { ServerError, getJson } from "./server.js";
 
-let dialog = null;
-
 // scenario: of which map, null for today's; opener: the button the focus returns to.
 export function showHow(layer, scenario, opener) {
   if (!layer) return;
-  dialog?.remove();
-  const abort = new AbortController();
-  const title = element("h2", "", t("how.title"));
-  title.id = "how-title";
-  const body = element("div", "how-body");
-  dialog = element("dialog", "how card");
-  dialog.setAttribute("aria-labelledby", title.id);
-  const close = button("icon", "✕", () => dialog.close());
-  close.setAttribute("aria-label", t("close"));
-  dialog.append(element("div", "how-head", element("div", "", title, element("p", "eyebrow", told(layer).title)), close), body);
-  dialog.addEventListener("close", () => {
-    abort.abort();
-    dialog.remove();
-    opener.focus();
-  });
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // on the backdrop
-  document.body.append(dialog);
-  dialog.showModal();
-  fill(layer, scenario, body, abort.signal);
+  const { body, signal } = openDialog({ id: "how", title: t("how.title"), about: told(layer).title, opener });
+  fill(layer, scenario, body, signal);
 }
 
 async function fill(layer, scenario, body, signal) {
@@ -75,16 +57,4 @@ function sections(layer, how) {
   if (how.catalog_version) facts.push([t("how.catalog"), how.catalog_version.slice(0, 12)]);
   if (facts.length) put(t("how.facts"), pairs(facts));
   return out;
-}
-
-function section(title, ...content) {
-  return element("section", "", element("h3", "", title), ...content);
-}
-
-function list(items, className = "") {
-  return element("ul", className, ...items.map((item) => element("li", "", item)));
-}
-
-function pairs(entries) {
-  return element("dl", "pairs", ...entries.map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", value))));
 }

@@ -62,6 +62,20 @@ export function date(iso, style = "long") {
   return new Date(iso).toLocaleDateString(LOCALES[language], { dateStyle: style, timeZone: "UTC" });
 }
 
+// The month 0..11, "long" or "narrow".
+export function monthName(i, style = "long") {
+  return new Date(Date.UTC(2001, i, 15)).toLocaleDateString(LOCALES[language], { month: style, timeZone: "UTC" });
+}
+
+// "fr" -> "French"; a code that nobody knows stays what it is.
+export function languageName(code) {
+  try {
+    return new Intl.DisplayNames(LOCALES[language], { type: "language" }).of(code);
+  } catch {
+    return code;
+  }
+}
+
 // Elements say by themselves which words they hold: data-t (text), data-t-label (aria-label), data-t-title, data-t-placeholder.
 export function translate(root) {
   const each = (attribute, put) => {

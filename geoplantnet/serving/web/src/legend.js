@@ -1,10 +1,11 @@
 // The legend, always in view, drawn from the same record as GetLegendGraphic; and the choices that belong to a layer.
 import { at, element } from "./dom.js";
-import { APPLICABILITY, RELIEF, SPECIES, isSpecies } from "./catalog.js";
+import { APPLICABILITY, RELIEF, SPECIES, isSpecies, taxonOf } from "./catalog.js";
 import { classCode, className, kilometres, sentence, tickText, told, unitSymbol, unitText } from "./format.js";
 import { has, number, onLanguage, t, translate } from "./i18n.js";
 import { skeleton } from "./layers.js";
 import { showHow } from "./how.js";
+import { showRecords } from "./records.js";
 import { state } from "./state.js";
 
 const LAMBDA = 0.5; // where the slider begins
@@ -75,6 +76,7 @@ export function createLegend(catalog, narrow) {
     </details>
     <div class="legend-actions">
       <button id="how" type="button" class="button small strong" data-t="how.button"></button>
+      <button id="records" type="button" class="button small" data-t="records.button" hidden></button>
       <button id="compare" type="button" class="button small" aria-pressed="false"></button>
     </div>`;
   translate(body);
@@ -83,6 +85,10 @@ export function createLegend(catalog, narrow) {
     const layer = catalog.known(state.get().layer);
     const scenario = layer && epochOf(layer, state.get().scenario);
     showHow(layer, scenario === catalog.epochs[0]?.name ? null : scenario, at("how"));
+  });
+  at("records").addEventListener("click", () => {
+    const layer = catalog.known(state.get().layer);
+    showRecords(taxonOf(layer.id), told(layer).title, at("records"));
   });
   body.addEventListener("change", ({ target }) => {
     const { name, id, value, checked } = target;
@@ -150,6 +156,7 @@ export function createLegend(catalog, narrow) {
     const epochs = catalog.epochsOf(layer);
     at("scenario-choice").hidden = catalog.epochs.length < 2;
     fillSelect(at("scenario"), epochs.map(({ name }, i) => [name === catalog.epochs[0]?.name ? "" : name, i === 0 && name === catalog.epochs[0]?.name ? t("legend.scenario.today") : catalog.epochTitle(name)]), now.scenario ?? "");
+    at("records").hidden = !isSpecies(layer);
     at("compare").textContent = t(now.swipe ? "swipe.stop" : "swipe.start");
     at("compare").setAttribute("aria-pressed", String(Boolean(now.swipe)));
     at("swipe-choice").hidden = !now.swipe;

@@ -1,0 +1,29 @@
+"""Votes: how good each strategy's labels are, what attacks do to them, how fast they come, and the store and the archive around them.
+
+    python -m benchmarks.votes [--quick] --json FILE
+
+Each part can be run alone: `python -m benchmarks.votes_robust` and so on, with the same options.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+from benchmarks.rows import Row, main
+
+PARTS = {"votes_robust": "", "votes_speed": "speed: ", "votes_archive": "archive: ", "votes_store": "store: "}
+"""Modules of this package, each with `rows(quick)`; what is written before the names of their rows, to make a table of them."""
+
+
+def rows(quick: bool) -> list[Row]:
+    """Of all parts, in their order."""
+    return [
+        replace(row, name=title + row.name)
+        for part, title in PARTS.items()
+        for row in importlib.import_module(f"benchmarks.{part}").rows(quick)
+    ]
+
+
+if __name__ == "__main__":
+    main(rows)

@@ -90,7 +90,9 @@ def import_files(
 @app.command()
 def aggregate(
     store: StoreArg,
-    strategy: Annotated[str, typer.Option("--strategy", help="plantnet, majority, ...; default: the one of the stored labels.")] = "",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="plantnet, plantnet-anchored, majority, ...; default: the one of the stored labels.")
+    ] = "",
     parameter: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of the strategy, such as gamma=0.8 (may be repeated).")
     ] = None,
@@ -235,11 +237,8 @@ def simulate(
 
 
 def _strategy(name: str, parameters: list[str]) -> Strategy:
-    from geoplantnet.identify.votes import STRATEGIES
+    from geoplantnet.identify.observations.labels import strategy_named
 
-    chosen = STRATEGIES.get(name or "plantnet")
-    if chosen is None:
-        raise UsageError(f"strategy {name!r} is none of {', '.join(STRATEGIES)}")
     values: dict[str, Any] = {}
     for parameter in parameters:
         key, _, text = parameter.partition("=")
@@ -247,11 +246,7 @@ def _strategy(name: str, parameters: list[str]) -> Strategy:
             values[key] = json.loads(text)
         except json.JSONDecodeError:
             values[key] = text
-    try:
-        made: Strategy = chosen(**values)
-    except TypeError as error:
-        raise UsageError(f"{name or 'plantnet'} cannot be set so: {error}") from error
-    return made
+    return strategy_named(name or "plantnet", values)
 
 
 def _told(made: Aggregated) -> None:

@@ -142,10 +142,10 @@ class Tally:
 
 def text_of(value: object, what: str, *, needed: bool = False) -> str:
     """A text as it is stored; None and NaN are empty. Raises RefusedAct for one that is missing, too long, or holds a NUL."""
-    if value is None or value != value:  # NaN, NaT
-        text = ""
-    elif isinstance(value, str):
+    if isinstance(value, str):
         text = value
+    elif value is None or value != value:  # NaN, NaT
+        text = ""
     else:
         raise RefusedAct("not a text", f"{what} is {value!r}; write it as a text")
     if needed and not text:

@@ -21,8 +21,10 @@ from geoplantnet.identify.observations import schema
 from geoplantnet.identify.observations.database import Database
 from geoplantnet.identify.observations.reading import standing_votes
 from geoplantnet.identify.votes import NONE, STRATEGIES, Aggregation, Change, Incremental, PlantNet, Strategy, Votes
+from geoplantnet.identify.votes.anchored import Anchored
 
 _DETERMINATION = schema.KINDS.index("determination")
+_ANCHORED = "-anchored"
 _MANY = 50_000
 """New votes, from which on all are taken in at once rather than one by one."""
 
@@ -135,12 +137,25 @@ def strategy_of(state: State | None) -> Strategy:
     if state is None:
         return PlantNet()
     try:
-        made: Strategy = STRATEGIES[state.strategy](**state.parameters)
-    except (KeyError, TypeError) as error:
-        raise StorageError(
-            f"labels were made by {state.strategy} {dict(state.parameters)}, which this version does not know; aggregate anew"
-        ) from error
-    return made
+        return strategy_named(state.strategy, state.parameters)
+    except UsageError as error:
+        raise StorageError(f"labels were made by a rule that this version does not know ({error}); aggregate anew") from error
+
+
+def strategy_named(name: str, parameters: Mapping[str, Any]) -> Strategy:
+    """A rule by its name, such as plantnet, or plantnet-anchored with plantnet's parameters. Raises UsageError where there is none."""
+    plain = name.removesuffix(_ANCHORED)
+    if plain not in STRATEGIES:
+        raise UsageError(f"strategy {name!r} is none of {', '.join(STRATEGIES)}, or one of these with {_ANCHORED}")
+    try:
+        made: Strategy = STRATEGIES[plain](**parameters)
+    except TypeError as error:
+        raise UsageError(f"{plain} cannot be set so: {error}") from error
+    if name == plain:
+        return made
+    if not isinstance(made, PlantNet):
+        raise UsageError(f"{plain} has no thresholds that anchors could pass; plantnet{_ANCHORED} has")
+    return Anchored(strategy=made)
 
 
 def aggregate(database: Database, strategy: Strategy) -> Aggregated:
@@ -197,14 +212,14 @@ def replay(database: Database) -> Replayed:
 
 def parameters_of(strategy: Strategy) -> str:
     """A strategy's fields as JSON. Raises UsageError for one that no name and numbers bring back."""
+    plain = strategy.strategy if isinstance(strategy, Anchored) else strategy
     try:
-        text = json.dumps(asdict(strategy), sort_keys=True)  # type: ignore[call-overload]
+        text = json.dumps(asdict(plain), sort_keys=True)  # type: ignore[call-overload]
     except TypeError as error:
         raise UsageError(
             f"{strategy.name} with arrays among its parameters cannot be kept in a store; set users' weights instead"
         ) from error
-    if strategy.name not in STRATEGIES:
-        raise UsageError(f"{strategy.name} is none of {', '.join(STRATEGIES)}; a store could not make its labels again")
+    strategy_named(strategy.name, json.loads(text))
     return text
 
 

@@ -221,8 +221,7 @@ def _page(connection: Connection, upto: int, chunk: int, *where: sa.ColumnElemen
         .order_by(o.c.id)
         .limit(chunk)
     )
-    result = connection.execute(query)
-    return pd.DataFrame(result.fetchall(), columns=list(result.keys()))
+    return _frame(connection, query)
 
 
 def _inside(database: Database, bounds: tuple[float, float, float, float]) -> sa.ColumnElement[bool]:
@@ -245,7 +244,7 @@ def _records(database: Database, connection: Connection, page: pd.DataFrame, upt
     named = log[(log["kind"] == _DETERMINATION) & log["value"].notna()]
     page["determinations"] = named.groupby("observation").size().reindex(page.index, fill_value=0)
     chosen = named[named["value"] == page["taxon"].reindex(named["observation"]).to_numpy()]
-    page["identifiedBy"] = chosen.groupby("observation")["name"].agg("|".join)
+    page["identifiedBy"] = _joined(chosen["observation"], chosen["name"])
     judged = log[log["value"].notna()]
     for share in _SHARES:
         page[share] = _share(judged, schema.KINDS.index(share)).reindex(page.index, fill_value=0.0)
@@ -300,9 +299,8 @@ def _images(connection: Connection, members: Any, organs: pd.DataFrame, upto: in
         said["own"] = said["value"] == shown["organ"].reindex(said["image"]).to_numpy()
         said = said.sort_values(["image", "votes", "own", "value"], ascending=[True, False, False, True]).drop_duplicates("image")
         shown.loc[said["image"], "organ"] = said["value"].to_numpy().astype(int)
-    shown["name"] = [schema.ORGANS[organ] for organ in shown["organ"]]
-    grouped = shown.groupby("observation")
-    return {"organs": grouped["name"].agg("|".join), "images": grouped["sha256"].agg("|".join)}
+    organ = pd.Series([schema.ORGANS[organ] for organ in shown["organ"]], index=shown.index, dtype=object)
+    return {"organs": _joined(shown["observation"], organ), "images": _joined(shown["observation"], shown["sha256"])}
 
 
 def _ai(connection: Connection, members: Any, upto: int) -> dict[str, pd.Series]:
@@ -344,9 +342,21 @@ def _weights(connection: Connection, upto: int, n_users: int) -> tuple[npt.NDArr
 
 
 def _frame(connection: Connection, query: sa.Select[Any]) -> pd.DataFrame:
+    """A query's rows, made column by column: a row of the database taken apart by pandas costs many times as much."""
     result = connection.execute(query)
-    rows: Sequence[Any] = result.fetchall()
-    return pd.DataFrame(rows, columns=list(result.keys()))
+    names: Sequence[str] = list(result.keys())
+    columns = list(zip(*result.fetchall(), strict=True)) or [()] * len(names)
+    frame = pd.DataFrame({n: pd.Series(list(column), dtype=object) for n, column in enumerate(columns)})
+    frame.columns = pd.Index(names)
+    return frame.infer_objects()
+
+
+def _joined(observations: pd.Series, words: pd.Series) -> pd.Series:
+    """Observation -> its words, in their order, separated by |."""
+    of: dict[int, list[str]] = {}
+    for observation, word in zip(observations.tolist(), words.tolist(), strict=True):
+        of.setdefault(observation, []).append(word)
+    return pd.Series({observation: "|".join(found) for observation, found in of.items()}, dtype=object)
 
 
 def _ids(connection: Connection, query: sa.Select[Any]) -> npt.NDArray[np.object_]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from geoplantnet.errors import TryAgain, UsageError
 from geoplantnet.identify.observations import ModelVersion, Observation, Vote
+from geoplantnet.identify.observations.labels import strategy_named
 from geoplantnet.identify.votes import STRATEGIES, MajorityVote, PlantNet, WeightedMajorityVote
 from geoplantnet.taxonomy import Taxon
 
@@ -161,13 +162,32 @@ def test_older_labels_do_not_replace_newer_ones(store, monkeypatch):
     assert store.statistics()["aggregated"] == store.statistics()["logged"]
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize("name", [*sorted(STRATEGIES), "plantnet-anchored"])
 def test_labels_of_every_strategy_can_be_made_again(lite, name):
     """Stored under its name and parameters, each comes back from the log the same."""
     seen(lite, 4)
     said(lite, *((f"o{o:02d}", f"u{u}", ("quercus-robur", "acer-campestre")[(o * u) % 3 == 1]) for o in range(4) for u in range(4)))
-    told = lite.aggregate(STRATEGIES[name]())
+    told = lite.aggregate(strategy_named(name, {}))
     assert told.labelled == 4 and told.state.strategy == name and lite.default_strategy.name == name
     lite.add_user("late")
     said(lite, ("o00", "later", "bellis-perennis"))
     assert lite.replay().same and lite.update().state.strategy == name and lite.replay().same
+
+
+def test_new_accounts_do_not_move_the_label_of_anchors(lite):
+    """With `plantnet-anchored` in a store: users whom an administrator gave weight keep their label, however many others come."""
+    seen(lite, 1)
+    said(lite, ("o00", "u1", "quercus-robur"))
+    lite.set_weight("u1", minimal=3.0)
+    lite.aggregate(strategy_named("plantnet-anchored", {}))
+    lite.add_votes(
+        pd.DataFrame(
+            {"observation_id": "o00", "user_id": [f"new{n}" for n in range(50)], "kind": "determination", "value": "acer-campestre"}
+        )
+    )
+    told = lite.update()
+    assert records_of(lite).loc["o00", ["taxonID", "valid"]].tolist() == ["quercus-robur", True] and "50 votes" in " ".join(
+        told.state.notes
+    )
+    lite.aggregate(PlantNet())
+    assert records_of(lite).loc["o00", "taxonID"] == "acer-campestre"

@@ -326,6 +326,7 @@ def test_opening_what_is_no_store_says_so(tmp_path, store, open_store):
         open_store()
 
 
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'geometry'")
 def test_migrations_make_the_tables_of_the_schema(store):
     """What alembic sees in the database is what `schema` says, but for PostGIS's column and what alembic does not compare."""
     from alembic.autogenerate import compare_metadata

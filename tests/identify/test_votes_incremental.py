@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,9 @@ from hypothesis import strategies as st
 
 from geoplantnet.errors import InputError
 from geoplantnet.identify.votes import NONE, Change, Incremental, PlantNet, Votes
+
+sys.path.insert(0, str(Path(__file__).parent))
+import plain_votes as plain
 
 
 def empty(users=0, species=0, observations=0):
@@ -133,6 +139,22 @@ def test_a_crowd_that_goes_on_voting_stays_exact(seed, monkeypatch):
     assert max(rounds) > 3
 
 
+@pytest.mark.parametrize("seed", plain.RESTLESS)
+def test_cycles_come_and_go_with_votes(seed):
+    """Votes that go round are changed one by one, and taken back: every state is a full run's, with a cycle or without."""
+    random, votes = np.random.default_rng(seed), plain.restless(seed)
+    engine = Incremental(votes, plain.RESTLESS_RULE)
+    cycles = {same(engine).cycle}
+    assert cycles == {plain.RESTLESS[seed]}
+    for at in random.integers(0, len(votes), 15).tolist():
+        place = int(votes.observation[at]), int(votes.user[at])
+        engine.change(Change(votes=[(*place, int(random.integers(NONE, votes.n_species)))]))
+        cycles.add(same(engine).cycle)
+        engine.change(Change(votes=[(*place, int(votes.species[at]))]))
+        assert same(engine).cycle == plain.RESTLESS[seed]
+    assert 0 in cycles
+
+
 def test_a_change_of_what_there_is_not_changes_nothing():
     """Positions outside are refused, before anything is taken in."""
     engine = Incremental(crowd(1), PlantNet())
@@ -143,6 +165,8 @@ def test_a_change_of_what_there_is_not_changes_nothing():
         (Change(votes=[(0, 0, 40)]), "species 40"),
         (Change(authors=[60]), "author 60"),
         (Change(weights=[(-1, 1.0, np.nan)]), "user -1"),
+        (Change(weights=[(0, -1.0, np.nan)]), "0 to 1000"),
+        (Change(weights=[(0, np.nan, np.inf)]), "0 to 1000"),
     ):
         with pytest.raises(InputError, match=message):
             engine.change(change)

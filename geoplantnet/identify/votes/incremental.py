@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify.votes.ballots import Ballots, Side, Starts, side
+from geoplantnet.identify.votes.ballots import Ballots, Side, Starts, among, side
 from geoplantnet.identify.votes.plantnet import Counts, Crowd, Flags, PlantNet, Trajectory, stepped
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
@@ -56,6 +56,17 @@ class _Kept:
 
     base: Side
     loose: dict[int, tuple[Integers, Integers]] = field(default_factory=dict)
+    apart: Flags = field(init=False)
+    """(key,) whether its votes are in `loose`."""
+
+    def __post_init__(self) -> None:
+        self.apart = np.zeros(len(self.base.start) - 1, np.bool_)
+
+    def grow(self, more: int) -> None:
+        """Keys without votes, after those there are."""
+        for key in range(len(self.apart), len(self.apart) + more):
+            self.loose[key] = np.empty(0, np.int32), np.empty(0, np.int32)
+        self.apart = _longer(self.apart, more, True)
 
     def of(self, key: int) -> tuple[Integers, Integers]:
         if key in self.loose:
@@ -72,14 +83,14 @@ class _Kept:
             at = int(np.searchsorted(known, species))
             at += int(np.searchsorted(others[at : at + int(np.count_nonzero(known == species))], other))
             known, others = np.insert(known, at, species), np.insert(others, at, other)
-        self.loose[key] = known, others
+        self.loose[key], self.apart[key] = (known, others), True
 
     def rows(self, keys: Positions) -> tuple[Positions, Starts, Integers, Integers]:
         """Keys in another order, where the votes of each begin, species, others."""
         if not self.loose:
             start, at = self.base.rows(keys)
             return keys, start, self.base.species[at], self.base.other[at]
-        apart = np.fromiter((int(key) in self.loose for key in keys), bool, len(keys))
+        apart = self.apart[keys]
         start, at = self.base.rows(keys[~apart])
         parts = [self.loose[int(key)] for key in keys[apart]]
         counts = np.array([len(known) for known, _ in parts], np.int64)
@@ -212,17 +223,14 @@ class Incremental:
             for position in positions:
                 if not low <= position < limit:
                     raise InputError(f"{what} {position} is outside {low} to {limit - 1}; name new ones in the same change")
+        stepped([weight for w in change.weights for weight in w[1:]], 2 * len(change.weights))
 
     def _take(self, change: Change) -> tuple[Positions, Positions, Positions]:
         """Keep what is new: observations and users it touches, and users with another weight by an administrator."""
-        crowd, old_users = self._crowd, len(self._crowd.fixed)
-        old_observations = len(crowd.author)
+        crowd, old_observations = self._crowd, len(self._crowd.author)
         self.n_species += change.species
-        empty = np.empty(0, np.int32)
-        for new in range(old_observations, old_observations + len(change.authors)):
-            self._by_observation.loose[new] = empty, empty
-        for new in range(old_users, old_users + change.users):
-            self._by_user.loose[new] = empty, empty
+        self._by_observation.grow(len(change.authors))
+        self._by_user.grow(change.users)
         if change.authors or change.users:
             self._grow(change.authors, change.users)
             crowd = self._crowd
@@ -320,10 +328,10 @@ class Incremental:
         self._confidence[keys], self._agreement[keys] = confidence, agreement
 
     def _observations_of(self, users: Positions) -> Positions:
-        return np.unique(self._by_user.rows(users)[3]).astype(np.int64) if len(users) else np.empty(0, np.int64)
+        return among(self._by_user.rows(users)[3], len(self._crowd.author)) if len(users) else np.empty(0, np.int64)
 
     def _voters_of(self, observations: Positions) -> Positions:
-        return np.unique(self._by_observation.rows(observations)[3]).astype(np.int64) if len(observations) else np.empty(0, np.int64)
+        return among(self._by_observation.rows(observations)[3], len(self._crowd.fixed)) if len(observations) else np.empty(0, np.int64)
 
     def _sort(self) -> None:
         n, users = len(self._crowd.author), len(self._crowd.fixed)
@@ -357,7 +365,7 @@ def _unique(positions: Iterable[int]) -> Positions:
 def _union(a: Positions, b: Positions) -> Positions:
     if not len(a) or not len(b):
         return a if len(a) else b
-    return np.union1d(a, b)
+    return np.unique(np.concatenate([a, b]))
 
 
 def _longer(values: npt.NDArray, more: int, value: object) -> npt.NDArray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from geoplantnet.errors import InputError
 from geoplantnet.identify.votes.ballots import ballots
-from geoplantnet.identify.votes.plantnet import STEP
+from geoplantnet.identify.votes.plantnet import administered, stepped
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Votes
 
 
@@ -31,7 +31,7 @@ class WeightedMajorityVote:
     """The species of the highest summed weight. Every label is trusted."""
 
     weight: Floats | None = None
-    """(user,) >= 0; None = the votes' fixed weights, 1 where none is."""
+    """(user,) from 0 to `plantnet.HEAVIEST`; None = 1 each. What an administrator set stands in their place, as everywhere."""
 
     @property
     def name(self) -> str:
@@ -39,14 +39,11 @@ class WeightedMajorityVote:
         return "weighted-majority"
 
     def aggregate(self, votes: Votes) -> Aggregation:
-        """See `Strategy.aggregate`. Raises InputError for weights that are not one a user, or negative."""
-        given = self.weight
-        if given is None:
-            given = np.ones(votes.n_users) if votes.fixed_weight is None else np.nan_to_num(votes.fixed_weight, nan=1.0)
-        weight = np.round(np.asarray(given, float) / STEP) * STEP
-        if weight.shape != (votes.n_users,) or not (weight >= 0).all():
-            raise InputError(f"weights of shape {weight.shape} for {votes.n_users} users; give one of 0 or more a user")
-        return _weighed(votes, weight, told=True)
+        """See `Strategy.aggregate`. Raises InputError for weights that are not one a user, or out of range."""
+        given = np.ones(votes.n_users) if self.weight is None else np.asarray(self.weight, float)
+        if given.shape != (votes.n_users,) or np.isnan(given).any():
+            raise InputError(f"weights of shape {given.shape} for {votes.n_users} users; give a number for every user")
+        return _weighed(votes, administered(stepped(given, votes.n_users), votes), told=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +63,7 @@ class Wawa:
         majority = MajorityVote().aggregate(votes).label
         agrees = np.bincount(votes.user, majority[votes.observation] == votes.species, minlength=votes.n_users)
         cast = np.bincount(votes.user, minlength=votes.n_users)
-        return _weighed(votes, np.round(agrees / np.maximum(cast, 1) / STEP) * STEP, told=True)
+        return _weighed(votes, administered(stepped(agrees / np.maximum(cast, 1), votes.n_users), votes), told=True)
 
 
 @dataclass(frozen=True, kw_only=True)

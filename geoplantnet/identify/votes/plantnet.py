@@ -14,12 +14,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from geoplantnet.errors import UsageError
-from geoplantnet.identify.votes.ballots import Ballots, Starts, ballots
+from geoplantnet.errors import InputError, UsageError
+from geoplantnet.identify.votes.ballots import Ballots, Starts, among, ballots
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
 STEP = 2.0**-30
 """Weights are whole multiples of it, so that sums of them below 2^23 are exact in float64, whatever their order."""
+HEAVIEST = 1000.0
+"""Highest weight that may be given to a user: more than f of a million species, and thousands of such votes still sum exactly."""
 AI = Literal["ignored", "fixed", "confident", "invalidating"]
 Counts = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -64,9 +66,19 @@ class PlantNet:
     max_iterations: int = 100
 
     def __post_init__(self) -> None:
-        if self.gamma <= 0 or self.theta_conf < 0 or not 0 <= self.theta_acc < 1 or self.vote_share < 0 or self.max_iterations < 1:
+        if not (
+            0 < self.gamma <= HEAVIEST
+            and 0 <= self.beta <= self.alpha <= 1
+            and 0 <= self.theta_conf < np.inf
+            and 0 <= self.theta_acc < 1
+            and 0 <= self.vote_share <= 1
+            and 0 <= self.ai_weight <= HEAVIEST
+            and self.established >= 0
+            and self.max_iterations >= 1
+        ):
             raise UsageError(
-                f"{self} makes no rule; wanted gamma > 0, theta_conf >= 0, 0 <= theta_acc < 1, vote_share >= 0 and an iteration"
+                f"{self} makes no rule; wanted 0 < gamma <= {HEAVIEST:g}, 0 <= beta <= alpha <= 1, theta_conf >= 0, 0 <= theta_acc < 1, "
+                f"0 <= vote_share <= 1, 0 <= ai_weight <= {HEAVIEST:g}, established >= 0 and an iteration"
             )
         if self.ai not in ("ignored", "fixed", "confident", "invalidating"):
             raise UsageError(f"ai={self.ai!r} is none of ignored, fixed, confident, invalidating")
@@ -94,21 +106,32 @@ class PlantNet:
         return self.summary(found, crowd, confidence, agreement)
 
     def trajectory(self, sides: Ballots, crowd: Crowd) -> Trajectory:
-        """Every round until the numbers of species were there before, or `max_iterations`."""
-        everybody = np.arange(len(crowd.fixed), dtype=np.int32)
-        found = Trajectory(n=[np.zeros(len(everybody), np.int32)], label=[], valid=[])
+        """Every round until the numbers of species were there before, or `max_iterations`.
+
+        After the first, a round looks only at observations of users whose number is another, and at users who voted where the outcome is.
+        """
+        observations, users = np.arange(len(crowd.author)), np.arange(len(crowd.fixed))
+        found = Trajectory(n=[np.zeros(len(users), np.int32)], label=[], valid=[])
         seen: dict[bytes, int] = {}
         by_observation, by_user = sides.by_observation, sides.by_user
+        stirred, people = observations, users
+        label, valid, n = np.full(len(observations), NONE, np.int32), np.zeros(len(observations), np.bool_), found.n[0]
         for t in range(self.max_iterations):
-            seen[_digest(found.n[t])] = t
-            label, _, _, valid = self.judge(
-                by_observation.start, by_observation.species, by_observation.other, found.n[t], crowd, crowd.voice
-            )
+            seen[_digest(n)] = t
+            start, species, user = by_observation.of(stirred)
+            now, _, _, passed = self.judge(start, species, user, n, crowd, crowd.voice[stirred])
+            if t:
+                people = among(by_observation.of(stirred[(now != label[stirred]) | (passed != valid[stirred])])[2], len(users))
+            label, valid, before, n = label.copy(), valid.copy(), n, n.copy()
+            label[stirred], valid[stirred] = now, passed
+            start, species, observation = by_user.of(people)
+            n[people] = self.count(start, people.astype(np.int32), species, observation, crowd.author, label, valid)
             found.label.append(label)
             found.valid.append(valid)
-            found.n.append(self.count(by_user.start, everybody, by_user.species, by_user.other, crowd.author, label, valid))
-            if (same := seen.get(_digest(found.n[t + 1]))) is not None:
+            found.n.append(n)
+            if (same := seen.get(_digest(n))) is not None:
                 return replace(found, back_to=same)
+            stirred = among(by_user.of(np.flatnonzero(n != before))[2], len(observations))
         return found
 
     def judge(
@@ -119,8 +142,12 @@ class PlantNet:
 
         size = len(start) - 1
         out = np.empty(size, np.int32), np.empty(size), np.empty(size), np.empty(size, np.bool_)
+        if len(user) < len(n):
+            weight = self.weights(n[user], crowd.fixed[user], crowd.minimal[user])
+        else:  # fewer users than votes
+            weight = self.weights(n, crowd.fixed, crowd.minimal)[user]
         kernels.judge(
-            *(start, species, self.weights(n[user], crowd.fixed[user], crowd.minimal[user]), n[user] >= self.established),
+            *(start, species, weight, n[user] >= self.established if self.established else np.empty(0, np.bool_)),
             *(self.established > 0, voice, round(self.ai_weight / STEP) * STEP, self.ai == "invalidating"),
             *(self.theta_conf, self.theta_acc, *out),
         )
@@ -201,8 +228,21 @@ class Crowd:
 
 
 def stepped(weight: npt.ArrayLike | None, size: int) -> Floats:
-    """Weights as multiples of `STEP`, (size,); NaN without any."""
-    return np.full(size, np.nan) if weight is None else np.round(np.asarray(weight, float) / STEP) * STEP
+    """Weights as multiples of `STEP`, (size,); NaN without any. Raises InputError for one below 0 or above `HEAVIEST`."""
+    if weight is None:
+        return np.full(size, np.nan)
+    given = np.asarray(weight, float)
+    outside = given[(given < 0) | (given > HEAVIEST)]
+    if len(outside):
+        raise InputError(f"a user's weight is {outside[0]:g}; wanted 0 to {HEAVIEST:g}")
+    return np.round(given / STEP) * STEP
+
+
+def administered(weight: Floats, votes: Votes) -> Floats:
+    """Weights of users, with what an administrator set in their place or below them."""
+    weight = np.fmax(weight, stepped(votes.minimal_weight, votes.n_users))
+    fixed = stepped(votes.fixed_weight, votes.n_users)
+    return np.where(np.isnan(fixed), weight, fixed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

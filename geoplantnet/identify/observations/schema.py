@@ -19,7 +19,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    text,
 )
 
 KINDS = ("determination", "quality", "organ", "malformed", "not_a_plant", "cultivated")
@@ -120,8 +119,7 @@ votes = Table(
     Column("at", BigInteger, nullable=False),
     Column("key", Text),
     Index("votes_observation", "observation"),
-    Index("votes_voter", "voter"),
-    Index("votes_key", "voter", "key", unique=True, sqlite_where=text("key IS NOT NULL"), postgresql_where=text("key IS NOT NULL")),
+    Index("votes_key", "voter", "key", unique=True),  # votes without a key are all different
 )
 """The log. `value`: taxa.position, -1 to 1, a place in ORGANS, 0 or 1; null withdraws. `at`: milliseconds since 1970 UTC.
 

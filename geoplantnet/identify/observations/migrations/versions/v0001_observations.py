@@ -134,10 +134,8 @@ def _logs() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("key", sa.Text),
     )
-    given = sa.text("key IS NOT NULL")
     op.create_index("votes_observation", "votes", ["observation"])
-    op.create_index("votes_voter", "votes", ["voter"])
-    op.create_index("votes_key", "votes", ["voter", "key"], unique=True, sqlite_where=given, postgresql_where=given)
+    op.create_index("votes_key", "votes", ["voter", "key"], unique=True)
     op.create_table(
         "predictions",
         sa.Column("logged", sa.BigInteger, primary_key=True, autoincrement=False),

@@ -193,3 +193,31 @@ def test_simulated_observations_are_never_mixed_with_others(mapped):
         with pytest.raises(UsageError, match="holds 600 observations already"):
             simulate(mapped.run, str(mapped.observations), observations=10, seed=2)
         assert dict(store.statistics()) == before
+
+
+def test_the_command_line_simulates_into_a_new_store(mapped, cli, tmp_path):
+    """The verb tells what it made; a second time, and for a recipe without a world, it ends with the error's code and says why."""
+    store = tmp_path / "new.sqlite"
+    made = cli("observations", "simulate", mapped.recipe, store, "--observations", 40, "--spammers", 0)
+    assert made.code == 0 and "192 observers, 40 observations" in made.out and "% of them true" in made.out
+    again = cli("observations", "simulate", mapped.recipe, store)
+    assert again.code == 2 and "holds 40 observations already" in again.text
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "said"),
+    [
+        ("gone.sqlite", 4, "there is no store at"),
+        ("empty.sqlite", 4, "has no labels yet; make them with `geoplantnet observations aggregate`"),
+        ("${NO_SUCH_STORE}", 3, "the environment variable NO_SUCH_STORE is not set"),
+    ],
+)
+def test_a_store_that_cannot_be_learnt_from_is_said(mapped, cli, tmp_path, address, code, said):
+    """No store, one without labels, an address that nobody knows: one sentence with the fix, and no occurrences."""
+    with open_store(str(tmp_path / "empty.sqlite"), create=True):
+        pass
+    recipe = tmp_path / "recipe.yaml"
+    where = address if address.startswith("$") else str(tmp_path / address)
+    recipe.write_text(mapped.recipe.read_text(encoding="utf-8").replace(str(mapped.observations), where), encoding="utf-8")
+    ended = cli("occurrences", recipe, "--store", tmp_path / "store")
+    assert ended.code == code and said in ended.text and not (tmp_path / "store" / "occurrences").exists()

@@ -24,6 +24,7 @@ from geoplantnet.identify.votes import (
     Wawa,
     WeightedMajorityVote,
 )
+from geoplantnet.identify.votes.ballots import side
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_votes as plain
@@ -134,6 +135,18 @@ def test_the_order_of_votes_changes_no_bit(votes, seed):
             assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
         assert one.weight is two.weight or one.weight.tobytes() == two.weight.tobytes()
         assert (one.iterations, one.converged, one.cycle, one.notes) == (two.iterations, two.converged, two.cycle, two.notes)
+
+
+@settings(max_examples=100)
+@given(votes=tables(), bits=st.sampled_from([0, 3, 63]))
+def test_votes_are_sorted_by_key_species_and_other(votes, bits):
+    """Packed into one number, or not where three positions do not fit into its bits."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("geoplantnet.identify.votes.ballots._BITS", bits)
+        sorted_votes = side(votes.observation, votes.species, votes.user, votes.n_observations)
+    key = np.repeat(np.arange(votes.n_observations), np.diff(sorted_votes.start)).tolist()
+    rows = sorted(zip(votes.observation.tolist(), votes.species.tolist(), votes.user.tolist()))
+    assert list(zip(key, sorted_votes.species.tolist(), sorted_votes.other.tolist())) == rows
 
 
 @settings(max_examples=150)

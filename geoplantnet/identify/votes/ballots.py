@@ -10,6 +10,8 @@ import numpy.typing as npt
 from geoplantnet.identify.votes.table import Integers, Votes
 
 Starts = npt.NDArray[np.int64]
+_BITS = 63
+"""Of a sorted number."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,21 +58,34 @@ def ballots(votes: Votes) -> Ballots:
 
 
 def side(key: Integers, species: Integers, other: Integers, n: int) -> Side:
-    """Votes ordered by `key`, species, `other`: sorted by the last first, in passes that keep the order of equals."""
-    from geoplantnet.identify.votes import kernels  # numba takes a while to import
-
-    order, spare = np.arange(len(key)), np.empty(len(key), np.int64)
-    for values in (other, species, key):
-        kernels.sort(np.ascontiguousarray(values, np.int32), int(values.max(initial=-1)) + 1, order, spare)
-        order, spare = spare, order
+    """Votes ordered by `key`, species, `other`."""
     start = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=n))]).astype(np.int64)
-    return Side(start=start, species=np.ascontiguousarray(species[order], np.int32), other=np.ascontiguousarray(other[order], np.int32))
+    widths = [int(values.max(initial=0)).bit_length() for values in (key, species, other)]
+    if sum(widths) > _BITS:
+        order = np.lexsort((other, species, key))
+        return Side(start=start, species=np.ascontiguousarray(species[order], np.int32), other=np.ascontiguousarray(other[order], np.int32))
+    packed = key.astype(np.int64)  # the three side by side in one number, which sorts ten times faster
+    for values, width in zip((species, other), widths[1:], strict=True):
+        packed <<= width
+        packed |= values
+    packed.sort()
+    of_other = (packed & ((1 << widths[2]) - 1)).astype(np.int32)
+    packed >>= widths[2]
+    return Side(start=start, species=(packed & ((1 << widths[1]) - 1)).astype(np.int32), other=of_other)
 
 
-def among(positions: Integers, n: int) -> npt.NDArray[np.int64]:
+def among(positions: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
     """Which of 0 to n - 1 occur, in their order."""
     if len(positions) * 64 < n:
-        return np.unique(positions).astype(np.int64)
+        return distinct(positions)
     there = np.zeros(n, np.bool_)
     there[positions] = True
     return np.flatnonzero(there)
+
+
+def distinct(positions: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Each once, sorted: of many, many times faster than np.unique, which hashes."""
+    ordered = np.sort(positions.astype(np.int64))
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]

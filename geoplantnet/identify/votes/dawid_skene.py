@@ -40,7 +40,7 @@ class DawidSkene:
     """Votes that what is known of the whole counts for, beside a user's own; > 0."""
     background: float = 1.0
     """Wrong votes spread over all other species, beside those that occur; > 0."""
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     """Largest change of a probability at which it ends."""
     max_iterations: int = 500
 

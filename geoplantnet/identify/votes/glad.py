@@ -29,7 +29,7 @@ class Glad:
     make one step of Fisher scoring, of 1 at most, then all ln beta one. Every label is trusted; `confidence` is its probability.
     """
 
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     """Largest change of a probability at which it ends."""
     max_iterations: int = 500
 

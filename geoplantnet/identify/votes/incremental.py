@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify.votes.ballots import Ballots, Side, Starts, among, side
+from geoplantnet.identify.votes.ballots import Ballots, Side, Starts, among, distinct, side
 from geoplantnet.identify.votes.plantnet import Counts, Crowd, Flags, PlantNet, Trajectory, stepped
 from geoplantnet.identify.votes.table import NONE, Aggregation, Floats, Integers, Votes
 
@@ -120,7 +120,8 @@ class _State:
     def put(self, observations: Positions, now: tuple[npt.NDArray, ...], users: Positions, weight: Floats) -> Changed:
         """Replace the state of some observations and users; which of them had another, or none."""
         differs = np.zeros(len(observations), np.bool_)
-        for kept, values in zip((self.label, self.valid, self.confidence, self.agreement), now, strict=True):
+        own: tuple[npt.NDArray, ...] = (self.label, self.valid, self.confidence, self.agreement)
+        for kept, values in zip(own, now, strict=True):
             differs |= kept[observations] != values  # NaN, of what was never told, differs from all
             kept[observations] = values
         moved = users[self.weight[users] != weight]
@@ -359,13 +360,13 @@ def _key(n: Counts) -> int:
 
 
 def _unique(positions: Iterable[int]) -> Positions:
-    return np.unique(np.fromiter(positions, np.int64))
+    return distinct(np.fromiter(positions, np.int64))
 
 
 def _union(a: Positions, b: Positions) -> Positions:
     if not len(a) or not len(b):
         return a if len(a) else b
-    return np.unique(np.concatenate([a, b]))
+    return distinct(np.concatenate([a, b]))
 
 
 def _longer(values: npt.NDArray, more: int, value: object) -> npt.NDArray:

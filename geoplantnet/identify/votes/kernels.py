@@ -16,20 +16,6 @@ from geoplantnet.assemblages.kernels import compiled
 _WHERE, _WHO, _NUMBERS, _FLAGS = types.int64[::1], types.int32[::1], types.float64[::1], types.boolean[::1]
 
 
-@compiled((_WHO, types.int64, _WHERE, _WHERE))
-def sort(key, n, order, out):
-    """Fill `out` with the positions in `order`, sorted by their `key`, 0 to n - 1; equal ones stay in their order."""
-    place = np.zeros(n + 1, np.int64)
-    for k in key:
-        place[k + 1] += 1
-    for k in range(n):
-        place[k + 1] += place[k]
-    for position in order:
-        k = key[position]
-        out[place[k]] = position
-        place[k] += 1
-
-
 @compiled((types.int64, types.int64, _WHO, _NUMBERS, _FLAGS, types.boolean, types.int32, types.float64))
 def most(first, last, species, weight, established, only, voice, voice_weight):
     """(species, its summed weight, the weight of all) of the votes from `first` to `last`; ties go to the lowest species, -1 without votes.

@@ -48,7 +48,7 @@ class WeightedMajorityVote:
 
 @dataclass(frozen=True, kw_only=True)
 class Wawa:
-    """Worker agreement with the aggregate: a user weighs as often as their votes are the majority's. Every label is trusted.
+    """Worker agreement with the aggregate: a user weighs the share of their votes that are the majority's, or what an administrator set.
 
     Appen 2021 (inter-rater agreement), as Lefort et al. 2024, arXiv:2406.03356, compare with it.
     """

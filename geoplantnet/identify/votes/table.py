@@ -64,7 +64,8 @@ class Votes:
             if values is not None and values.shape != (length,):
                 raise InputError(f"{name} has shape {values.shape}, wanted ({length},)")
         pair = self.observation.astype(np.int64) * max(self.n_users, 1) + self.user
-        if len(np.unique(pair)) != len(pair):
+        pair.sort()  # many times faster than np.unique, which hashes
+        if (pair[1:] == pair[:-1]).any():
             raise InputError("a user votes twice on an observation; keep the last vote")
 
     def __len__(self) -> int:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.votes_speed [--quick] --json FILE
 
-CPU seconds of one process, from arrays of votes (ours) or a dictionary of them (peerannot) to labels; compiled code is loaded before.
+CPU seconds of one process, from arrays of votes (ours, the better of two runs) or a dictionary of them (peerannot, one run) to labels;
+compiled code is loaded before.
 Votes are as Pl@ntNet's are spread (Lefort et al. 2024, arXiv:2406.03356: 9.0 million votes, 6.7 million observations, 823 thousand
 users, 11,425 species): the author votes on every observation, few others do, and people's diligence and species have long tails.
 --quick: a twentieth of the votes.

@@ -175,6 +175,7 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA cache_size=-65536")  # 64 MiB: indexes of a million votes are written at random places
             connection.execute("PRAGMA recursive_triggers=ON")  # INSERT OR REPLACE asks the triggers of the log, too
 
         @sa.event.listens_for(engine, "begin")

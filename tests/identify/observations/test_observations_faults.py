@@ -103,7 +103,7 @@ def until_full(store: ObservationStore, most: int) -> tuple[list[str], list[GeoP
 
 
 def test_a_full_disk_is_a_typed_error_and_loses_nothing(small_disk, checklist, tmp_path):
-    """SQLite on a disk that fills: StorageError, all acknowledged votes and the labels are there, and with space it goes on."""
+    """SQLite on a disk that fills: StorageError, all acknowledged votes and the labels of the last update that ended are there, and with space it goes on."""
     disk = small_disk(16_384)
     with ObservationStore.open(disk / "store.sqlite", create=True) as store:
         store.add_taxa(*checklist)
@@ -118,7 +118,7 @@ def test_a_full_disk_is_a_typed_error_and_loses_nothing(small_disk, checklist, t
             store.add_observation(Observation(observation_id="o2", user_id="ada"), [Image(data=b"\xff\xd8\xff" + b"x" * 500_000)])
         with pytest.raises(StorageError, match="space"):
             for _ in range(200):
-                store.update()
+                labels = store.update().state
         assert keys_of(store) == ["first", *told] and store.state() == labels and store.replay().same
         assert store.statistics()["observations"] == 1 and not list(disk.rglob(".tmp-*"))
         ballast.unlink()

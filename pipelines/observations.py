@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,14 +78,15 @@ def import_files(
         raise UsageError(f"--predictions needs --model name:version, not {model!r}")
     with open_store(store) as opened:
         from geoplantnet.identify.observations import ModelVersion
+        from geoplantnet.identify.observations.store import OBSERVATION_COLUMNS, PREDICTION_COLUMNS, VOTE_COLUMNS
 
         if observations is not None:
-            _import("observations", observations, opened.add_observations)
+            _import("observations", observations, opened.add_observations, OBSERVATION_COLUMNS)
         if votes is not None:
-            _import("votes", votes, opened.add_votes, keyed=True)
+            _import("votes", votes, opened.add_votes, VOTE_COLUMNS, keyed=True)
         if predictions is not None:
             said_by = ModelVersion(name=name, version=version)
-            _import("predictions", predictions, lambda rows: opened.add_predictions(said_by, rows))
+            _import("predictions", predictions, lambda rows: opened.add_predictions(said_by, rows), PREDICTION_COLUMNS)
 
 
 @app.command()
@@ -99,7 +101,9 @@ def aggregate(
 ) -> None:
     """Make labels and weights from the whole log."""
     with open_store(store) as opened:
-        _told(opened.aggregate(_strategy(strategy, parameter or []) if strategy or parameter else None))
+        state = opened.state()
+        name = strategy or (state.strategy if state is not None else "plantnet")
+        _told(opened.aggregate(_strategy(name, parameter or []) if strategy or parameter else None))
 
 
 @app.command()
@@ -168,13 +172,15 @@ def verify(store: StoreArg, images: ImagesOption = None) -> None:
         _say(f"{found.unnamed_images:,} image files belong to no observation; they do no harm")
 
 
-def _import(what: str, file: Path, add: Callable[[pd.DataFrame], Counted], *, keyed: bool = False) -> None:
+def _import(what: str, file: Path, add: Callable[[pd.DataFrame], Counted], known: Sequence[str], *, keyed: bool = False) -> None:
     """A file, part by part, each in a transaction of its own. Votes without a key get one from file and row: sent again, they are known."""
     kept = repeated = first = 0
     rejected: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    unread: list[str] = []
     digest = sha256(file)[:16] if file.is_file() else ""
     for part in _parts(file):
+        unread = [str(column) for column in part if column not in known]
         if keyed:
             own = pd.Series([f"{digest}:{row}" for row in range(first, first + len(part))], index=part.index)
             given = part["key"].fillna("") if "key" in part else pd.Series("", index=part.index)
@@ -185,6 +191,8 @@ def _import(what: str, file: Path, add: Callable[[pd.DataFrame], Counted], *, ke
             examples.setdefault(reason, f"after row {first:,}, {example}" if first else example)
         kept, repeated, first = kept + counted.kept, repeated + counted.repeated, first + len(part)
     _say(f"{file}: {kept:,} {what} stored, {repeated:,} known, {sum(rejected.values()):,} refused of {first:,}")
+    if unread:
+        _say(f"  columns not read: {', '.join(unread)}; those of {what} are {', '.join(known)}")
     for reason, count in rejected.most_common():
         _say(f"  {count:,} x {reason}; first {examples[reason]}")
 
@@ -193,14 +201,40 @@ def _parts(file: Path) -> Iterator[pd.DataFrame]:
     if not file.is_file():
         raise InputError(f"there is no file {file}")
     if file.suffix == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        yield from (batch.to_pandas() for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS))
+        try:
+            yield from (batch.to_pandas() for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS))
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file} is no Parquet file, or a damaged one: {error}") from error
         return
     try:
-        yield from pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=_ROWS)
-    except (ValueError, pd.errors.ParserError) as error:
+        yield from _csv_parts(file)
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} is no CSV in UTF-8 with a header: {error}") from error
+
+
+def _csv_parts(file: Path) -> Iterator[pd.DataFrame]:
+    """A CSV of which every row has a cell a column: of a row that was cut short an empty value would be a withdrawal."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.reader(lines, strict=True)
+        header = next(reader, [])
+        if not header or len(set(header)) < len(header):
+            raise csv.Error("the first line is to name every column once")
+        rows: list[list[str]] = []
+        for row in reader:
+            if not row:  # an empty line
+                continue
+            if len(row) != len(header):
+                raise InputError(
+                    f"{file}:{reader.line_num}: {len(row)} cells, the header has {len(header)}; mend the row, then import again"
+                )
+            rows.append(row)
+            if len(rows) == _ROWS:
+                yield pd.DataFrame(rows, columns=header, dtype=str)
+                rows = []
+        yield pd.DataFrame(rows, columns=header, dtype=str)
 
 
 def _taxa(file: Path) -> list[Taxon]:
@@ -242,11 +276,13 @@ def _strategy(name: str, parameters: list[str]) -> Strategy:
     values: dict[str, Any] = {}
     for parameter in parameters:
         key, _, text = parameter.partition("=")
+        if not (key and text):
+            raise UsageError(f"--set {parameter!r} is no parameter; write it as gamma=0.8")
         try:
             values[key] = json.loads(text)
         except json.JSONDecodeError:
             values[key] = text
-    return strategy_named(name or "plantnet", values)
+    return strategy_named(name, values)
 
 
 def _told(made: Aggregated) -> None:

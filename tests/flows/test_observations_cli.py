@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pandas as pd
 import pytest
 
@@ -94,3 +96,43 @@ def test_a_store_whose_labels_were_changed_does_not_verify(cli, files):
         connection.execute("UPDATE labels SET valid = 0")
     ended = cli("observations", "verify", store)
     assert ended.code == 6 and "1 labels and 0 weights are not what the log gives" in ended.err
+
+
+def test_a_file_that_is_not_what_it_seems(cli, files):
+    """A row cut short withdraws nothing, columns nobody reads are named, and a damaged file is told as one."""
+    store = files / "store.sqlite"
+    cli("observations", "init", store, "--taxa", files / "taxa.csv", "--checklist", "ours 1")
+    cli("observations", "import", store, "--observations", files / "observations.csv", "--votes", files / "votes.parquet")
+    for cells in ("o1,cy,determination", "o1,cy,determination,q-r,"):
+        (files / "cut.csv").write_text(f"observation_id,user_id,kind,value\n{cells}\n")
+        told = cli("observations", "import", store, "--votes", files / "cut.csv")
+        assert told.code == 4 and "cut.csv:2: " in told.err and "the header has 4" in told.err
+    (files / "named.csv").write_text("observation_id,user_id,lat,lon\no7,ada,43.5,11.2\n")
+    assert "columns not read: lat, lon; " in cli("observations", "import", store, "--observations", files / "named.csv").out
+    (files / "bad.parquet").write_bytes(b"PAR")
+    told = cli("observations", "import", store, "--votes", files / "bad.parquet")
+    assert told.code == 4 and "no Parquet file" in told.err
+
+
+def test_a_parameter_keeps_the_strategy(cli, files):
+    """--set alone changes the rule of the stored labels, and what is no value of it ends with 2; no weight is not a number."""
+    store = files / "store.sqlite"
+    cli("observations", "init", store, "--taxa", files / "taxa.csv", "--checklist", "ours 1")
+    cli("observations", "import", store, "--observations", files / "observations.csv", "--votes", files / "votes.parquet")
+    cli("observations", "aggregate", store, "--strategy", "plantnet-anchored")
+    assert "by plantnet-anchored (" in cli("observations", "aggregate", store, "--set", "gamma=0.8").out
+    for wrong in ("max_iterations=1.5", "max_iterations=true", "gamma=much", "gama=1", "gamma"):
+        assert cli("observations", "aggregate", store, "--set", wrong).code == 2
+    cli("observations", "weight", store, "ada", "--fixed", "2")
+    assert cli("observations", "weight", store, "ada", "--fixed", "nan").code == 4
+    assert "fixed_weight      2" in cli("observations", "show", store, "--user", "ada").out
+
+
+def test_a_store_of_a_newer_version_is_left_alone(cli, files):
+    """Init says so too; it does not fail in the migrations."""
+    store = files / "store.sqlite"
+    cli("observations", "init", store)
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    told = cli("observations", "init", store)
+    assert told.code == 2 and "schema 9999" in told.err

@@ -93,6 +93,12 @@ class Database:
         with self._faults(), self.engine.execution_options(writes=True).begin() as connection:
             if not self.sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('geoplantnet observations'))"))
+            found = MigrationContext.configure(connection).get_current_revision()
+            known = [revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()]
+            if found is not None and found not in known:
+                raise UsageError(
+                    f"{self.name} has schema {found}, which this version of geoplantnet does not know; use a newer geoplantnet"
+                )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 

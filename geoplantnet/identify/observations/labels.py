@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -142,15 +142,26 @@ def strategy_of(state: State | None) -> Strategy:
         raise StorageError(f"labels were made by a rule that this version does not know ({error}); aggregate anew") from error
 
 
+_KINDS: Mapping[type[Any], tuple[type[Any] | tuple[type[Any], ...], str]] = {
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "a word"),
+}
+"""Type of a parameter's default -> types it may have, in words."""
+
+
 def strategy_named(name: str, parameters: Mapping[str, Any]) -> Strategy:
     """A rule by its name, such as plantnet, or plantnet-anchored with plantnet's parameters. Raises UsageError where there is none."""
     plain = name.removesuffix(_ANCHORED)
     if plain not in STRATEGIES:
         raise UsageError(f"strategy {name!r} is none of {', '.join(STRATEGIES)}, or one of these with {_ANCHORED}")
-    try:
-        made: Strategy = STRATEGIES[plain](**parameters)
-    except TypeError as error:
-        raise UsageError(f"{plain} cannot be set so: {error}") from error
+    takes = {field.name: field.default for field in fields(STRATEGIES[plain])}
+    for given, value in parameters.items():
+        if given not in takes:
+            raise UsageError(f"{plain} has no parameter {given!r}; it has {', '.join(takes) or 'none'}")
+        if (wanted := _KINDS.get(type(takes[given]))) and (isinstance(value, bool) or not isinstance(value, wanted[0])):
+            raise UsageError(f"{plain}: {given} is {value!r}; wanted {wanted[1]}, such as {takes[given]}")
+    made: Strategy = STRATEGIES[plain](**parameters)
     if name == plain:
         return made
     if not isinstance(made, PlantNet):

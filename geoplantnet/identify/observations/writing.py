@@ -100,6 +100,8 @@ class Writer:
         voter = self._positions(schema.users, [user]).get(user)
         if voter is None:
             raise InputError(f"there is no user {user!r}; add_user first")
+        if any(given is not None and given != given for given in (fixed, minimal)):
+            raise RefusedAct("weight is no number", "nan; give a number, or leave it out to take back what was set")
         fixed, minimal = number_of(fixed, "fixed weight", 0, 1e6), number_of(minimal, "minimal weight", 0, 1e6)
         self._act("weight", user, fixed, minimal)
         self._append(schema.weights, ("logged", "voter", "fixed", "minimal", "at"), [(self.logged, voter, fixed, minimal, self._now)])

@@ -19,6 +19,8 @@ from pipelines.tables import known_traits, stored_species
 
 _REGIONS = ("country", "countries", "biogeographic_region")
 """Columns of a grid's table that name regions."""
+_FROM_PLACES = ("range_squares", "specialisation")
+"""Traits that are counted from where records lie."""
 
 
 def rules(run: Run) -> tuple[SensitiveRule, ...]:
@@ -107,11 +109,15 @@ def kilometres(metres: int) -> str:
 
 
 def traits_told(run: Run) -> dict[str, dict[str, Any]]:
-    """What the catalog tells of every taxon id: its traits, and what is done because it is sensitive."""
+    """What the catalog tells of every taxon id: its traits, and what is done because it is sensitive.
+
+    Of a sensitive one nothing that was counted from the exact places of its records.
+    """
     known: Mapping[str, Mapping[str, Any]] = known_traits(run)
     told = {taxon: dict(traits) for taxon, traits in known.items()}
     for taxon, more in sensitive_traits(run).items():
-        told.setdefault(taxon, {}).update(more)
+        lists = {name: value for name, value in told.get(taxon, {}).items() if name not in _FROM_PLACES}
+        told[taxon] = {**lists, **more}
     return told
 
 

@@ -15,6 +15,7 @@ from geoplantnet.assemblages.stores import open_species_tile
 from geoplantnet.catalog import open_catalog
 from geoplantnet.errors import ConfigurationError, InputError, UsageError
 from geoplantnet.serving.atlas import open_atlas
+from pipelines import sensitive
 from pipelines.context import Run
 from pipelines.export_ebvcube import export_ebvcube
 from pipelines.exports import export
@@ -117,6 +118,15 @@ def test_the_catalog_tells_it(guarded, taxa: list[str]) -> None:
     assert sensitive is not None and (sensitive.category, sensitive.reason) == ("3", "dug up")
     assert "dug up" in layer.description and "moyenne par carrés de 1,25 km" in layer.fr["direction"]
     atlas.close()
+
+
+def test_traits_counted_from_exact_places_are_not_told_of_a_sensitive_species(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are; of the others everything is."""
+    traits = {"iucn": "EN", "range_squares": 1.0, "specialisation": 0.4}
+    monkeypatch.setattr(sensitive, "known_traits", lambda run: {"rare": traits, "common": traits})
+    monkeypatch.setattr(sensitive, "sensitive_traits", lambda run: {"rare": {"generalised": 12_500}, "unlisted": {"withheld": True}})
+    told = sensitive.traits_told(None)  # type: ignore[arg-type]
+    assert told == {"rare": {"iucn": "EN", "generalised": 12_500}, "common": traits, "unlisted": {"withheld": True}}
 
 
 def test_a_rule_of_a_region_holds_in_its_tiles_alone(write_recipe, table: Path, taxa: list[str], guarded) -> None:

@@ -64,7 +64,7 @@ RECORD_COLUMNS: Mapping[str, str] = MappingProxyType(
         "verbatimScientificName": "as the author determined it; empty = not",
         "genus": "of the label",
         "family": "of the label",
-        "identifiedBy": "names of those whose vote is the label, separated by |; empty = nobody's",
+        "identifiedBy": "names of those whose vote is the label and who gave one, separated by |; `determinations` counts all",
         "valid": "whether the strategy trusts the label",
         "confidence": "summed weight of the votes for the label",
         "agreement": "its share of all weight, 0 to 1",

@@ -244,7 +244,8 @@ def _records(database: Database, connection: Connection, page: pd.DataFrame, upt
     named = log[(log["kind"] == _DETERMINATION) & log["value"].notna()]
     page["determinations"] = named.groupby("observation").size().reindex(page.index, fill_value=0)
     chosen = named[named["value"] == page["taxon"].reindex(named["observation"]).to_numpy()]
-    page["identifiedBy"] = _joined(chosen["observation"], chosen["name"])
+    cited = chosen[chosen["name"] != ""]  # ids of accounts are not for records that are published
+    page["identifiedBy"] = _joined(cited["observation"], cited["name"])
     judged = log[log["value"].notna()]
     for share in _SHARES:
         page[share] = _share(judged, schema.KINDS.index(share)).reindex(page.index, fill_value=0.0)
@@ -264,10 +265,10 @@ def _records(database: Database, connection: Connection, page: pd.DataFrame, upt
 
 
 def _current(connection: Connection, members: Any, upto: int) -> pd.DataFrame:
-    """The votes that stand on some observations, oldest first, each with its voter's name (else id) and weight."""
+    """The votes that stand on some observations, oldest first, each with its voter's name and weight."""
     v, u, w = schema.votes, schema.users, schema.user_weights
     query = (
-        sa.select(v.c.logged, v.c.observation, v.c.voter, v.c.kind, v.c.image, v.c.value, u.c.id, u.c.name, w.c.weight)
+        sa.select(v.c.logged, v.c.observation, v.c.voter, v.c.kind, v.c.image, v.c.value, u.c.name, w.c.weight)
         .join(u, v.c.voter == u.c.position)
         .outerjoin(w, w.c.voter == v.c.voter)
         .where(v.c.observation.in_(members), v.c.logged <= upto)
@@ -277,7 +278,6 @@ def _current(connection: Connection, members: Any, upto: int) -> pd.DataFrame:
     log["image"] = log["image"].fillna(NONE).astype(np.int64)
     log["value"] = log["value"].astype(float)
     log["weight"] = log["weight"].astype(float).fillna(1.0)
-    log["name"] = log["name"].where(log["name"] != "", log["id"])
     return log.drop_duplicates(["observation", "voter", "kind", "image"], keep="last")
 
 

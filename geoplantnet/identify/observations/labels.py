@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -155,7 +155,7 @@ def strategy_named(name: str, parameters: Mapping[str, Any]) -> Strategy:
     plain = name.removesuffix(_ANCHORED)
     if plain not in STRATEGIES:
         raise UsageError(f"strategy {name!r} is none of {', '.join(STRATEGIES)}, or one of these with {_ANCHORED}")
-    takes = {field.name: field.default for field in fields(STRATEGIES[plain])}
+    takes = {field.name: field.default for field in fields(cast(Any, STRATEGIES[plain]))}
     for given, value in parameters.items():
         if given not in takes:
             raise UsageError(f"{plain} has no parameter {given!r}; it has {', '.join(takes) or 'none'}")

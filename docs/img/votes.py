@@ -41,7 +41,7 @@ def crowds(axes: Axes) -> None:
         axes.plot([], [], marker, color="#222222", mfc="#222222" if marker == "o" else "white", ls="", label=f"{title} crowd")
     axes.set_yticks(range(len(SHOWN)), reversed(SHOWN))
     axes.set(title="Labels that people dispute", xlabel="share that is true")
-    axes.legend(frameon=False, loc="center", bbox_to_anchor=(0.5, 0.42))
+    axes.legend(frameon=False, loc="lower right")
 
 
 def degradation(axes: Axes) -> None:

@@ -168,7 +168,7 @@ def test_the_period_is_chosen(visit: Visit) -> None:
     visit.open("#layer=richness")
     page = visit.page
     with page.expect_request(re.compile("LAYERS=richness.*DIM_SCENARIO=warmer")):
-        page.get_by_label("Map of").select_option("warmer")
+        page.locator("#scenario").select_option("warmer")
     expect(page.locator("#legend-family")).to_contain_text("Warmer")
     expect(page).to_have_url(re.compile("scenario=warmer"))
     assert not visit.maps(LAYERS="relief", DIM_SCENARIO="warmer")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from geoplantnet.errors import InputError, UsageError
-from pipelines.observations import StoreArg, open_store
+from pipelines.observations import StoreArg, open_store, require_people
 
 if TYPE_CHECKING:
     from geoplantnet.identify.calibration import Calibration
@@ -139,6 +139,7 @@ def command(
     trust = replace(TrustRules(), ai_score=score, determinations=determinations, max_uncertainty=max_uncertainty)
     protection = _protection(sensitive, secret)
     with open_store(store) as opened:
+        require_people(opened)
         done = export_observations(
             opened,
             output,

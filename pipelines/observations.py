@@ -43,6 +43,17 @@ def open_store(store: str, images: str | None = None, *, create: bool = False) -
     return opened
 
 
+def require_people(store: ObservationStore) -> None:
+    """Raises UsageError where a model has voted on a store's labels: one newcomer and the model make a label valid, which people alone did not."""
+    state = store.state()
+    mode = state.parameters.get("ai") if state else None
+    if mode in ("fixed", "confident"):
+        raise UsageError(
+            f"the labels of {store.name} were made with a model's vote (ai={mode}), so a valid one is not yet validated by people; "
+            "make them with `geoplantnet observations aggregate --set ai=ignored`, or ai=invalidating"
+        )
+
+
 @app.command()
 def init(
     store: StoreArg,

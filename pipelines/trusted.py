@@ -17,7 +17,7 @@ from geoplantnet.identify.regions import Regions, countries
 from geoplantnet.sources.http import with_environment
 from geoplantnet.taxonomy import Backbone
 from pipelines.context import Run
-from pipelines.observations import open_store
+from pipelines.observations import open_store, require_people
 
 if TYPE_CHECKING:
     from geoplantnet.identify.observations import ObservationStore
@@ -36,11 +36,13 @@ def labels_mark(section: ObservationStoreSection) -> str:
 def read_trusted(run: Run, section: ObservationStoreSection, backbone: Backbone | None) -> tuple[Bridged, dict[str, Any]]:
     """The trusted records of a store, and its account: read, trusted by whom, how far a model's score is calibrated, acts not aggregated yet.
 
-    Scores are calibrated on the store's own validated records. Raises InputError for a store without labels.
+    Scores are calibrated on the store's own validated records. Raises InputError for a store without labels,
+    and as `require_people`.
     """
     with opened(section) as store:
         if store.state() is None:
             raise InputError(f"{store.name} has no labels yet; make them with `geoplantnet observations aggregate`")
+        require_people(store)
         rules = TrustRules(**section.trusted.model_dump(), bounds=run.recipe.quality.bounds)
         calibrations = calibrate(store.records()) if rules.ai_score is not None else {}
         query = trusted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import zipfile
@@ -127,6 +128,21 @@ def test_votes_become_validated_records(store, export, tmp_path):
     assert len(said) == 2 and not any(
         b"account" in zipfile.ZipFile(tmp_path / "o.zip").read(name) for name in ("occurrence.txt", "identification.txt")
     )
+
+
+@pytest.mark.parametrize(("mode", "code"), [("fixed", 2), ("confident", 2), ("invalidating", 0), ("ignored", 0)])
+def test_labels_that_a_model_voted_for_do_not_leave(store, export, tmp_path, mode, code):
+    """One newcomer and the model make a label valid: nobody would know that people alone did not."""
+    with ObservationStore.open(store) as opened:
+        opened.add_user("account0")
+        opened.vote(Vote(observation_id="o2", user_id="account0", kind="determination", value=taxon(TAXA[0]).taxon_id, key="a"))
+        opened.aggregate(PlantNet(ai=mode))
+    with pytest.raises(UsageError, match="validated by people") if code else contextlib.nullcontext():
+        ended = export(tmp_path / "o.zip")
+        if isinstance(ended.exception, UsageError):
+            raise ended.exception
+        assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "o.zip").exists() == (code == 0)
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "gpkg"])

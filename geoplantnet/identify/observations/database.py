@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import URL, Connection, Engine, Row, make_url
 
 from geoplantnet.errors import InputError, StorageError, TryAgain, UsageError
-from geoplantnet.identify.observations.schema import head
+from geoplantnet.identify.observations.schema import head, postgis_schema
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _FULL = ("53100", "53000", "53200")
@@ -63,6 +63,7 @@ class Database:
             if create:
                 self.upgrade()
             self._check()
+            self.postgis = self._postgis()
         except BaseException:
             self.engine.dispose()
             raise
@@ -75,6 +76,13 @@ class Database:
     @property
     def sqlite(self) -> bool:
         return self.address.drivername == "sqlite"
+
+    def _postgis(self) -> str:
+        """The schema of PostGIS, quoted; empty on SQLite."""
+        if self.sqlite:
+            return ""
+        with self.reading() as connection:
+            return postgis_schema(connection)
 
     @property
     def name(self) -> str:

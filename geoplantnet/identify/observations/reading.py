@@ -229,7 +229,8 @@ def _inside(database: Database, bounds: tuple[float, float, float, float]) -> sa
     if not (west <= east and south <= north):
         raise InputError(f"bounds {bounds} are not west, south, east, north in degrees")
     if not database.sqlite:
-        return sa.text("geometry && ST_MakeEnvelope(:west, :south, :east, :north, 4326)").bindparams(  # type: ignore[return-value]
+        gis = database.postgis
+        return sa.text(f"geometry OPERATOR({gis}.&&) {gis}.ST_MakeEnvelope(:west, :south, :east, :north, 4326)").bindparams(  # type: ignore[return-value]
             west=west, south=south, east=east, north=north
         )
     o = schema.observations

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 
 KINDS = ("determination", "quality", "organ", "malformed", "not_a_plant", "cultivated")
@@ -195,3 +197,9 @@ state = Table(
     CheckConstraint("one = 1", name="state_is_one_row"),
 )
 """No row, or one: what `labels` and `user_weights` stand for. `parameters` and `notes` are JSON."""
+
+
+def postgis_schema(connection: Connection) -> str:
+    """The schema, quoted, that holds PostGIS's types and functions: `public` as a rule, but no session need have it in its search path."""
+    query = "SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'postgis'"
+    return str(connection.execute(text(query)).scalar_one())

@@ -29,15 +29,12 @@ _NUMBERS = count()
 def postgresql(postgis) -> Callable[[], str]:
     """Addresses on one PostgreSQL, a schema of its own each."""
     engine = sa.create_engine(postgis.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS gis"))
-        connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS postgis SCHEMA gis"))
 
     def fresh() -> str:
         name = f"store_{next(_NUMBERS)}"
         with engine.connect() as connection:
             connection.execute(sa.text(f"CREATE SCHEMA {name}"))
-        return f"{postgis}&options={quote(f'-csearch_path={name},gis', safe='')}"
+        return f"{postgis}&options={quote(f'-csearch_path={name}', safe='')}"
 
     yield fresh
     engine.dispose()

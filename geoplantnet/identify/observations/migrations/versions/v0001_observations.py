@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from geoplantnet.identify.observations.schema import postgis_schema
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -166,9 +168,10 @@ def _on_sqlite() -> None:
 
 def _on_postgresql() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+    gis = postgis_schema(op.get_bind())
     op.execute(
-        "ALTER TABLE observations ADD COLUMN geometry geometry(Point, 4326) "
-        "GENERATED ALWAYS AS (ST_SetSRID(ST_MakePoint(longitude, latitude), 4326)) STORED"
+        f"ALTER TABLE observations ADD COLUMN geometry {gis}.geometry(Point, 4326) "
+        f"GENERATED ALWAYS AS ({gis}.ST_SetSRID({gis}.ST_MakePoint(longitude, latitude), 4326)) STORED"
     )
     op.execute("CREATE INDEX observations_geometry ON observations USING gist (geometry)")
     op.execute(

@@ -35,7 +35,7 @@ clients: ## Install GDAL's programs, which some tests use as clients (as root); 
 
 lock: ## Write constraints.txt anew from a fresh environment
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet $(PIP_ARGS) --editable '.[sdm,identify,serving,cluster,openvino,postgis,dev]'
+	.lock/bin/python -m pip install --quiet $(PIP_ARGS) --editable '.[sdm,identify,dinov2,serving,cluster,openvino,postgis,dev]'
 	.lock/bin/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools | sed -E 's/\+cpu$$//' > constraints.txt
 	rm -rf .lock
 

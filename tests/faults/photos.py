@@ -52,6 +52,11 @@ def png(image: Image.Image | None = None, **options: object) -> bytes:
     return file.getvalue()
 
 
+def noise(seed: int, width: int = 96, height: int = 96) -> bytes:
+    """A PNG of its own for each seed, as many bytes as it has pixels, without metadata."""
+    return png(Image.frombytes("L", (width, height), random.Random(seed).randbytes(width * height)))
+
+
 def segment(marker: int, body: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
@@ -71,7 +76,7 @@ def raw_png(width: int, height: int, depth: int, colour: int, raw: bytes, *befor
 
 @functools.cache
 def zeros(n: int) -> bytes:
-    """n zero bytes, deflated, without having them all."""
+    """Zero bytes, deflated, without having them all."""
     packer = zlib.compressobj(9)
     whole = [packer.compress(bytes(min(1 << 20, n - begin))) for begin in range(0, n, 1 << 20)]
     return b"".join(whole) + packer.flush()
@@ -399,7 +404,7 @@ def sound() -> list[bytes]:
 
 
 def mutated(n: int, seed: int = 0) -> Iterator[bytes]:
-    """n damaged photos, the same for the same seed: bits, bytes, lengths and dimensions changed, pieces cut, doubled, moved, exchanged.
+    """Damaged photos, the same for the same seed: bits, bytes, lengths and dimensions changed, pieces cut, doubled, moved, exchanged.
 
     Every second PNG has its sums put right, so that damage gets as far as the decoder.
     """

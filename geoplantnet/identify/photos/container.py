@@ -217,7 +217,7 @@ def _frame(body: bytes, limits: Limits) -> tuple[int, int]:
         raise _broken("its frame header has a wrong length")
     precision, height, width, components = struct.unpack(">BHHB", body[:6])
     if precision != 8 or components not in (1, 3, 4):
-        raise RefusedPhoto("unsupported", f"a JPEG of {components} components of {precision} bits; 1, 3 or 4 of 8 bits are taken")
+        raise RefusedPhoto("unsupported", f"a JPEG of {components} components of {precision} bits; send one of 1, 3 or 4 of 8 bits")
     _check_pixels(width, height, limits)
     return width, height
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -150,7 +151,7 @@ class _Worker:
     def __init__(self, options: dict[str, int]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            path = json.dumps([os.path.abspath(folder) for folder in sys.path])
+            path = json.dumps([str(Path(folder).absolute()) for folder in sys.path])
             program = [sys.executable, "-I", "-S", "-B", "-c", _START, json.dumps(options), path, worker.__file__]
             try:
                 self._process = subprocess.Popen(
@@ -172,10 +173,8 @@ class _Worker:
         """Until it can be asked. Raises TryAgain where it does not come up, which no photo is to blame for."""
         if self._ready:
             return
-        try:
+        with contextlib.suppress(OSError, EOFError):
             self._ready = self._line(time.monotonic() + _START_SECONDS) == (b"ready", b"")
-        except (OSError, EOFError):
-            pass
         if not self._ready:
             said = f"a decoder of photos did not start (status {self.end()}); look at memory and at the installation of Pillow"
             raise TryAgain(said)

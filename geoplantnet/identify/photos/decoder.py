@@ -25,7 +25,7 @@ from geoplantnet.identify.photos.container import Header, parsed
 from geoplantnet.identify.photos.limits import IDENTIFY, SURVEY, Limits, RefusedPhoto
 from geoplantnet.identify.photos.pixels import Pixels, check_size
 
-MEMORY_BASE, MEMORY_PIXEL = 96_000_000, 16
+MEMORY_BASE, MEMORY_PIXEL = 96_000_000, 12
 """Address space of a process beyond what it begins with: bytes, and bytes a pixel of the largest photo."""
 _START_SECONDS = 30.0
 """In which a process has to be ready."""
@@ -71,6 +71,11 @@ class Decoder:
                 return
             if one is not None:
                 one.end()
+
+    def processes(self) -> list[int]:
+        """Ids of the processes that are idle, for who watches their memory."""
+        with self._idle.mutex:
+            return [one.pid for one in self._idle.queue if one is not None]
 
     def pixels(self, data: bytes, limits: Limits = IDENTIFY) -> Pixels:
         """All pixels (h, w, 3) uint8, red, green, blue, upright."""
@@ -167,6 +172,7 @@ class _Worker:
                 ours.close()
                 raise TryAgain(f"no decoder of photos can be started: {error.strerror or error}; free memory, then try again") from error
         self._socket = ours
+        self.pid = self._process.pid
         self._ready = False
 
     def _wait(self) -> None:

@@ -30,18 +30,6 @@ def one() -> Decoder:
         yield opened
 
 
-def processes() -> list[int]:
-    """Ids of decoders that this process has started."""
-    mine = Path(f"/proc/{os.getpid()}/task")
-    children = [int(pid) for task in mine.iterdir() for pid in (task / "children").read_text().split()]
-    return [pid for pid in children if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def idle(opened: Decoder) -> list[int]:
-    """Processes of a decoder that are idle."""
-    return [one._process.pid for one in list(opened._idle.queue) if one is not None]
-
-
 def status(pid: int, name: str) -> int:
     """A line of /proc/<pid>/status, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -50,7 +38,8 @@ def status(pid: int, name: str) -> int:
 
 def test_every_crafted_photo_meets_its_end(one):
     """Of each the kind of refusal that was foreseen, or pixels of the shape its header tells; the process lives through all, in bounds."""
-    before = processes()
+    one.pixels(jpeg())
+    before = one.processes()
     for name, data, kind in crafted():
         try:
             pixels = one.pixels(data)
@@ -58,10 +47,9 @@ def test_every_crafted_photo_meets_its_end(one):
             assert refused.kind == kind, (name, str(refused))
         else:
             assert kind is None and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, name
-    if before:
-        assert processes() == before, "a crafted photo ended the decoder"
+    assert one.processes() == before, "a crafted photo ended the decoder"
     budget = decoder.MEMORY_BASE + SURVEY.bytes + decoder.MEMORY_PIXEL * SURVEY.pixels
-    assert all(status(pid, "VmHWM") < 0.5 * budget for pid in processes())
+    assert all(status(pid, "VmHWM") < budget / 2 for pid in before)
 
 
 def test_mutated_photos_are_decoded_or_refused(one):
@@ -130,17 +118,17 @@ def test_a_decoder_that_was_killed_is_replaced():
     """Idle or not: the next photo is answered, by another process, and nobody is told."""
     with Decoder(workers=1) as killed:
         before = killed.pixels(jpeg())
-        (first,) = idle(killed)
+        (first,) = killed.processes()
         os.kill(first, signal.SIGKILL)
         assert np.array_equal(killed.pixels(jpeg()), before)
-        assert first not in idle(killed)
+        assert first not in killed.processes()
 
 
 def test_a_decoder_that_hangs_is_ended_and_replaced():
     """Stopped in the middle: too-slow after its time, then the next photo is decoded."""
     with Decoder(workers=1, seconds=0.3) as hanging:
         hanging.pixels(jpeg())
-        (pid,) = idle(hanging)
+        (pid,) = hanging.processes()
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(RefusedPhoto, match=r"0\.3 s") as refused:
             hanging.pixels(jpeg())
@@ -186,10 +174,10 @@ def test_memory_that_is_not_given_is_a_refusal(monkeypatch):
     big = PNG + ihdr(5000, 5000, 1, 0) + chunk(b"IDAT", zeros(5000 * 626)) + chunk(b"IEND", b"")
     with Decoder(workers=1, limits=Limits()) as small:
         small.pixels(png())
-        before = idle(small)
+        before = small.processes()
         with pytest.raises(RefusedPhoto, match="memory") as refused:
             small.pixels(big)
-        assert refused.value.kind == "too-many-pixels" and small.pixels(png()).shape == (72, 96, 3) and idle(small) == before
+        assert refused.value.kind == "too-many-pixels" and small.pixels(png()).shape == (72, 96, 3) and small.processes() == before
 
 
 def test_a_process_is_confined():
@@ -197,7 +185,7 @@ def test_a_process_is_confined():
     os.environ["A_SECRET"] = "do not tell"
     with Decoder(workers=1, limits=Limits()) as opened:
         opened.pixels(jpeg())
-        (pid,) = idle(opened)
+        (pid,) = opened.processes()
         place = Path(f"/proc/{pid}")
         assert b"do not tell" not in (place / "environ").read_bytes() and (place / "cwd").readlink() == Path("/")
         assert sorted(p.name for p in (place / "fd").iterdir()) == ["0", "1", "2"]
@@ -212,7 +200,7 @@ def test_all_busy_is_try_again():
     """A server answers 503 then: it says for how long it waited, and nothing is wrong afterwards."""
     with Decoder(workers=1, patience=0.1, seconds=30) as busy:
         busy.pixels(jpeg())
-        (pid,) = idle(busy)
+        (pid,) = busy.processes()
         os.kill(pid, signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(busy.pixels, jpeg())
@@ -246,7 +234,7 @@ def test_closing_ends_all_processes():
     big = jpeg(picture(3000, 2000))
     with opened, ThreadPoolExecutor(1) as pool:
         opened.pixels(jpeg())
-        pids = idle(opened)
+        pids = opened.processes()
         answer = pool.submit(opened.pixels, big)
         while opened._idle.qsize() == 2:
             time.sleep(0.001)

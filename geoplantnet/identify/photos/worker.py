@@ -81,7 +81,8 @@ def answer(request: dict[str, Any], data: bytes) -> tuple[Image.Image | None, by
     if request["want"] == "resized":  # for the eye alone: what the decoder can leave out is left out
         scale = min(1.0, 2 * request["longest"] / max(image.size))
         image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    image = upright(coloured(image), request["orientation"])
+    image = coloured(image)  # one name for all: what was is given back before the next is made
+    image = upright(image, request["orientation"])
     if request["want"] == "square":
         return squared(image, request["size"]), b""
     if request["want"] == "resized":

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from geoplantnet.errors import LookupFailed
 from geoplantnet.identify.network import ORGANS, Network
 from geoplantnet.identify.photos import square
-from geoplantnet.identify.projects import Project
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geoplantnet import __version__
@@ -24,8 +26,8 @@ from geoplantnet.identify.observations import ObservationStore
 from geoplantnet.identify.photos import Decoder
 from geoplantnet.serving.guard import AccessLog, Guard, Refused
 from geoplantnet.serving.guard.metrics import MEDIA_TYPE
-from geoplantnet.serving.identify import identification, problems
-from geoplantnet.serving.identify.desk import Desk
+from geoplantnet.serving.identify import accounts, documents, exploring, identification, observing, page, problems, surveying
+from geoplantnet.serving.identify.desk import Desk, aside
 from geoplantnet.serving.identify.facts import Facts, read_facts
 from geoplantnet.serving.identify.keys import Callers, out_of_query
 from geoplantnet.serving.identify.media import Media
@@ -70,7 +72,14 @@ def create_identify_app(
         atlas=maps.state.public_atlas if maps is not None else None,
         model_folder=model_folder,
     )
+    observing.prepare(desk)
+    labels = observing.Labels(store)
     guard = Guard(settings.server, shapes={"v2": problems.shape}, log=log)
+
+    async def keep_up() -> None:
+        while True:
+            await aside(labels.update)
+            await asyncio.sleep(desk.settings.update_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +90,13 @@ def create_identify_app(
             threads = limiter.total_tokens if maps is not None else 0
             await stack.enter_async_context(guard.running())
             limiter.total_tokens += threads  # each guard gives its own work as many threads as places
-            yield
+            following = asyncio.create_task(keep_up())
+            try:
+                yield
+            finally:
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
         callers.close()
         quota.close()
 
@@ -106,7 +121,16 @@ def create_identify_app(
         },
         lifespan=lifespan,
     )
-    app.include_router(identification.router(desk))
+    for routes in (
+        identification.router(desk),
+        accounts.router(desk),
+        surveying.router(desk),
+        observing.router(desk, labels),
+        exploring.router(desk),
+        documents.router(app),
+    ):
+        app.include_router(routes)
+    app.router.routes.append(Mount("/identify", routes=page.routes(desk)))
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", "version": desk.version, "species": len(species)})

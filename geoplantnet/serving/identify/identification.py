@@ -45,12 +45,12 @@ class Asked:
     """The query of an identification."""
 
     project: str
-    related: bool
-    no_reject: bool
-    results: int
     lang: str
-    type: str | None
-    detailed: bool
+    detailed: bool = False
+    related: bool = False
+    no_reject: bool = False
+    results: int = 10
+    type: str | None = None
 
 
 def router(desk: Desk) -> APIRouter:
@@ -155,16 +155,7 @@ def router(desk: Desk) -> APIRouter:
                 form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
                 organs = organs_of(form)
                 place = place_of(lat or form.one("lat"), lon or form.one("lon"))
-                pixels = desk.pixels([photo.data for photo in form.photos])
-                answer = desk.identifier.identify(
-                    pixels,
-                    [organ if organ != "auto" else "" for organ in organs],
-                    project=project,
-                    place=place,
-                    top=min(asked.results, len(species)),
-                    related=RELATED if asked.related else 0,
-                )
-                return _answer(desk, request, asked, form.photos, organs, answer, taken)
+                return identified(desk, request, form.photos, organs, asked, place=place, taken=taken)
             except Exception as error:
                 desk.failed(request, taken, error)
                 raise
@@ -245,6 +236,28 @@ def _listed(desk: Desk, positions: Any, language: str, prefix: str, page: int, s
 
 
 # ---- what is answered
+
+
+def identified(
+    desk: Desk,
+    request: Request,
+    photos: Sequence[Upload],
+    organs: Sequence[str],
+    asked: Asked,
+    *,
+    place: tuple[float, float] | None,
+    taken: Taken,
+) -> Response:
+    """The answer to an identification. For a thread. Raises Refused (404) where no photo shows a plant, and what decoding raises."""
+    found = desk.identifier.identify(
+        desk.pixels([photo.data for photo in photos]),
+        ["" if organ == "auto" else organ for organ in organs],
+        project=asked.project,
+        place=place,
+        top=min(asked.results, len(desk.facts.species)),
+        related=RELATED if asked.related else 0,
+    )
+    return _answer(desk, request, asked, photos, organs, found, taken)
 
 
 def _answer(

@@ -32,6 +32,9 @@ OF_PHOTO: Mapping[str, HTTPStatus] = {
 """Kind of a refused photo -> status."""
 
 
+_NOT_THERE = ("unknown observation", "unknown image")
+
+
 def body_of(status: int, message: str, more: Mapping[str, Any] | None = None) -> bytes:
     """The JSON of a refusal."""
     phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
@@ -44,7 +47,7 @@ def shape(scope: Mapping[str, Any], status: HTTPStatus, message: str) -> tuple[b
     return body_of(status, message), JSON
 
 
-def answer_of(request: Request, error: Exception) -> Response:
+async def answer_of(request: Request, error: Exception) -> Response:
     """The answer to a request that failed, whatever the error."""
     status, message, headers, more = _told(error)
     return Response(body_of(status, message, more), status, dict(headers), media_type=JSON)
@@ -61,7 +64,7 @@ def _told(error: Exception) -> tuple[int, str, tuple[tuple[str, str], ...], Mapp
     if isinstance(error, RefusedPhoto):
         return int(OF_PHOTO[error.kind]), str(error), (), {"kind": error.kind}
     if isinstance(error, RefusedAct):
-        return 400, str(error), (), {}
+        return (404 if error.reason in _NOT_THERE else 400), str(error), (), {}
     if isinstance(error, LookupFailed):
         return 404, str(error), (), {}
     if isinstance(error, TryAgain):

@@ -45,9 +45,9 @@ _FOREIGN = {
     b"\0\0\0\x0cjP": "a JPEG 2000",
     b"8BPS": "a Photoshop file",
 }
-_ENTROPY_END = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-"""Within coded pixels 0xFF is followed by 0 or is a restart marker; anything else ends them, or fills."""
-_FILL = re.compile(rb"\xff+")
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Within coded pixels 0xFF is followed by 0, fills, or begins a restart marker; anything else ends them."""
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 """Version 1.01, square pixels, no thumbnail."""
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
@@ -169,13 +169,13 @@ def _jpeg(data: bytes, limits: Limits) -> tuple[Header, bytes]:
             scans += 1
             if scans > SCANS:
                 raise RefusedPhoto("unsupported", f"a JPEG of more than {SCANS} scans; send it with fewer")
-            end = _entropy_end(data, end)
+            end = _scan_end(data, end)
             pieces += [_segment(marker, body), view[position + length : end]]
         elif scans == 0 and marker == _APP0 and bytes(body[:5]) == b"JFIF\0" and len(body) >= 14:
             jfif = _JFIF
         elif scans == 0 and marker == _ADOBE and bytes(body[:5]) == b"Adobe" and len(body) >= 12:
             adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes(body[11:12])
-        elif marker == _EXIF and not orientation and bytes(body[:6]) == b"Exif\0\0":
+        elif scans == 0 and marker == _EXIF and not orientation and bytes(body[:6]) == b"Exif\0\0":
             orientation = _orientation(bytes(body[6:]))
         position = end
     else:
@@ -189,27 +189,18 @@ def _jpeg(data: bytes, limits: Limits) -> tuple[Header, bytes]:
 
 def _marker(data: bytes, position: int) -> tuple[int, int]:
     """The next marker, and where its segment goes on. Stray bytes before it are passed over, as decoders do."""
-    while True:
-        found = _FILL.search(data, position)
-        if found is None or found.end() == len(data):
-            raise _broken("it is cut: its end marker is missing")
-        if data[found.end()]:
-            return data[found.end()], found.end() + 1
-        position = found.end()
+    found = _MARKER.search(data, position)
+    if found is None:
+        raise _broken("it is cut: its end marker is missing")
+    return data[found.end() - 1], found.end()
 
 
-def _entropy_end(data: bytes, position: int) -> int:
+def _scan_end(data: bytes, position: int) -> int:
     """Where coded pixels end."""
-    for _ in range(SEGMENTS):
-        found = _ENTROPY_END.search(data, position)
-        if found is None:
-            raise _broken("it is cut within its pixels")
-        fill = _FILL.match(data, found.start())
-        assert fill is not None
-        position = fill.end()
-        if position < len(data) and data[position] != 0 and not 0xD0 <= data[position] <= 0xD7:
-            return found.start()
-    raise _broken("its pixels are full of fill bytes")
+    found = _SCAN_END.search(data, position)
+    if found is None:
+        raise _broken("it is cut within its pixels")
+    return found.start()
 
 
 def _short(data: bytes, position: int) -> int:
@@ -226,7 +217,7 @@ def _frame(body: bytes, limits: Limits) -> tuple[int, int]:
         raise _broken("its frame header has a wrong length")
     precision, height, width, components = struct.unpack(">BHHB", body[:6])
     if precision != 8 or components not in (1, 3, 4):
-        raise RefusedPhoto("unsupported", f"a JPEG of {components} components of {precision} bits; 1, 3 or 4 of 8 bits are taken")
+        raise RefusedPhoto("unsupported", f"a JPEG of {components} components of {precision} bits; send one of 1, 3 or 4 of 8 bits")
     _check_pixels(width, height, limits)
     return width, height
 
@@ -274,6 +265,8 @@ def _png(data: bytes, limits: Limits) -> tuple[Header, bytes]:
             raise _broken(f"chunk {name!r} at byte {position:,} says {length:,} bytes, {len(data) - position - 12:,} are left")
         body, chunk = view[position + 8 : end - 4], view[position:end]
         position = end
+        if not name[0] & 0x20 and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            raise RefusedPhoto("unsupported", f"a PNG with the chunk {name!r}, which is needed and not known; save it anew and send that")
         if size is None and name != b"IHDR":
             raise _broken("it does not begin with its header")
         if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT") and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
@@ -297,8 +290,6 @@ def _png(data: bytes, limits: Limits) -> tuple[Header, bytes]:
                 raise _broken(f"transparency of {length} bytes has no place here")
         elif name == b"eXIf":
             orientation = orientation or _orientation(bytes(body))
-        elif not name[0] & 0x20:
-            raise RefusedPhoto("unsupported", f"a PNG with the chunk {name!r}, which is needed and not known; save it anew and send that")
         pixels_over = pixels_over or (b"IDAT" in seen and name != b"IDAT")
         seen.add(name)
         if name in (b"PLTE", b"tRNS", b"IDAT"):

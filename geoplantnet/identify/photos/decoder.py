@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,10 +23,12 @@ from geoplantnet.errors import InputError, TryAgain
 from geoplantnet.identify.photos import worker
 from geoplantnet.identify.photos.container import Header, parsed
 from geoplantnet.identify.photos.limits import IDENTIFY, SURVEY, Limits, RefusedPhoto
-from geoplantnet.identify.photos.pixels import Pixels
+from geoplantnet.identify.photos.pixels import Pixels, check_size
 
-MEMORY_BASE, MEMORY_PIXEL = 96_000_000, 16
+MEMORY_BASE, MEMORY_PIXEL = 96_000_000, 12
 """Address space of a process beyond what it begins with: bytes, and bytes a pixel of the largest photo."""
+_START_SECONDS = 30.0
+"""In which a process has to be ready."""
 _START = "import sys, json, runpy; sys.path[:] = json.loads(sys.argv[2]); runpy.run_path(sys.argv[3], run_name='__main__')"
 
 
@@ -42,6 +47,8 @@ class Decoder:
         self.limits, self.seconds, self.patience = limits, seconds, patience
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         self._workers = workers
+        self._lock = threading.Lock()
+        """Held while `_closed` is looked at and a process given back, so that none is after closing."""
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -55,7 +62,8 @@ class Decoder:
 
     def close(self) -> None:
         """End all processes: at once those that are idle, others after their photo."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         while True:
             try:
                 one = self._idle.get_nowait()
@@ -63,6 +71,11 @@ class Decoder:
                 return
             if one is not None:
                 one.end()
+
+    def processes(self) -> list[int]:
+        """Ids of the processes that are idle, for who watches their memory."""
+        with self._idle.mutex:
+            return [one.pid for one in self._idle.queue if one is not None]
 
     def pixels(self, data: bytes, limits: Limits = IDENTIFY) -> Pixels:
         """All pixels (h, w, 3) uint8, red, green, blue, upright."""
@@ -72,12 +85,14 @@ class Decoder:
 
     def square(self, data: bytes, size: int, limits: Limits = IDENTIFY) -> Pixels:
         """`square(pixels(data), size)` to the bit, made beside the decoder: (size, size, 3)."""
+        check_size(size)
         header, plain = self._parsed(data, limits)
         _, body = self._ask(header, plain, {"want": "square", "size": size})
         return np.frombuffer(body, np.uint8).reshape(size, size, 3)
 
     def resized(self, data: bytes, longest: int, limits: Limits = IDENTIFY, *, quality: int = 85) -> bytes:
         """A smaller JPEG as by `resized`, for the eye: a JPEG is decoded coarsely where that is enough."""
+        check_size(longest)
         header, plain = self._parsed(data, limits)
         _, body = self._ask(header, plain, {"want": "resized", "longest": longest, "quality": quality})
         return bytes(body)
@@ -90,36 +105,47 @@ class Decoder:
         request = {**request, "format": header.format, "orientation": header.orientation, "bytes": len(data)}
         if self._closed:
             raise InputError("the decoder is closed; use it within `with Decoder() as decoder`")
+        one = self._taken()
         try:
-            one = self._idle.get(timeout=self.patience)
-        except queue.Empty:
-            raise TryAgain(f"all {self._workers} decoders of photos were busy for {self.patience:g} s; try again") from None
-        try:
-            for attempt in (1, 2):
+            for _ in range(2):  # the first process may have been ended by something else than the photo
                 one = one or self._started()
                 try:
                     return one.ask(request, data, self.seconds)
-                except _Died as death:
+                except _Ended as ended:
                     one = None
-                    if death.slow:
+                    if ended.slow:
                         said = f"the photo took more than {self.seconds:g} s to decode; save it anew, smaller, and send that"
                         raise RefusedPhoto("too-slow", said) from None
-                    if attempt == 2:  # the first may have been ended by something else
-                        raise RefusedPhoto("damaged", "the photo ended its decoder twice; save it anew and send that") from None
-            raise AssertionError("unreachable")
+                except TryAgain:
+                    one = None
+                    raise
+            raise RefusedPhoto("damaged", "the photo ended its decoder twice; save it anew and send that")
         finally:
-            if self._closed:
-                if one is not None:
-                    one.end()
-            else:
+            self._give_back(one)
+
+    def _taken(self) -> _Worker | None:
+        """A process that is idle; None where it is to be started."""
+        try:
+            return self._idle.get(timeout=self.patience)
+        except queue.Empty:
+            raise TryAgain(f"all {self._workers} decoders of photos were busy for {self.patience:g} s; try again") from None
+
+    def _give_back(self, one: _Worker | None) -> None:
+        with self._lock:
+            if not self._closed:
                 self._idle.put(one)
+                return
+        if one is not None:
+            one.end()
 
     def _started(self) -> _Worker:
         memory = MEMORY_BASE + self.limits.bytes + MEMORY_PIXEL * self.limits.pixels
         return _Worker({"memory": memory, "pixels": self.limits.pixels, "seconds": math.ceil(self.seconds)})
 
 
-class _Died(Exception):
+class _Ended(Exception):
+    """A process has ended, or was, over a photo."""
+
     def __init__(self, *, slow: bool) -> None:
         self.slow = slow
 
@@ -130,7 +156,8 @@ class _Worker:
     def __init__(self, options: dict[str, int]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            program = [sys.executable, "-I", "-S", "-B", "-c", _START, json.dumps(options), json.dumps(sys.path), worker.__file__]
+            path = json.dumps([str(Path(folder).absolute()) for folder in sys.path])
+            program = [sys.executable, "-I", "-S", "-B", "-c", _START, json.dumps(options), path, worker.__file__]
             try:
                 self._process = subprocess.Popen(
                     program,
@@ -138,16 +165,29 @@ class _Worker:
                     stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
                     cwd="/",
-                    env={"LC_ALL": "C.UTF-8"},
+                    env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},  # none of its secrets
                     start_new_session=True,  # Ctrl-C is for the server, which ends its processes itself
                 )
             except OSError as error:
                 ours.close()
                 raise TryAgain(f"no decoder of photos can be started: {error.strerror or error}; free memory, then try again") from error
         self._socket = ours
+        self.pid = self._process.pid
+        self._ready = False
+
+    def _wait(self) -> None:
+        """Until it can be asked. Raises TryAgain where it does not come up, which no photo is to blame for."""
+        if self._ready:
+            return
+        with contextlib.suppress(OSError, EOFError):
+            self._ready = self._line(time.monotonic() + _START_SECONDS) == (b"ready", b"")
+        if not self._ready:
+            said = f"a decoder of photos did not start (status {self.end()}); look at memory and at the installation of Pillow"
+            raise TryAgain(said)
 
     def ask(self, request: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytearray]:
-        """Send and wait, `seconds` in all. Raises _Died when the process has ended, or had to be; RefusedPhoto as it says."""
+        """Send and wait, `seconds` in all, not counting a start. Raises _Ended when the process has ended, or had to be; RefusedPhoto as it says."""
+        self._wait()
         deadline = time.monotonic() + seconds
         try:
             self._socket.settimeout(seconds)
@@ -163,7 +203,7 @@ class _Worker:
             return told, body
         except (OSError, ValueError, KeyError, EOFError) as error:
             late = isinstance(error, TimeoutError)
-            raise _Died(slow=self.end() == -signal.SIGXCPU or late) from None
+            raise _Ended(slow=self.end() == -signal.SIGXCPU or late) from None
 
     def _line(self, deadline: float) -> tuple[bytes, bytes]:
         begun = b""

@@ -9,6 +9,8 @@ from PIL import Image
 from geoplantnet.errors import InputError
 from geoplantnet.identify.photos import worker
 
+LARGEST_SIDE = 8192
+"""Of what `square` and `resized` make, pixels."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -19,16 +21,20 @@ def square(pixels: Pixels, size: int) -> Pixels:
     resizing the short side to `size` and cropping the centre, without making the rest. A square of that size comes back unchanged.
     Raises InputError for other arrays.
     """
-    if size < 1:
-        raise InputError(f"a square of {size} pixels; at least 1 is wanted")
+    check_size(size)
     return np.asarray(worker.squared(_image(pixels), size))
 
 
 def resized(pixels: Pixels, longest: int, *, quality: int = 85) -> bytes:
     """A JPEG whose longer side is `longest` pixels, or the photo's own where that is less. Raises InputError for other arrays."""
-    if longest < 1:
-        raise InputError(f"an image of {longest} pixels; at least 1 is wanted")
+    check_size(longest)
     return worker.smaller(_image(pixels), longest, quality)
+
+
+def check_size(size: int) -> None:
+    """Of an image to be made: raises InputError for sides that cannot be, or are no thumbnail any more."""
+    if not 1 <= size <= LARGEST_SIDE:
+        raise InputError(f"an image of {size} pixels is asked for; from 1 to {LARGEST_SIDE:,} are made")
 
 
 def _image(pixels: Pixels) -> Image.Image:

@@ -116,6 +116,8 @@ def serve(requests: BinaryIO, answers: BinaryIO, *, memory: int, pixels: int, se
     for kind in ("JPEG", "PNG"):
         _try(kind)
     confine(memory)
+    answers.write(b"ready\n")
+    answers.flush()
     while line := requests.readline():
         _allow(seconds)
         request = json.loads(line)

@@ -20,8 +20,7 @@ from types import MappingProxyType
 
 from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.observations import ObservationStore
-from geoplantnet.identify.observations.images import LARGEST, format_of
-from geoplantnet.identify.photos import SURVEY, Decoder, stripped
+from geoplantnet.identify.photos import SURVEY, Decoder, read_header, stripped
 from geoplantnet.serving.identify.problems import refuse
 
 SIZES: Mapping[str, int] = MappingProxyType({"o": 0, "m": 600, "s": 150})
@@ -73,10 +72,10 @@ class Media:
         try:
             if raw.startswith(b"/"):
                 file = Path(raw[1:].decode())
-                if file.stat().st_size > LARGEST:
-                    raise InputError(f"{file} is larger than {LARGEST} bytes")
+                if file.stat().st_size > SURVEY.bytes:
+                    raise InputError(f"{file} is larger than {SURVEY.bytes} bytes")
                 data = file.read_bytes()
-                return data, format_of(data)
+                return data, read_header(data, SURVEY).format
             if self._store is None:
                 raise StorageError("there is no store of observations")
             return self._of_store(self._store, raw.hex())

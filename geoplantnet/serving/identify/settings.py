@@ -110,8 +110,6 @@ class IdentifySettings:
                 raise ConfigurationError(f"identify.origins: {origin!r} is none; write * or an address such as https://app.example.org")
         if self.keys is None and self.anonymous_quota == 0:
             raise ConfigurationError("identify: without keys and with an anonymous_quota of 0 nobody could ask; name a file of keys")
-        if self.workers > 1 and self.quota is None:
-            raise ConfigurationError(f"identify: {self.workers} workers share no count of quotas; name a file as identify.quota")
 
     @property
     def server(self) -> ServerSettings:

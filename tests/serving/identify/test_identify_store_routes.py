@@ -211,6 +211,7 @@ def test_a_species_is_told_with_its_months_and_photos(
     client = client_of(store=store)
     name = given(client, photo(5), date="2026-05-12").json()["id"]
     for who in ("ada", "bea", "cai"):
+        store.add_user(who)
         store.set_weight(who, fixed=5.0)
         client.post(f"/v2/observations/{name}/votes/determination", json={"species": "gentiana-lutea"}, headers={"Api-Key": others[who]})
     store.update()

@@ -25,7 +25,7 @@ from geoplantnet.identify.photos.container import Header, parsed
 from geoplantnet.identify.photos.limits import IDENTIFY, SURVEY, Limits, RefusedPhoto
 from geoplantnet.identify.photos.pixels import Pixels, check_size
 
-MEMORY_BASE, MEMORY_PIXEL = 96_000_000, 12
+MEMORY_BASE, MEMORY_PIXEL = 128_000_000, 12
 """Address space of a process beyond what it begins with: bytes, and bytes a pixel of the largest photo."""
 _START_SECONDS = 30.0
 """In which a process has to be ready."""

@@ -47,7 +47,8 @@ def coloured(image: Image.Image) -> Image.Image:
             upper = 1
         image = Image.frombytes("L", image.size, image.tobytes()[upper::2])
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white
@@ -81,7 +82,8 @@ def answer(request: dict[str, Any], data: bytes) -> tuple[Image.Image | None, by
     if request["want"] == "resized":  # for the eye alone: what the decoder can leave out is left out
         scale = min(1.0, 2 * request["longest"] / max(image.size))
         image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    image = upright(coloured(image), request["orientation"])
+    image = coloured(image)  # one name for all: what was is given back before the next is made
+    image = upright(image, request["orientation"])
     if request["want"] == "square":
         return squared(image, request["size"]), b""
     if request["want"] == "resized":

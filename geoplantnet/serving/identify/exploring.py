@@ -105,7 +105,8 @@ class _Records:
 
 def _species(desk: Desk, records: _Records, i: int, language: str, site: str) -> dict[str, Any]:
     taxon = desk.facts.species[i]
-    months, count, photos = (0,) * 12, 0, []
+    months: tuple[int, ...] = (0,) * 12
+    count, photos = 0, []
     if desk.store is not None:
         months, count, rows = desk.store.of_taxon(taxon.taxon_id, limit=PHOTOS)
         sensitive = desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)])

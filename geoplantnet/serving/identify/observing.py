@@ -334,7 +334,7 @@ class _Seen:
     sensitive: bool
 
     @classmethod
-    def of(cls, desk: Desk, store: ObservationStore, record: Mapping[str, Any]) -> _Seen:
+    def of(cls, desk: Desk, store: ObservationStore, record: Mapping[Any, Any]) -> _Seen:
         species, history = desk.facts.species, store.history(str(record["occurrenceID"]))
         named = {str(value) for value in history.loc[history["kind"] == KINDS[0], "value"]}
         named |= {str(record["taxonID"]), str(record["ai_taxonID"])}
@@ -413,7 +413,7 @@ def _told(desk: Desk, store: ObservationStore, seen: _Seen, caller: Caller, lang
     }
 
 
-def photos_of(desk: Desk, record: Mapping[str, Any], author: str, site: str) -> list[dict[str, Any]]:
+def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> list[dict[str, Any]]:
     """The images of a record, as results of identification tell related ones."""
     license = str(record["license"])
     pairs = zip(str(record["images"]).split("|"), str(record["organs"]).split("|"), strict=True)

@@ -61,6 +61,19 @@ class _State:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Query:
+    """Photos that are asked with."""
+
+    views: npt.NDArray[np.float32]
+    """(v, d), of length 1."""
+    codes: npt.NDArray[np.uint8]
+    """(v, bits / 8)."""
+
+    def __getitem__(self, photos: npt.NDArray[np.int64]) -> _Query:
+        return _Query(views=self.views[photos], codes=self.codes[photos])
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Among:
     """The images a search is among."""
 
@@ -253,7 +266,7 @@ class ImageIndex:
         """
         if k < 1:
             raise InputError(f"{k} images were asked for; at least 1 was expected")
-        query = self._unit(np.asarray(features)[None])
+        query = self._query(np.asarray(features)[None])
         state = self._state
         among = self._among(state, species, flora, organ)
         wanted = max(SHORTLIST, 10 * k, math.isqrt(len(among.codes)))
@@ -269,9 +282,9 @@ class ImageIndex:
         """
         if k < 1:
             raise InputError(f"{k} images were asked for; at least 1 was expected")
-        views = self._unit(np.atleast_2d(features))
-        if organs and len(organs) != len(views):
-            raise InputError(f"{len(views)} photos and {len(organs)} organs were given; one each, or none, was expected")
+        query = self._query(np.atleast_2d(features))
+        if organs and len(organs) != len(query.views):
+            raise InputError(f"{len(query.views)} photos and {len(organs)} organs were given; one each, or none, was expected")
         groups = {organ: np.flatnonzero([o == organ for o in organs]) for organ in dict.fromkeys(organs) if organ}
         state = self._state
         wanted = max(RELATED, 8 * k)
@@ -285,14 +298,18 @@ class ImageIndex:
                 same = shown == self._table.code("organ", organ)
                 rest &= ~same
                 among = _Among(rows=rows[same], codes=state.codes[rows[same]])
-                best += self._best(state, views[photos], among, k, wanted, wanted, seen=set())
+                best += self._best(state, query[photos], among, k, wanted, wanted, seen=set())
             seen: set[int] = set()
             best = self._first_of_each(sorted(best, key=lambda hit: (-hit[0], hit[1])), k, seen)
             if len(best) < k and rest.any():
                 among = _Among(rows=rows[rest], codes=state.codes[rows[rest]])
-                best += self._best(state, views, among, k - len(best), wanted, wanted, seen=seen)
+                best += self._best(state, query, among, k - len(best), wanted, wanted, seen=seen)
             answer.append(self._hits(best))
         return answer
+
+    def _query(self, features: npt.NDArray[np.floating]) -> _Query:
+        unit = self._unit(features)
+        return _Query(views=unit, codes=self.hashing.codes(unit))
 
     def _unit(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         if features.ndim != 2 or features.shape[1] != self.hashing.dimensions:
@@ -351,16 +368,15 @@ class ImageIndex:
         return rows[state.alive[rows]]
 
     def _best(
-        self, state: _State, views: npt.NDArray[np.float32], among: _Among, k: int, wanted: int, enough: int, *, seen: set[int] | None
+        self, state: _State, query: _Query, among: _Among, k: int, wanted: int, enough: int, *, seen: set[int] | None
     ) -> list[tuple[float, int]]:
-        """(similarity, row) of the k nearest to any of the views, out of a shortlist of `wanted`.
+        """(similarity, row) of the k nearest to any of the photos, out of a shortlist of `wanted`.
 
         Of each observation not `seen` the best one, which is then seen; None: all images.
         """
-        hashed = self.hashing.codes(views)
         while True:
-            short = among.nearest(hashed, wanted, enough)
-            similarity = cosines(views, state.features(short)) if len(short) else np.empty(0)
+            short = among.nearest(query.codes, wanted, enough)
+            similarity = cosines(query.views, state.features(short)) if len(short) else np.empty(0)
             order = np.lexsort((short, -similarity))
             ranked = list(zip(similarity[order].tolist(), short[order].tolist(), strict=True))
             found = None if seen is None else set(seen)

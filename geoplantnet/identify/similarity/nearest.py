@@ -13,8 +13,8 @@ Rows = npt.NDArray[np.int64]
 
 PARTED = 200_000
 """So many codes, and more, are parted into cells."""
-LOOKED_AT = 8
-"""One of so many cells is looked at: on photos' features the shortlist lost nothing by it (`benchmarks/identify_similarity.py`)."""
+LOOKED_AT = 4
+"""One of so many cells is looked at: what that loses is in the benchmarks (`benchmarks/identify_similarity.py`)."""
 
 
 class Cells:

@@ -84,9 +84,22 @@ def by_hamming(code: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], k: int
     return rows[np.lexsort((rows, distances))][:k].astype(np.int64, copy=False)
 
 
+def widened(halves: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """Finite float16 as float32, exactly: numpy's own conversion goes one by one, and was most of a search's time.
+
+    Sign, exponent and fraction (IEEE 754) move to their places in 32 bits; the exponents' biases, 15 and 127, differ by 112.
+    """
+    bits = halves.view(np.int16).astype(np.int32)  # the sign fills the upper half
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # 0x8FFFE000: the sign once, and the other 15 bits
+    wide = bits.view(np.float32)
+    wide *= np.float32(2.0**112)
+    return wide
+
+
 def cosines(unit: npt.NDArray[np.float32], features: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
     """Of unit features (v, d) with many (n, d): the largest of the v, for each of the n.
 
     Rounded to six places, for a sum's last digits depend on its order, and equals must be equal.
     """
-    return np.clip(np.round((features.astype(np.float32) @ unit.T).max(axis=1).astype(np.float64), 6), -1, 1)
+    return np.clip(np.round((widened(features) @ unit.T).max(axis=1).astype(np.float64), 6), -1, 1)

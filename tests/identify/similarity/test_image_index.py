@@ -247,6 +247,15 @@ def test_the_nearest_codes_are_a_stable_sort(n, m, k, width, seed):
     assert (before < n // 2).all()
 
 
+def test_every_half_is_widened_exactly():
+    """All finite float16, also subnormal ones and -0, are the float32 that numpy makes of them."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    expected = halves.astype(np.float32)
+    assert np.array_equal(nearest.widened(halves).view(np.uint32), expected.view(np.uint32))
+    assert np.array_equal(nearest.widened(halves[: 2 * 300].reshape(2, 300)), expected[: 2 * 300].reshape(2, 300))
+
+
 def test_related_images_of_candidates_are_of_the_organ_shown():
     """Each species' nearest of the same organ first, of the others where too few; of each observation one; as brute force has them."""
     rng = np.random.default_rng(4)

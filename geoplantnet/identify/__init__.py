@@ -1,6 +1,7 @@
 """Floor 4, identification: from photos and people's opinions to occurrences that may be trusted.
 
 votes           many determinations of an observation -> one label, its confidence, and each user's weight
+photos          what strangers send: limits, decoding apart, the file without its metadata, the square a net sees
 observations    the store: observations, images, an append-only log of votes, label state
 records         what the store says of an observation, as a row of a plain table in Darwin Core terms
 quality         which records may be trusted, and under which reason each of the others is counted

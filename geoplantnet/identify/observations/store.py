@@ -100,7 +100,7 @@ class ObservationStore:
                 raise RefusedAct("bad value", f"organ {image.organ!r}; wanted {', '.join(schema.ORGANS)}")
         tally = Tally()
         # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
-        stored = [(*self.images.put(image.data), len(image.data), image.organ) for image in images]
+        stored = [(*self.images.put(image.data), image.organ) for image in images]
         with self._writing() as writer:
             ids = writer.observations([astuple(observation)], tally, stored)
             _raise_first(tally)

@@ -47,7 +47,8 @@ def coloured(image: Image.Image) -> Image.Image:
             upper = 1
         image = Image.frombytes("L", image.size, image.tobytes()[upper::2])
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(image, mask=image.getchannel("A"))
         image = white

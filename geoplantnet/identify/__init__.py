@@ -12,6 +12,7 @@ crawl           of pages an image search returned, those whose image most likely
 export          trusted records -> rows of a Darwin Core Archive
 protection      records of sensitive species: where they are told, and what of them is not said
 bridge          trusted records -> the presence-only occurrences a species distribution model learns from
+similarity      the most similar observations to a photo: binary codes, an index of images
 simulated       observers of a virtual world: their photos, votes and mistakes, and the truth
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.

@@ -122,7 +122,9 @@ def auroc(positive: npt.ArrayLike, negative: npt.ArrayLike, *, confidence: float
     """
     a, b = np.asarray(positive, float).ravel(), np.asarray(negative, float).ravel()
     if not (len(a) and len(b)) or np.isnan(a).any() or np.isnan(b).any():
-        raise InputError(f"AUROC of {len(a)} and {len(b)} scores, {int(np.isnan(a).sum() + np.isnan(b).sum())} of them NaN; give some of each")
+        raise InputError(
+            f"AUROC of {len(a)} and {len(b)} scores, {int(np.isnan(a).sum() + np.isnan(b).sum())} of them NaN; give some of each"
+        )
     m, n = len(a), len(b)
     seen = float((rankdata(np.concatenate([a, b]))[:m].sum() - m * (m + 1) / 2) / (m * n))
     z, size = float(norm.ppf(0.5 + confidence / 2)), (m + n) / 2 - 1
@@ -241,4 +243,6 @@ def _checked(scores: npt.ArrayLike, truth: npt.ArrayLike | None) -> tuple[Floats
 
 def _as_probabilities(p: Floats) -> None:
     if p.min() < 0 or p.max() > 1 + 1e-6:
-        raise InputError(f"scores from {p.min()} to {p.max()} are no probabilities; divide logits by the temperature and take their softmax")
+        raise InputError(
+            f"scores from {p.min()} to {p.max()} are no probabilities; divide logits by the temperature and take their softmax"
+        )

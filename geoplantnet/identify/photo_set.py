@@ -39,7 +39,7 @@ class PhotoSet:
         if lacks:
             raise InputError(f"a table of photos lacks {', '.join(lacks)}; it needs {', '.join(COLUMNS)}")
         positions = self.table["species"].to_numpy()
-        if len(positions) and not (0 <= positions.min() and positions.max() < len(self.species)):
+        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self.species)):
             raise InputError(f"a photo is of species {positions.max()}, and there are {len(self.species)}; give positions of the list")
         for column, known in (("organ", ORGANS), ("split", SPLITS)):
             odd = set(self.table[column]) - {*known, ""}
@@ -134,7 +134,10 @@ class PhotoSet:
             raise InputError(f"{file} names no photo that is there ({dict(rejected)})")
         table["observation"] = table["observation"].where(table["observation"] != "", table["file"])
         firsts = table.sort_values(["label", "genus", "family"]).drop_duplicates("label")
-        taxa = tuple(Taxon(taxon_id=slug(row.label), scientific_name=row.label, genus=row.genus, family=row.family) for row in firsts.itertuples())
+        taxa = tuple(
+            Taxon(taxon_id=slug(label), scientific_name=label, genus=genus, family=family)
+            for label, genus, family in zip(firsts["label"].astype(str), firsts["genus"].astype(str), firsts["family"].astype(str))
+        )
         at = {taxon.scientific_name: i for i, taxon in enumerate(taxa)}
         table["species"] = table["label"].map(at)
         species = SpeciesList(checklist=f"labels of {file.parent.name}", taxa=taxa)

@@ -89,7 +89,16 @@ class _Residual(nn.Module):
 def resnet18() -> Backbone:
     """He et al. 2016, table 1, without weights."""
     stages: list[nn.Module] = [nn.Sequential(_convolution(3, 64, 2, 7), nn.MaxPool2d(3, 2, 1))]
-    for into, out, stride in [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]:
+    for into, out, stride in [
+        (64, 64, 1),
+        (64, 64, 1),
+        (64, 128, 2),
+        (128, 128, 1),
+        (128, 256, 2),
+        (256, 256, 1),
+        (256, 512, 2),
+        (512, 512, 1),
+    ]:
         stages.append(_Residual(into, out, stride))
     return Backbone(stages, _GlobalMean(), 512, 224)
 

@@ -12,7 +12,7 @@ import safetensors.torch
 
 from geoplantnet.errors import ModelError
 from geoplantnet.identify.classifier.backbones import make_backbone
-from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork
+from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork, channels_last
 from geoplantnet.identify.network import Card
 from geoplantnet.storage import json_text, write_beside
 from geoplantnet.taxonomy.species_list import SpeciesList
@@ -44,7 +44,7 @@ def load(folder: str | os.PathLike[str]) -> TorchNetwork:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"the weights at {path} do not fit the net they lie beside: {error}") from error
-    return TorchNetwork(model.eval().to(memory_format=_channels_last()), species)
+    return TorchNetwork(channels_last(model.eval()), species)
 
 
 def provenance(folder: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -54,9 +54,3 @@ def provenance(folder: str | os.PathLike[str]) -> Mapping[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"no readable classifier at {folder} ({error}); train one with `geoplantnet identify train`") from error
     return told
-
-
-def _channels_last() -> Any:
-    import torch
-
-    return torch.channels_last

@@ -66,9 +66,17 @@ class PhotoClassifier(nn.Module):
         return Told(self.species(pooled), functional.normalize(pooled, dim=1), organs, plant)
 
 
+def channels_last(model: PhotoClassifier) -> PhotoClassifier:
+    """The model with its weights laid out as convolutions on CPUs like them: several times faster than otherwise."""
+    laid: PhotoClassifier = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid
+
+
 def as_tensor(pixels: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """Photos (n, size, size, 3) as (n, 3, size, size) in 0..255, float32, channels last."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+    return (
+        torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,9 @@ class TorchNetwork:
         """Of photos (n, size, size, 3), red, green, blue, upright."""
         device = self.model.mean.device
         parts = [self.model(as_tensor(pixels[i : i + BATCH], device)) for i in range(0, len(pixels), BATCH)]
-        logits, features, organs, plant = (np.concatenate([p[j].float().cpu().numpy() for p in parts]) for j in range(4)) if parts else _nothing(self.model)
+        logits, features, organs, plant = (
+            (np.concatenate([p[j].float().cpu().numpy() for p in parts]) for j in range(4)) if parts else _nothing(self.model)
+        )
         return Outputs(logits=logits, features=features, organs=organs, plant=plant)
 
 

@@ -22,7 +22,7 @@ from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.identify.calibration import FEWEST
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.backbones import make_backbone
-from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor
+from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import textures
 from geoplantnet.identify.classifier.reading import Squares
 from geoplantnet.identify.metrics import top_k
@@ -106,11 +106,13 @@ def fit(
     with one species.
     """
     if len(np.unique(photos.labels)) < 2:
-        raise InputError(f"{len(photos)} photos of {len(np.unique(photos.labels))} species; a classifier needs photos of two species at least")
+        raise InputError(
+            f"{len(photos)} photos of {len(np.unique(photos.labels))} species; a classifier needs photos of two species at least"
+        )
     torch.manual_seed(training.seed)
     backbone = make_backbone(training.backbone)
     card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
-    model = PhotoClassifier(backbone, len(photos.species), card).to(device, memory_format=torch.channels_last).eval()
+    model = channels_last(PhotoClassifier(backbone, len(photos.species), card).to(device).eval())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     with Squares(list(photos.table["image"]), round(card.size * _ROOM)) as squares:
@@ -220,10 +222,8 @@ class _Batches:
         order = torch.randperm(len(self.labels), generator=generator)
         device = self.model.mean.device
         for rows in order.split(self.training.batch):
-            if self._kept is None:
-                x = self._begun(rows, generator)
-            else:
-                x = self._kept[epoch % len(self._kept)][rows].to(device, torch.float32)
+            kept = self._kept[epoch % len(self._kept)] if self._kept else None
+            x = self._begun(rows, generator) if kept is None else kept[rows].to(device, torch.float32)
             yield x, self.labels[rows].to(device)
 
     def _begun(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -251,7 +251,13 @@ class _State:
     """What an epoch leaves behind, so that a training that was killed goes on."""
 
     def __init__(
-        self, folder: Path | None, training: Training, photos: PhotoSet, learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer
+        self,
+        folder: Path | None,
+        training: Training,
+        photos: PhotoSet,
+        learning: list[Tensor],
+        mean: list[Tensor],
+        optimiser: torch.optim.Optimizer,
     ) -> None:
         self.folder, self.learning, self.mean, self.optimiser = folder, learning, mean, optimiser
         self.of = {"training": asdict(training), "species": photos.species.hash, "photos": len(photos)}
@@ -303,7 +309,9 @@ def _organs_and_plants(network: TorchNetwork, photos: PhotoSet, negatives: npt.N
 
 def _pooled(network: TorchNetwork, photos: PhotoSet) -> npt.NDArray[np.float32]:
     with Squares(list(photos.table["image"]), network.card.size) as squares:
-        return np.concatenate([_raw(network.model, squares[np.arange(i, min(i + BATCH, len(photos)))]) for i in range(0, len(photos), BATCH)])
+        return np.concatenate(
+            [_raw(network.model, squares[np.arange(i, min(i + BATCH, len(photos)))]) for i in range(0, len(photos), BATCH)]
+        )
 
 
 @torch.inference_mode()
@@ -337,7 +345,11 @@ def _described(card: Card, told: Outputs | None, validation: PhotoSet | None) ->
     if told is None or validation is None:
         return card
     truth = validation.labels
-    figures = {"photos": float(len(truth)), "top1": top_k(told.logits, truth, 1), "top5": top_k(told.logits, truth, min(5, told.logits.shape[1]))}
+    figures = {
+        "photos": float(len(truth)),
+        "top1": top_k(told.logits, truth, 1),
+        "top5": top_k(told.logits, truth, min(5, told.logits.shape[1])),
+    }
     figures |= {"macro_top1": top_k(told.logits, truth, 1, macro=True)}
     if len(truth) < FEWEST:
         return replace(card, figures=figures)

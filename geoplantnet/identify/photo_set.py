@@ -121,8 +121,8 @@ class PhotoSet:
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error}); its first line names file and label at least") from error
         table = table.rename(columns={"licence": "license"})
-        if not {"file", "label"} <= {*table}:
-            raise InputError(f"{file} has the columns {', '.join(table)}; it needs file and label")
+        if not {"file", "label"} <= set(table.columns):
+            raise InputError(f"{file} has the columns {', '.join(map(str, table.columns))}; it needs file and label")
         for column in ("genus", "family", "organ", "observation", "split", "author", "license"):
             if column not in table:
                 table[column] = ""

@@ -215,6 +215,22 @@ class ObservationStore:
         with self._database.reading() as connection:
             return reading.history(connection, observation_id)
 
+    def unsettled(self, user_id: str, *, limit: int, after: tuple[float, str] | None = None) -> pd.DataFrame:
+        """Records that a user may help to settle: others', licensed, with images, whose label is not valid, of which the user said nothing yet.
+
+        The least sure first, at most `limit`; `after`: confidence and id of the last one that was told. Acts since the last aggregation count
+        for the last condition alone.
+        """
+        with self._database.reading() as connection:
+            return reading.unsettled(self._database, connection, user_id, limit, after)
+
+    def of_taxon(self, taxon_id: str, *, limit: int) -> tuple[tuple[int, ...], int, pd.DataFrame]:
+        """Of the observations whose label is validly this taxon: how many in each month of the year (12 numbers), how many in all, and the records
+        of the `limit` surest that have a licence and images.
+        """
+        with self._database.reading() as connection:
+            return reading.of_taxon(self._database, connection, taxon_id, limit)
+
     def user(self, user_id: str) -> Mapping[str, Any]:
         """An account: name, weight, what an administrator set, how many observations, determinations and species, and how many are the label.
 

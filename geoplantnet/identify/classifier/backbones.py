@@ -24,14 +24,16 @@ LITE_SIZES = {0: 224, 1: 240, 2: 260}
 class Backbone(nn.Module):
     """Stages one after another, then a pool. Photos (n, 3, size, size), normalised, -> features (n, d)."""
 
-    def __init__(self, stages: list[nn.Module], pool: nn.Module, d: int, size: int) -> None:
+    def __init__(self, stages: list[nn.Module], pool: nn.Module, d: int, size: int, *, taught: bool = False) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.pool = pool
         self.d = d
         """Features of a photo."""
         self.size = size
-        """Side of the photos it was made for, pixels; others that its strides divide do too."""
+        """Side of the photos it was made for, pixels; others do too."""
+        self.taught = taught
+        """Whether it came with weights; then its batch norms keep the statistics they came with, which few photos would estimate badly."""
 
     def begin(self, x: Tensor, stages: int) -> Tensor:
         """What the first `stages` stages make of photos."""
@@ -119,7 +121,7 @@ def efficientnet_lite(number: int, *, pretrained: bool = True) -> Backbone:
             net = nets.EfficientNet.from_pretrained(f"efficientnet-lite{number}", weights_path=weights.get_model_file_path())
     stem = nn.Sequential(net._conv_stem, net._bn0, net._swish)
     head = nn.Sequential(net._conv_head, net._bn1, net._swish)
-    return Backbone([stem, *net._blocks, head], _GlobalMean(), net._fc.in_features, LITE_SIZES[number])
+    return Backbone([stem, *net._blocks, head], _GlobalMean(), net._fc.in_features, LITE_SIZES[number], taught=pretrained)
 
 
 class _Embeddings(nn.Module):
@@ -161,7 +163,7 @@ def dinov2(folder: str | Path, *, pretrained: bool = True) -> Backbone:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} holds no DINOv2 net in safetensors ({error}); give a folder written by save_pretrained") from error
     stages = [_Embeddings(net.embeddings), *(_Layer(layer) for layer in net.encoder.layer), net.layernorm]
-    return Backbone(stages, _ClassToken(), net.config.hidden_size, net.config.image_size)
+    return Backbone(stages, _ClassToken(), net.config.hidden_size, net.config.image_size, taught=pretrained)
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

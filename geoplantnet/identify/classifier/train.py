@@ -93,6 +93,7 @@ def fit(
     validation: PhotoSet | None = None,
     negatives: npt.NDArray[np.uint8] | None = None,
     loss: Loss | None = None,
+    begun: Begun | None = None,
     name: str = "classifier",
     version: str = "1",
     resume: Path | None = None,
@@ -101,31 +102,32 @@ def fit(
 ) -> Fitted:
     """Train on all of `photos`; temperature and figures come from `validation`, of which nothing else is learnt.
 
-    `negatives` (n, size, size, 3) show no plant; None: made-up textures. `loss` replaces cross-entropy. `resume` is a folder where the state is kept after
-    every epoch: the same call goes on from there, with the same result as one that was never stopped. Raises InputError for a set without photos, or
-    with one species.
+    `negatives` (n, size, size, 3) show no plant; None: made-up textures. `loss` replaces cross-entropy. `begun`: what `begin` made of these photos among
+    others. `resume` is a folder where the state is kept after every epoch: the same call goes on from there, with the same result as one that was
+    never stopped. Raises InputError for a set without photos, or with one species.
     """
     if len(np.unique(photos.labels)) < 2:
         raise InputError(
             f"{len(photos)} photos of {len(np.unique(photos.labels))} species; a classifier needs photos of two species at least"
         )
-    torch.manual_seed(training.seed)
-    backbone = make_backbone(training.backbone)
-    card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
-    model = channels_last(PhotoClassifier(backbone, len(photos.species), card).to(device).eval())
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    with Squares(list(photos.table["image"]), round(card.size * _ROOM)) as squares:
-        history = _learn(model, photos, squares, training, loss, resume, on_epoch)
+    model = _untrained(training, len(photos.species), name, version, device)
+    with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
+        batches = _Batches(model, photos, squares, training, begun)
+        history = _learn(model, batches, training, loss, _State(resume, training, photos), on_epoch)
     network = TorchNetwork(model, photos.species)
-    model.card = _organs_and_plants(network, photos, negatives, training.seed)
-    told = predict(network, validation) if validation is not None and len(validation) else None
+    model.card = _organs_and_plants(model, photos, negatives, training, begun)
+    told = predict(network, validation, begun) if validation is not None and len(validation) else None
     model.card = _described(model.card, told, validation)
     return Fitted(network=network, history=tuple(history), validation=told)
 
 
-def predict(network: TorchNetwork, photos: PhotoSet) -> Outputs:
-    """What a net says of the photos of a set, prepared as online."""
+@torch.inference_mode()
+def predict(network: TorchNetwork, photos: PhotoSet, begun: Begun | None = None) -> Outputs:
+    """What a net says of the photos of a set, prepared as online; from what was `begun` of them where that is given, in half precision then."""
+    if begun is not None:
+        pooled = torch.from_numpy(_pooled(network.model, photos, begun.training, begun)).to(network.model.mean.device)
+        told = network.model.heads(pooled)
+        return Outputs(**{key: getattr(told, key).float().cpu().numpy() for key in told._fields})
     with Squares(list(photos.table["image"]), network.card.size) as squares:
         parts = [network(squares[np.arange(i, min(i + BATCH, len(photos)))]) for i in range(0, len(photos), BATCH)]
     joined = {key: np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "features", "organs", "plant")}
@@ -142,34 +144,140 @@ def stages_frozen(training: Training, stages: int) -> int:
     return frozen
 
 
-def _learn(
-    model: PhotoClassifier,
-    photos: PhotoSet,
-    squares: Squares,
-    training: Training,
-    loss: Loss | None,
-    resume: Path | None,
-    on_epoch: Callable[[int, float], None],
-) -> list[Mapping[str, float]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Begun:
+    """What the frozen stages make of photos, kept: of augmented versions to learn from, and of the photos as they are. Made by `begin`."""
+
+    training: Training
+    """Whose backbone, size, frozen stages and seed it is of."""
+    position: Mapping[str, int]
+    """Of each photo, by its address."""
+    views: tuple[Tensor, ...]
+    """(photos, ...) of each augmented version, half precision."""
+    plain: Tensor
+    """(photos, ...)."""
+
+    def rows(self, photos: PhotoSet, training: Training) -> Tensor:
+        """(n,): where the photos of a set lie. Raises InputError for a photo that is not there, or another frozen part."""
+        odd = [n for n in ("backbone", "size", "transfer", "frozen", "seed") if getattr(training, n) != getattr(self.training, n)]
+        missing = [image for image in photos.table["image"] if image not in self.position]
+        if odd or missing:
+            raise InputError(f"what was begun is of {'another ' + odd[0] if odd else 'other photos than ' + missing[0]}; begin it anew")
+        return torch.tensor([self.position[image] for image in photos.table["image"]])
+
+
+def begin(photos: PhotoSet, training: Training, *, device: str = "cpu") -> Begun | None:
+    """Run the frozen stages once over photos that several trainings share, such as the folds of a set.
+
+    None where nothing is frozen, or it is too much to keep (4 GB); `fit` then begins anew.
+    """
+    model = _untrained(training, len(photos.species), "classifier", "1", device)
+    with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
+        views = _augmented_views(model, squares, len(photos), training)
+    if views is None:
+        return None
+    plain = torch.cat(list(_plain(model, photos, stages_frozen(training, len(model.backbone.stages)))))
+    return Begun(training=training, position={image: i for i, image in enumerate(photos.table["image"])}, views=tuple(views), plain=plain)
+
+
+def _untrained(training: Training, n_species: int, name: str, version: str, device: str) -> PhotoClassifier:
+    torch.manual_seed(training.seed)
+    backbone = make_backbone(training.backbone)
+    card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
+    model = channels_last(PhotoClassifier(backbone, n_species, card).to(device).eval())
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def _augmented_views(model: PhotoClassifier, squares: Squares, n: int, training: Training) -> list[Tensor] | None:
+    """What the frozen stages make of every version of every photo; None where nothing is frozen, or that is too much to keep."""
+    frozen, views = stages_frozen(training, len(model.backbone.stages)), min(training.views, training.epochs)
+    if not frozen:
+        return None
+    kept: list[Tensor] = []
+    for view in range(views):
+        generator = torch.Generator().manual_seed(training.seed * 100_003 + 50_000 + view)
+        parts: list[Tensor] = []
+        for rows in torch.arange(n).split(BATCH):
+            parts.append(_begun(model, squares, rows, frozen, generator).to(torch.float16).cpu())
+            if not kept and parts[0][0].numel() * 2 * n * (views + 1) > _CACHE:
+                return None
+        kept.append(torch.cat(parts))
+    return kept
+
+
+@torch.no_grad()
+def _begun(model: PhotoClassifier, squares: Squares, rows: Tensor, frozen: int, generator: torch.Generator) -> Tensor:
+    seen = augmented(as_tensor(squares[rows.numpy()]), model.card.size, generator)
+    seen = seen.to(model.mean.device, memory_format=torch.channels_last)
+    return model.backbone.begin(model.normalised(seen), frozen)
+
+
+@torch.no_grad()
+def _plain(model: PhotoClassifier, photos: PhotoSet, stages: int) -> Iterator[Tensor]:
+    """What the first stages make of photos as they are, in half precision, a batch after another."""
+    with Squares(list(photos.table["image"]), model.card.size) as squares:
+        for i in range(0, len(photos), BATCH):
+            pixels = as_tensor(squares[np.arange(i, min(i + BATCH, len(photos)))], model.mean.device)
+            yield model.backbone.begin(model.normalised(pixels), stages).to(torch.float16).cpu()
+
+
+@torch.no_grad()
+def _pooled(model: PhotoClassifier, photos: PhotoSet, training: Training, begun: Begun | None) -> npt.NDArray[np.float32]:
+    """(n, d): the backbone's features of photos as they are."""
     frozen = stages_frozen(training, len(model.backbone.stages))
-    batches = _Batches(model, photos, squares, training, frozen)
-    groups = _groups(model, training, frozen)
+    parts = _plain(model, photos, frozen) if begun is None else iter(begun.plain[begun.rows(photos, training)].split(BATCH))
+    device = model.mean.device
+    return np.concatenate([model.backbone.end(part.to(device, torch.float32), frozen).cpu().numpy() for part in parts])
+
+
+class _Batches:
+    """Augmented photos as the first stage that learns sees them, in an order that the seed and the epoch say."""
+
+    def __init__(self, model: PhotoClassifier, photos: PhotoSet, squares: Squares, training: Training, begun: Begun | None) -> None:
+        self.model, self.squares, self.training = model, squares, training
+        self.frozen = stages_frozen(training, len(model.backbone.stages))
+        self.labels = torch.tensor(photos.labels)
+        self.steps = math.ceil(len(photos) / training.batch)
+        self._rows = begun.rows(photos, training) if begun is not None else torch.arange(len(photos))
+        self._kept = list(begun.views) if begun is not None else _augmented_views(model, squares, len(photos), training)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every photo once: what the frozen stages make of it, and its label."""
+        generator = torch.Generator().manual_seed(self.training.seed * 100_003 + epoch)
+        order = torch.randperm(len(self.labels), generator=generator)
+        device = self.model.mean.device
+        kept = self._kept[epoch % len(self._kept)] if self._kept else None
+        for rows in order.split(self.training.batch):
+            if kept is None:
+                x = _begun(self.model, self.squares, rows, self.frozen, generator)
+            else:
+                x = kept[self._rows[rows]].to(device, torch.float32)
+            yield x, self.labels[rows].to(device)
+
+
+def _learn(
+    model: PhotoClassifier, batches: _Batches, training: Training, loss: Loss | None, state: _State, on_epoch: Callable[[int, float], None]
+) -> list[Mapping[str, float]]:
+    groups = _groups(model, training, batches.frozen)
     optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
     learning = [parameter for group in groups for parameter in group["params"]]
     mean = [parameter.detach().clone() for parameter in learning]
     judge = loss or (lambda logits, labels: functional.cross_entropy(logits, labels, label_smoothing=training.smoothing))
-    state = _State(resume, training, photos, learning, mean, optimiser)
-    history = state.load()
-    steps = training.epochs * batches.steps
+    norms = [] if model.backbone.taught else [buffer for buffer in model.backbone.buffers() if buffer.is_floating_point()]
+    history = state.load(learning, [*mean, *norms], optimiser)
+    n, steps = len(batches.labels), training.epochs * batches.steps
     for epoch in range(len(history), training.epochs):
         total = 0.0
+        model.backbone.stages[batches.frozen :].train(not model.backbone.taught)
         for step, (x, labels) in enumerate(batches.epoch(epoch), start=epoch * batches.steps):
             share = _schedule(step, steps)
             for group in optimiser.param_groups:
                 group["lr"] = group["highest"] * share
-            value = judge(model.species(model.backbone.end(x, frozen)), labels)
+            value = judge(model.species(model.backbone.end(x, batches.frozen)), labels)
             optimiser.zero_grad(set_to_none=True)
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
             keep = min(training.ema, (1 + step) / (10 + step))  # the first steps are soon forgotten
@@ -177,9 +285,10 @@ def _learn(
                 for slow, fast in zip(mean, learning):
                     slow.lerp_(fast, 1 - keep)
             total += value.item() * len(labels)
-        history.append({"epoch": epoch + 1, "loss": total / len(photos)})
-        state.save(history)
-        on_epoch(epoch + 1, total / len(photos))
+        history.append({"epoch": epoch + 1, "loss": total / n})
+        state.save(history, learning, [*mean, *norms], optimiser)
+        on_epoch(epoch + 1, total / n)
+    model.eval()
     with torch.no_grad():
         for slow, fast in zip(mean, learning):
             fast.copy_(slow)
@@ -194,7 +303,7 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _groups(model: PhotoClassifier, training: Training, frozen: int) -> list[dict[str, Any]]:
-    """Parameters that learn, with their highest rate. Batch norms keep the statistics they came with: few photos estimate them badly."""
+    """Parameters that learn, with their highest rate."""
     stages = list(model.backbone.stages)
     groups = [{"params": list(model.species.parameters()), "highest": training.lr}]
     for place, stage in enumerate(stages[frozen:], start=frozen):
@@ -207,62 +316,14 @@ def _groups(model: PhotoClassifier, training: Training, frozen: int) -> list[dic
     return groups
 
 
-class _Batches:
-    """Augmented photos as the first stage that learns sees them, in an order that the seed and the epoch say."""
-
-    def __init__(self, model: PhotoClassifier, photos: PhotoSet, squares: Squares, training: Training, frozen: int) -> None:
-        self.model, self.squares, self.training, self.frozen = model, squares, training, frozen
-        self.labels = torch.tensor(photos.labels)
-        self.steps = math.ceil(len(photos) / training.batch)
-        self._kept = self._keep() if frozen else None
-
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every photo once: what the frozen stages make of it, and its label."""
-        generator = torch.Generator().manual_seed(self.training.seed * 100_003 + epoch)
-        order = torch.randperm(len(self.labels), generator=generator)
-        device = self.model.mean.device
-        for rows in order.split(self.training.batch):
-            kept = self._kept[epoch % len(self._kept)] if self._kept else None
-            x = self._begun(rows, generator) if kept is None else kept[rows].to(device, torch.float32)
-            yield x, self.labels[rows].to(device)
-
-    def _begun(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        seen = augmented(as_tensor(self.squares[rows.numpy()]), self.model.card.size, generator)
-        seen = seen.to(self.model.mean.device, memory_format=torch.channels_last)
-        with torch.no_grad():
-            return self.model.backbone.begin(self.model.normalised(seen), self.frozen)
-
-    def _keep(self) -> list[Tensor] | None:
-        """What the frozen stages make of every version of every photo, in half precision; None where that is too much to keep."""
-        views = min(self.training.views, self.training.epochs)
-        kept: list[Tensor] = []
-        for view in range(views):
-            generator = torch.Generator().manual_seed(self.training.seed * 100_003 + 50_000 + view)
-            parts = []
-            for rows in torch.arange(len(self.labels)).split(BATCH):
-                parts.append(self._begun(rows, generator).to(torch.float16))
-                if not kept and parts[0][0].numel() * 2 * len(self.labels) * views > _CACHE:
-                    return None
-            kept.append(torch.cat(parts))
-        return kept
-
-
 class _State:
     """What an epoch leaves behind, so that a training that was killed goes on."""
 
-    def __init__(
-        self,
-        folder: Path | None,
-        training: Training,
-        photos: PhotoSet,
-        learning: list[Tensor],
-        mean: list[Tensor],
-        optimiser: torch.optim.Optimizer,
-    ) -> None:
-        self.folder, self.learning, self.mean, self.optimiser = folder, learning, mean, optimiser
-        self.of = {"training": asdict(training), "species": photos.species.hash, "photos": len(photos)}
+    def __init__(self, folder: Path | None, training: Training, photos: PhotoSet) -> None:
+        self.folder = folder
+        self.of = {"training": asdict(training), "species": photos.species.hash, "photos": list(photos.table["image"])}
 
-    def load(self) -> list[Mapping[str, float]]:
+    def load(self, learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer) -> list[Mapping[str, float]]:
         """The epochs that were done. Raises ConfigurationError where the folder is of another training."""
         if self.folder is None or not (self.folder / "state.json").is_file():
             return []
@@ -271,47 +332,44 @@ class _State:
             raise ConfigurationError(f"{self.folder} keeps the state of another training; give another folder, or take it away")
         tensors = safetensors.torch.load_file(self.folder / "state.safetensors")
         with torch.no_grad():
-            for i, (fast, slow) in enumerate(zip(self.learning, self.mean)):
-                fast.copy_(tensors[f"fast.{i}"])
+            for i, slow in enumerate(mean):
                 slow.copy_(tensors[f"mean.{i}"])
-                self.optimiser.state[fast] = {key: tensors[f"{key}.{i}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for i, fast in enumerate(learning):
+                fast.copy_(tensors[f"fast.{i}"])
+                optimiser.state[fast] = {key: tensors[f"{key}.{i}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         history: list[Mapping[str, float]] = told["history"]
         return history
 
-    def save(self, history: list[Mapping[str, float]]) -> None:
+    def save(
+        self, history: list[Mapping[str, float]], learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer
+    ) -> None:
         if self.folder is None:
             return
-        tensors: dict[str, Tensor] = {}
-        for i, (fast, slow) in enumerate(zip(self.learning, self.mean)):
-            tensors |= {f"fast.{i}": fast.detach(), f"mean.{i}": slow} | {f"{k}.{i}": v for k, v in self.optimiser.state[fast].items()}
+        tensors: dict[str, Tensor] = {f"mean.{i}": slow for i, slow in enumerate(mean)}
+        for i, fast in enumerate(learning):
+            tensors |= {f"fast.{i}": fast.detach()} | {f"{k}.{i}": v for k, v in optimiser.state[fast].items()}
         with write_beside(self.folder) as temporary:
             temporary.mkdir()
             (temporary / "state.safetensors").write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}))
             (temporary / "state.json").write_text(json_text({"of": self.of, "history": history}), encoding="utf-8")
 
 
-def _organs_and_plants(network: TorchNetwork, photos: PhotoSet, negatives: npt.NDArray[np.uint8] | None, seed: int) -> Card:
+def _organs_and_plants(
+    model: PhotoClassifier, photos: PhotoSet, negatives: npt.NDArray[np.uint8] | None, training: Training, begun: Begun | None
+) -> Card:
     """Fit the heads of organs and of plant or not on the features that were learnt; the card that says whether they were."""
-    model, card = network.model, network.card
-    pooled = _pooled(network, photos)
+    card, pooled = model.card, _pooled(model, photos, training, begun)
     organs = photos.table["organ"].map({organ: i for i, organ in enumerate(ORGANS)}).to_numpy(float)
     said = ~np.isnan(organs)
     if len(np.unique(organs[said])) > 1:
         _set(model.organs, pooled[said], organs[said].astype(int), len(ORGANS))
         card = replace(card, organs=True)
-    others = textures(max(200, min(len(photos), 1000)), card.size, seed) if negatives is None else negatives
+    others = textures(min(max(200, len(photos) // 4), 1000), card.size, training.seed) if negatives is None else negatives
     if len(others):
         away = np.concatenate([_raw(model, others[i : i + BATCH]) for i in range(0, len(others), BATCH)])
         _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)], 2)
         card = replace(card, rejects=True)
     return card
-
-
-def _pooled(network: TorchNetwork, photos: PhotoSet) -> npt.NDArray[np.float32]:
-    with Squares(list(photos.table["image"]), network.card.size) as squares:
-        return np.concatenate(
-            [_raw(network.model, squares[np.arange(i, min(i + BATCH, len(photos)))]) for i in range(0, len(photos), BATCH)]
-        )
 
 
 @torch.inference_mode()

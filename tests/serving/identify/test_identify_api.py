@@ -249,7 +249,7 @@ def test_our_own_fault_costs_nothing_and_says_nothing(
 
     class Broken:
         network = identifier.network
-        projects = None
+        projects = identifier.projects
 
         def identify(self, *args: object, **kwargs: object) -> None:
             raise RuntimeError("secret detail")

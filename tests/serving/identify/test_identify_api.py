@@ -319,6 +319,14 @@ def test_settings_that_cannot_be_are_refused() -> None:
             IdentifySettings(**wrong)  # type: ignore[arg-type]
 
 
+def test_settings_reach_other_processes() -> None:
+    """Workers get the same ones."""
+    import pickle
+
+    settings = IdentifySettings(title="Alps", origins=("https://a.example",))
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
 def test_a_store_of_another_checklist_is_refused_when_the_server_starts(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
     """Votes would name species of the other list."""
     from geoplantnet.errors import ConfigurationError

@@ -24,7 +24,8 @@ from geoplantnet.taxonomy import SpeciesList, Taxon
 SPECIES = SpeciesList(
     checklist="test",
     taxa=tuple(
-        Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i // 3} s{i}", genus=f"Genus{i // 3}" if i < 10 else "", family=f"Family{i // 6}") for i in range(12)
+        Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i // 3} s{i}", genus=f"Genus{i // 3}" if i < 10 else "", family=f"Family{i // 6}")
+        for i in range(12)
     ),
 )
 NET = FakeNetwork(SPECIES)
@@ -64,7 +65,9 @@ def mostly(k: int, share: float = 0.7) -> np.ndarray:
 def projects() -> Projects:
     rows = [*(("land", f"t{i}") for i in range(6)), *(("useful", f"t{i}") for i in (0, 7)), *(("isle", f"t{i}") for i in range(6, 12))]
     regions = Regions({"land": shapely.box(0, 0, 10, 10), "isle": shapely.box(20, 0, 22, 2)})
-    return Projects.from_floras(Floras(checklists=pd.DataFrame(rows, columns=["region", "taxonID"]).assign(status="native"), regions=regions), SPECIES)
+    return Projects.from_floras(
+        Floras(checklists=pd.DataFrame(rows, columns=["region", "taxonID"]).assign(status="native"), regions=regions), SPECIES
+    )
 
 
 def scores(answer) -> dict[int, float]:
@@ -163,9 +166,13 @@ def test_what_the_photos_say_clearly_stands_against_the_place(projects):
     present = np.ones(12, np.float32)
     present[8] = 0
     weight = PlaceWeight(weight=1, floor=0.01)
-    sure = Identifier(Scripted(mostly(8, 0.995)), prior=FixedPrior(probabilities=present), place_weight=weight).identify([photo(1)], place=LAND)
+    sure = Identifier(Scripted(mostly(8, 0.995)), prior=FixedPrior(probabilities=present), place_weight=weight).identify(
+        [photo(1)], place=LAND
+    )
     assert sure.candidates[0].species == 8
-    unsure = Identifier(Scripted(mostly(8, 0.3)), prior=FixedPrior(probabilities=present), place_weight=weight).identify([photo(1)], place=LAND)
+    unsure = Identifier(Scripted(mostly(8, 0.3)), prior=FixedPrior(probabilities=present), place_weight=weight).identify(
+        [photo(1)], place=LAND
+    )
     assert unsure.candidates[0].species != 8
     distrusted = Identifier(Scripted(mostly(8, 0.3)), prior=FixedPrior(probabilities=present, believed=0), place_weight=weight)
     assert distrusted.identify([photo(1)], place=LAND).candidates[0].score == pytest.approx(0.3)
@@ -191,7 +198,8 @@ def test_related_images_are_of_each_candidate_and_of_the_organ_first():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(60, 16)).astype(np.float32)
     images = [
-        IndexedImage(image=f"i{i}", observation=f"o{i}", species=f"t{i % 12}", organ=("leaf", "flower")[i // 12 % 2], license="cc-by") for i in range(60)
+        IndexedImage(image=f"i{i}", observation=f"o{i}", species=f"t{i % 12}", organ=("leaf", "flower")[i // 12 % 2], license="cc-by")
+        for i in range(60)
     ]
     index = ImageIndex.train(features, network="fake 1") if False else ImageIndex.train(features)
     index.add(features, images)
@@ -226,6 +234,8 @@ def test_what_cannot_be_asked_is_told(projects):
 
 def test_an_index_of_another_net_is_refused():
     """Its features mean something else."""
-    index = ImageIndex.train(np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32), card=Card(name="other", version="9", backbone="b", size=32))
+    index = ImageIndex.train(
+        np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32), card=Card(name="other", version="9", backbone="b", size=32)
+    )
     with pytest.raises(ModelError, match="other"):
         Identifier(NET, index=index)

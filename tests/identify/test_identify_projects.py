@@ -25,12 +25,28 @@ SPECIES = SpeciesList(
         Taxon(taxon_id="g1", scientific_name="Bellis", genus="Bellis"),
     ),
 )
-REGIONS = Regions({"land": shapely.box(0, 0, 10, 10), "valley": shapely.box(2, 2, 4, 4), "isle": shapely.box(20, 0, 22, 2), "empty": shapely.box(50, 50, 51, 51)})
+REGIONS = Regions(
+    {
+        "land": shapely.box(0, 0, 10, 10),
+        "valley": shapely.box(2, 2, 4, 4),
+        "isle": shapely.box(20, 0, 22, 2),
+        "empty": shapely.box(50, 50, 51, 51),
+    }
+)
 
 
 @pytest.fixture(scope="module")
 def projects() -> Projects:
-    rows = [("land", "t0"), ("land", "t1"), ("land", "unheard-of"), ("valley", "t1"), ("isle", "t2"), ("useful", "t0"), ("useful", "t2"), ("moss", "unheard-of")]
+    rows = [
+        ("land", "t0"),
+        ("land", "t1"),
+        ("land", "unheard-of"),
+        ("valley", "t1"),
+        ("isle", "t2"),
+        ("useful", "t0"),
+        ("useful", "t2"),
+        ("moss", "unheard-of"),
+    ]
     table = pd.DataFrame(rows, columns=["region", "taxonID"]).assign(status="native")
     return Projects.from_floras(Floras(checklists=table, regions=REGIONS), SPECIES, titles={"useful": ("Useful plants", "Eaten.")})
 

@@ -69,7 +69,9 @@ def test_a_species_the_map_does_not_know_is_a_typical_one(seed):
     place = PlaceWeight(weight=1.0, floor=0.01)
     share = 0.01 + 0.99 * present[1:] / present[1:].max()
     typical = (np.exp(np.log(share).mean()) - 0.01) / 0.99 * present[1:].max()
-    np.testing.assert_allclose(with_place(image, np.r_[np.nan, present[1:]], place), with_place(image, np.r_[typical, present[1:]], place), atol=1e-9)
+    np.testing.assert_allclose(
+        with_place(image, np.r_[np.nan, present[1:]], place), with_place(image, np.r_[typical, present[1:]], place), atol=1e-9
+    )
 
 
 def test_with_a_full_weight_and_hardly_a_floor_it_is_bayes_rule():

@@ -30,7 +30,9 @@ class MapPrior:
     def __init__(self, atlas: Atlas, species: SpeciesList) -> None:
         """`species`: the net's. Raises InputError for a store published without predictions of species."""
         if atlas.today.mosaic.predictions is None or atlas.species is None:
-            raise InputError(f"{atlas.catalog.root} is published without species; map them (map_species) and publish anew, or identify without a map")
+            raise InputError(
+                f"{atlas.catalog.root} is published without species; map them (map_species) and publish anew, or identify without a map"
+            )
         self._atlas, self._species = atlas, species
         own, shown = atlas.species.species, {taxon.taxon_id for taxon in atlas.taxa}
         by_id = {taxon.taxon_id: i for i, taxon in enumerate(own) if taxon.taxon_id in shown} if own.checklist == species.checklist else {}

@@ -38,7 +38,8 @@ class Loss(Protocol):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CrossEntropy:
     """-ln softmax of the true species; with `smoothing` (Szegedy et al. 2016, Rethinking the inception architecture, section 7) that share of the target
-    is spread over all species."""
+    is spread over all species.
+    """
 
     smoothing: float = 0.0
 

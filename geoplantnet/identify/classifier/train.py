@@ -24,10 +24,10 @@ from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.backbones import make_backbone
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import textures
-from geoplantnet.identify.classifier.reading import Squares
 from geoplantnet.identify.metrics import top_k
 from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
+from geoplantnet.identify.photos.squares import Squares
 from geoplantnet.identify.temperature import fit_temperature, probabilities
 from geoplantnet.storage import json_text, write_beside
 

@@ -32,7 +32,9 @@ def save(network: TorchNetwork, folder: str | os.PathLike[str], **provenance: An
     }
     with write_beside(folder) as temporary:
         temporary.mkdir()
-        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(network.model.state_dict()))
+        (temporary / WEIGHTS).write_bytes(
+            safetensors.torch.save({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()})
+        )
         (temporary / FACTS).write_text(json_text(described), encoding="utf-8")
     return Path(folder)
 

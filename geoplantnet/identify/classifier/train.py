@@ -26,10 +26,10 @@ from geoplantnet.identify.classifier.cosine_head import SCALE, CosineHead
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import textures
-from geoplantnet.identify.classifier.reading import Squares
 from geoplantnet.identify.metrics import top_k
 from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
+from geoplantnet.identify.photos.squares import Squares
 from geoplantnet.identify.temperature import fit_temperature, probabilities
 from geoplantnet.storage import json_text, write_beside
 

@@ -54,6 +54,14 @@ class ImageFiles:
             raise StorageError(f"image {digest}.{kind} in {self.url} has other bytes than were stored; bring back a copy")
         return data
 
+    def address(self, digest: str) -> str | None:
+        """Where the image lies, as fsspec opens it; None where it is not there."""
+        for kind in ("jpg", "png"):
+            path = self._path(digest, kind)
+            if self._files.exists(path):
+                return str(self._files.unstrip_protocol(path)) if not isinstance(self._files, LocalFileSystem) else path
+        return None
+
     def found(self) -> Iterator[str]:
         """Names of all files, such as `abcdef...jpg`."""
         for path in self._files.find(self._root):

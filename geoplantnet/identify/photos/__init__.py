@@ -4,6 +4,7 @@ limits      how large a photo may be, and `RefusedPhoto`, why one is not taken
 container   JPEG and PNG as segments and chunks, in pure Python: `read_header`, `stripped`
 worker      the one decoder, Pillow, and the process it runs in
 decoder     `Decoder`: a few such processes, limited, watched and replaced
+squares     photos of a set as squares, decoded once
 pixels      `square`, what a net sees of a photo, and `resized`, a smaller JPEG of it
 """
 

@@ -12,6 +12,7 @@ import safetensors.torch
 
 from geoplantnet.errors import ModelError
 from geoplantnet.identify.classifier.backbones import make_backbone
+from geoplantnet.identify.classifier.cosine_head import CosineHead
 from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork, channels_last
 from geoplantnet.identify.network import Card
 from geoplantnet.storage import json_text, write_beside
@@ -22,7 +23,13 @@ WEIGHTS, FACTS = "classifier.safetensors", "classifier.json"
 
 def save(network: TorchNetwork, folder: str | os.PathLike[str], **provenance: Any) -> Path:
     """Commit a checkpoint folder. `provenance` (data, recipe, what was rejected) is kept beside card and species."""
-    described = {"card": network.card.to_dict(), "species": network.species.to_dict(), "provenance": provenance}
+    cosine = isinstance(network.model.species, CosineHead)
+    described = {
+        "card": network.card.to_dict(),
+        "head": "cosine" if cosine else "linear",
+        "species": network.species.to_dict(),
+        "provenance": provenance,
+    }
     with write_beside(folder) as temporary:
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(
@@ -41,7 +48,7 @@ def load(folder: str | os.PathLike[str]) -> TorchNetwork:
         card, species = Card.from_dict(described["card"]), SpeciesList.from_dict(described["species"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelError(f"no readable classifier at {path} ({error}); train one with `geoplantnet identify train`") from error
-    model = PhotoClassifier(make_backbone(card.backbone, pretrained=False), len(species), card)
+    model = PhotoClassifier(make_backbone(card.backbone, pretrained=False), len(species), card, cosine=described.get("head") == "cosine")
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

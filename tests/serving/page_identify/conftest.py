@@ -85,7 +85,7 @@ def species_of(i: int, lang: str = "en") -> dict[str, Any]:
     taxon, name, author, genus, family, common = SPECIES[i]
     level = lambda word: {"scientificNameWithoutAuthor": word, "scientificNameAuthorship": "", "scientificName": word}  # noqa: E731
     names = {"scientificNameWithoutAuthor": name, "scientificNameAuthorship": author, "scientificName": f"{name} {author}"}
-    return {"taxonID": taxon, **names, "genus": level(genus), "family": level(family), "commonNames": common.get(lang, [])}
+    return {"id": taxon, **names, "genus": level(genus), "family": level(family), "commonNames": common.get(lang, [])}
 
 
 def image_of(seed: int, organ: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class FakeApi:
             return self.faults.pop(0)
         lang, organs = told["query"]["lang"], told["fields"]["organs"]
         results = [
-            {"score": score, "species": species_of(i, lang), "images": [image_of(10 * i + j, ("flower", "leaf")[j % 2]) for j in range(4)]}
+            {"score": score, "taxonID": SPECIES[i][0], "species": species_of(i, lang), "images": [image_of(10 * i + j, ("flower", "leaf")[j % 2]) for j in range(4)]}
             for i, score in enumerate(self.scores)
         ]
         return JSONResponse(
@@ -144,7 +144,7 @@ class FakeApi:
                 "preferedReferential": "Alps",
                 "bestMatch": "Gentiana acaulis L.",
                 "results": results,
-                "otherResults": [{"score": 0.02, "species": species_of(4, lang)}],
+                "otherResults": {"species": [{"score": 0.02, "species": species_of(4, lang)}], "genus": [], "family": []},
                 "version": "2026-05-01 (1.0)",
                 "remainingIdentificationRequests": 489,
                 "predictedOrgans": [{"image": str(i), "filename": "", "organ": "flower", "score": 0.9} for i in range(len(organs))],

@@ -121,7 +121,7 @@ function candidate(result, i, shown) {
 
 const threatened = (category) => ["VU", "EN", "CR", "EW", "EX"].includes(category);
 export const nameOf = ({ species }) => species.commonNames?.[0] ?? species.scientificNameWithoutAuthor;
-export const idOf = (result) => result.species.taxonID ?? result.taxonID ?? null;
+export const idOf = (result) => result.taxonID ?? null; // another server of this API may not tell it
 
 // The own photo, then the most similar ones of this species: those of the same organ first.
 export function imagesOf(result, shown) {
@@ -176,7 +176,7 @@ function further(answer, root, signal) {
     });
     parts.push(notice("mind", t("answer.better-flora", { project: answer.switchToProject }), other));
   }
-  const others = answer.otherResults ?? [];
+  const others = answer.otherResults?.species ?? [];
   if (others.length) {
     const items = others.map((one) => element("li", "", scientific(one.species), " ", element("span", "faint", percent(one.score))));
     parts.push(element("details", "card others", element("summary", "", t("answer.others", { n: others.length })), element("p", "small", t("answer.others-why")), element("ul", "", ...items)));

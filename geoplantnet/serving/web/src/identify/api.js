@@ -42,7 +42,7 @@ function refusalOf(error) {
   const { status, problem, retryAfter } = error;
   if (!status) return new Refusal("offline", t("error.offline"));
   const detail = problem?.message ?? problem?.detail ?? "";
-  const rejected = status === 404 && /species not found/i.test(detail);
+  const rejected = status === 404 && (problem?.rejected || /species not found/i.test(detail)); // other servers of this API say it in words alone
   const kind = rejected ? "no-species" : (KINDS[status] ?? (status >= 500 ? "broken" : "refused"));
   const again = momentOf(retryAfter);
   const when = again ? t("error.again", { when: clock(again) }) : "";

@@ -54,7 +54,8 @@ export function showCapture(root, { signal }) {
     complaint,
     photos,
     place,
-    element("div", "go", go, stop, anew),
+    element("div", "go", go, stop),
+    anew,
     element("p", "faint small", t("capture.privacy")),
   );
   onSession(drawWaiting, signal);

@@ -41,7 +41,7 @@ function side() {
   let step = () => {};
   const before = button("icon", "‹", () => step(-1));
   const after = button("icon", "›", () => step(1));
-  const figure = element("figure", "", element("div", "frame", image), element("figcaption", "", words, credit), element("div", "row", before, after));
+  const figure = element("figure", "", element("div", "frame", image), element("figcaption", "", element("div", "", words, credit), before, after));
   words.setAttribute("aria-live", "polite");
   return {
     figure,

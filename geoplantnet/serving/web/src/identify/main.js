@@ -73,6 +73,7 @@ function show({ quiet = false } = {}) {
   const root = at("view");
   leaving.abort();
   leaving = new AbortController();
+  document.querySelector("dialog[open]")?.close(); // the way back leads out of a dialog, too
   root.className = `view-${view}`;
   root.replaceChildren();
   const title = VIEWS[view](root, { rest: rest.map(decodeURIComponent), signal: leaving.signal });

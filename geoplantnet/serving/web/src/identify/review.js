@@ -67,7 +67,7 @@ export function showReview(root, { signal }) {
       buttons.push(node);
       return node;
     };
-    const row = element("div", "row wrap", species && act(t("review.agree"), { species: species.taxonID }, t("review.said-agree"), "strong"), other, act(t("review.not-plant"), { kind: "not_a_plant" }, t("review.said")), act(t("review.cultivated"), { kind: "cultivated" }, t("review.said")));
+    const row = element("div", "row wrap", species && act(t("review.agree"), { species: species.id }, t("review.said-agree"), "strong"), other, act(t("review.not-plant"), { kind: "not_a_plant" }, t("review.said")), act(t("review.cultivated"), { kind: "cultivated" }, t("review.said")));
     const skip = button("plain", t("review.skip"), () => next(t("review.said-skip")));
     buttons.push(skip);
     stage.replaceChildren(
@@ -87,7 +87,7 @@ export function showReview(root, { signal }) {
     );
 
     function open() {
-      const finder = createFinder({ signal, words: t("review.which"), onPick: (picked) => vote({ species: picked.taxonID ?? picked.id }, t("review.said-other", { name: picked.scientificNameWithoutAuthor })) });
+      const finder = createFinder({ signal, words: t("review.which"), onPick: (picked) => vote({ species: picked.id }, t("review.said-other", { name: picked.scientificNameWithoutAuthor })) });
       other.replaceChildren(finder.node);
       finder.input.focus();
     }

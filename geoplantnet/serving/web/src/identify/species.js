@@ -10,7 +10,7 @@ import { addressOf, creditOf, loading } from "./parts.js";
 import { createFinder } from "./finder.js";
 
 export function showSpecies(root, { rest: [id], signal }) {
-  const finder = createFinder({ signal, onPick: (one) => (location.hash = `#species/${encodeURIComponent(one.taxonID ?? one.id)}`) });
+  const finder = createFinder({ signal, onPick: (one) => (location.hash = `#species/${encodeURIComponent(one.id)}`) });
   if (!id) {
     root.append(element("h1", "", t("species.title")), element("p", "lede", t("species.lede")), finder.node);
     return t("species.title");

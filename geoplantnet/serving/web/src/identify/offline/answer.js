@@ -30,12 +30,12 @@ export function answerOf(outputs, { card, labels, projects, names, organs, proje
       .filter(({ score, i }) => score >= SEEN && keep(i))
       .sort((a, b) => b.score - a.score || a.i - b.i)
       .slice(0, MOST)
-      .map(({ score, i }) => ({ score, species: speciesOf(taxa[i], names, language), images: [] }));
+      .map(({ score, i }) => ({ score, taxonID: taxa[i].taxonID, species: speciesOf(taxa[i], names, language), images: [] }));
   return {
     ...told,
     ...(flora ? { evidence: "flora", preferedReferential: flora.title ?? flora.id } : {}),
     results: list(scores, () => true),
-    otherResults: flora ? list(fused, (i) => !flora.species.has(i)) : [],
+    otherResults: { species: flora ? list(fused, (i) => !flora.species.has(i)) : [] },
   };
 }
 
@@ -62,7 +62,7 @@ function floraOf(projects, id) {
 function speciesOf(taxon, names, language) {
   const id = taxon.taxonID;
   const level = (name) => ({ scientificNameWithoutAuthor: name, scientificNameAuthorship: "", scientificName: name });
-  return { taxonID: id, ...level(taxon.scientificName), genus: level(taxon.genus), family: level(taxon.family), commonNames: names[language]?.[id] ?? [] };
+  return { ...level(taxon.scientificName), genus: level(taxon.genus), family: level(taxon.family), commonNames: names[language]?.[id] ?? [] };
 }
 
 const best = (values) => values.reduce((top, value, at) => (value > top.value ? { at, value } : top), { at: 0, value: -1 });

@@ -59,7 +59,7 @@ def pillow(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(width=st.integers(8, 90), height=st.integers(8, 90), size=st.integers(8, 48), seed=st.integers(0, 99))
 def test_the_square_is_pillows(modules: Any, width: int, height: int, size: int, seed: int) -> None:
     """Noise of any shape, made smaller or larger, becomes the same bytes as Pillow makes of it: the net sees what it would see on the server."""

@@ -22,7 +22,7 @@ function account() {
     prefs.set({ key: input.value.trim() });
     told.textContent = t(prefs.get().key ? "settings.key-kept" : "settings.key-gone");
   };
-  input.addEventListener("change", save);
+  input.addEventListener("input", save); // not on leaving the field: a page may be left at once
   return element("section", "card", element("h2", "", t("settings.account")), field(t("settings.key"), input, t("settings.key-help")), show, told);
 }
 

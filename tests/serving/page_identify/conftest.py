@@ -162,7 +162,9 @@ class FakeApi:
     async def vote(self, request: Request) -> Response:
         if self.faults:
             return self.faults.pop(0)
-        self.votes.append((request.path_params["id"], await request.json(), request.headers.get("api-key", "")))
+        what = await request.json()
+        assert len(what.pop("key")) == 32, "each vote has a name of its own"
+        self.votes.append((request.path_params["id"], what, request.headers.get("api-key", "")))
         return JSONResponse({"status": "ok"})
 
     def review(self, request: Request) -> Response:
@@ -181,7 +183,7 @@ class FakeApi:
             return JSONResponse({"statusCode": 404, "error": "Not Found", "message": "no such species"}, 404)
         i = ids.index(request.path_params["id"])
         months = [0, 0, 1, 6, 21, 34, 18, 4, 0, 0, 0, 0]
-        more = {"iucnCategory": "LC", "gbifId": 5415111, "recordCount": 84, "months": months, "images": [image_of(10 * i + j, "flower") for j in range(3)]}
+        more = {"iucnCategory": "LC", "gbifId": 5415111, "recordCount": 84, "months": months, "altitude": [{"from": 500, "to": 600, "count": 9}], "map": None, "images": [image_of(10 * i + j, "flower") for j in range(3)]}
         return JSONResponse(species_of(i, request.query_params.get("lang", "en")) | more)
 
 
@@ -296,7 +298,7 @@ def _server(model_folder: Path) -> Iterator[tuple[str, list[FakeApi]]]:
             Route("/v2/images/{seed}/{size}", picture),
             Route("/v2/observations", _async(now, "contribute"), methods=["POST"]),
             Route("/v2/observations/review", lambda request: now[0].review(request)),
-            Route("/v2/observations/{id}/votes/determination", _async(now, "vote"), methods=["POST"]),
+            Route("/v2/observations/{id}/votes/{kind}", _async(now, "vote"), methods=["POST"]),
         ]
     )
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))

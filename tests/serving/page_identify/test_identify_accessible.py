@@ -71,7 +71,7 @@ def _found(visit: Visit, api: FakeApi) -> None:
 
 
 def _review(visit: Visit, api: FakeApi) -> None:
-    api.queue = [{"id": "o1", "species": species_of(0), "votes": 1, "confidence": 0.5, "images": [image_of(0, "flower"), image_of(1, "leaf")]}]
+    api.queue = [{"id": "o1", "species": species_of(0), "votes": 1, "confidence": 0.5, "answers": [], "prediction": None, "images": [image_of(0, "flower"), image_of(1, "leaf")]}]
     visit.open("#review")
     expect(visit.page.locator(".review")).to_be_visible()
 
@@ -122,6 +122,7 @@ def test_by_keyboard_alone(identify_visits: Opener, api: FakeApi) -> None:
     seen: list[str] = []
     for _ in range(60):
         visit.page.keyboard.press("Tab")
+        visit.page.wait_for_timeout(40)  # what scrolls has come to rest
         told = visit.page.evaluate(
             """() => {
               const node = document.activeElement;

@@ -228,6 +228,7 @@ def test_contributing(identify_visits: Opener, api: FakeApi) -> None:
     expect(dialog).to_contain_text("It is observation obs-77")
     sent = api.forms[1]
     told = {name: values[0] for name, values in sent["fields"].items()}
+    assert len(told.pop("key")) == 32, "sent twice, it is kept once"
     assert told == {
         "organs": "auto",
         "species": "gentiana-acaulis",

@@ -19,9 +19,9 @@ export class Refusal extends Error {
 
 const KINDS = { 401: "key", 403: "key", 404: "missing", 413: "large", 415: "format", 429: "quota", 503: "busy" };
 
-// path below /v2/; query: values that are null are left out. -> JSON. Raises Refusal.
-async function call(path, { query = {}, method = "GET", form = null, body = null, signal } = {}) {
-  const url = new URL(path, ROOT);
+// path below /v2/, or below another root; query: values that are null are left out. -> JSON. Raises Refusal.
+async function call(path, { root = ROOT, query = {}, method = "GET", form = null, body = null, signal } = {}) {
+  const url = new URL(path, root);
   for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
   const headers = { Accept: "application/json" };
   if (prefs.get().key) headers["Api-Key"] = prefs.get().key;
@@ -64,10 +64,9 @@ function clock(moment) {
   return t("error.at", { time: moment.toLocaleString(lang() === "fr" ? "fr-FR" : "en-GB", { weekday: "long", hour: "2-digit", minute: "2-digit" }) });
 }
 
-export const configuration = async () => {
-  const response = await ask(new URL("./config.json", document.baseURI));
-  return response.json();
-};
+export const configuration = () => call("./config.json", { root: document.baseURI });
+// A document of the maps beside this page.
+export const siteJson = (path, { signal } = {}) => call(path, { root: SITE, signal });
 
 // photos: [{blob, name, organ}], place: {longitude, latitude} or null -> the answer of /v2/identify
 export function identify(photos, { place = null, project = "all", reject = true, signal } = {}) {
@@ -92,11 +91,13 @@ export const speciesFacts = (id, { signal } = {}) => call(`species/${encodeURICo
 export const reviewQueue = ({ after = null, signal } = {}) =>
   call("observations/review", { query: { lang: lang(), limit: 10, after }, signal });
 
-// what: {species: taxonID} or {malformed: true} ...: as `POST observations/{id}/votes/determination` takes it
-export const voteDetermination = (id, what) =>
-  call(`observations/${encodeURIComponent(id)}/votes/determination`, { method: "POST", body: what });
+// what: {species: taxonID}, or {kind: "not_a_plant"} and such; key: of this vote, so that it counts once however often it is sent
+export const vote = (id, what, key) => call(`observations/${encodeURIComponent(id)}/votes/${what.kind ?? "determination"}`, { method: "POST", body: { ...what, key } });
 
-// photos as above; told: {species, license, author, date, place}
+// The client's own name of an act. `crypto.randomUUID` is there on https alone.
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+// photos as above; told: {species, license, author, date, lat, lon, key}; the same key twice is kept once
 export function contribute(photos, told) {
   const form = new FormData();
   for (const [i, photo] of photos.entries()) {

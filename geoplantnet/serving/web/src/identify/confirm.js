@@ -4,7 +4,7 @@ import { button, element } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { t } from "../i18n.js";
 import { idOf, link, mayContribute, nameOf } from "./answer.js";
-import { contribute } from "./api.js";
+import { contribute, newKey } from "./api.js";
 import { offers } from "./config.js";
 import { choices, field, notice, radio, scientific } from "./parts.js";
 import { prefs } from "./prefs.js";
@@ -31,6 +31,7 @@ export function confirmSpecies(result, opener) {
   if (!open) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
   body.append(extra, element("div", "go", done));
 
+  const key = newKey();
   let form = null;
   function drawForm() {
     if (!prefs.get().key) {
@@ -63,7 +64,7 @@ export function confirmSpecies(result, opener) {
     done.disabled = true;
     done.textContent = t("confirm.giving");
     try {
-      const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(5) ?? null, lon: session.place?.longitude.toFixed(5) ?? null };
+      const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(5) ?? null, lon: session.place?.longitude.toFixed(5) ?? null, "no-reject": session.answer.reject === false ? "true" : null, key };
       const given = await contribute(session.photos, told);
       if (signal.aborted) return;
       const next = button("strong", t("answer.next"), async () => {

@@ -1,7 +1,7 @@
 // A small map to say where a plant grows: the store's area, the countries' outlines, a mark. Typed coordinates do the same.
 import { button, element } from "../dom.js";
 import { t } from "../i18n.js";
-import { SITE } from "./api.js";
+import { siteJson } from "./api.js";
 import { loading } from "./parts.js";
 
 const WIDTH = 640;
@@ -14,19 +14,13 @@ export function createMiniMap({ at, onPlace, signal }) {
   loading(box, {
     signal,
     load: async () => {
-      const [layers, countries] = await Promise.all([json("api/layers", signal), json("countries.json", signal)]);
-      return { bounds: layers.bounds["CRS:84"] ?? layers.bounds["EPSG:4326"], countries };
+      const [layers, countries] = await Promise.all([siteJson("api/layers", { signal }), siteJson("countries.json", { signal })]);
+      return { bounds: layers.bounds["CRS:84"], countries };
     },
     draw: ({ bounds, countries }) => box.append(...mapOf(bounds, countries, at, onPlace)),
   });
   return box;
 }
-
-const json = async (path, signal) => {
-  const response = await fetch(new URL(path, SITE), { signal });
-  if (!response.ok) throw new Error(t("error.broken"));
-  return response.json();
-};
 
 function mapOf(bounds, countries, at, onPlace) {
   const canvas = element("canvas");

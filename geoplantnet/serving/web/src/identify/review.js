@@ -3,7 +3,7 @@ import { announce } from "../announce.js";
 import { button, element } from "../dom.js";
 import { date, number, percent, t } from "../i18n.js";
 import { link } from "./answer.js";
-import { reviewQueue, voteDetermination } from "./api.js";
+import { newKey, reviewQueue, vote as cast } from "./api.js";
 import { offers } from "./config.js";
 import { createFinder } from "./finder.js";
 import { addressOf, creditOf, loading, notice, scientific } from "./parts.js";
@@ -56,10 +56,12 @@ export function showReview(root, { signal }) {
   function draw(one) {
     const complaint = element("div");
     complaint.setAttribute("role", "alert");
-    const species = one.species ?? null;
+    const key = newKey();
+    const guess = one.prediction?.species ? one.prediction : null;
+    const species = one.species ?? guess?.species ?? null; // what nobody named yet has the model's guess, told as such
     const title = element("h2", "", species ? scientific(species) : t("review.no-name"));
     title.tabIndex = -1;
-    const told = [one.date && date(one.date, "medium"), one.place && t("review.place", { at: `${number(one.place.latitude, 2)}, ${number(one.place.longitude, 2)}` }), one.author].filter(Boolean).join(" · ");
+    const told = [one.date && (one.date.length < 10 ? one.date : date(one.date, "medium")), one.place && t("review.place", { at: `${number(one.place.latitude, 2)}, ${number(one.place.longitude, 2)}` }), one.author].filter(Boolean).join(" · ");
     const other = element("div", "other", button("", t("review.other"), open));
     const buttons = [];
     const act = (words, what, said, className = "") => {
@@ -78,8 +80,9 @@ export function showReview(root, { signal }) {
         title,
         species?.commonNames?.length ? element("p", "", species.commonNames[0]) : null,
         element("p", "faint small", told),
-        element("p", "small", Number.isFinite(one.confidence) ? t("review.state", { share: percent(one.confidence), n: one.votes ?? 0 }) : t("review.votes", { n: one.votes ?? 0 })),
-        one.answers?.length > 1 ? proposals(one) : null,
+        element("p", "small", standing(one, guess)),
+        one.answers.length > 1 ? proposals(one) : null,
+        one.dataGeneralizations ? element("p", "faint small", t("review.coarse")) : null,
         complaint,
         row,
         element("div", "row", skip),
@@ -96,7 +99,7 @@ export function showReview(root, { signal }) {
       complaint.replaceChildren();
       for (const node of buttons) node.disabled = true;
       try {
-        await voteDetermination(one.id, what);
+        await cast(one.id, what, key);
         if (signal.aborted) return;
         voted += 1;
         next(said);
@@ -109,9 +112,15 @@ export function showReview(root, { signal }) {
   }
 }
 
+// How settled its name is.
+function standing(one, guess) {
+  if (!one.species && guess) return t("review.guess", { share: percent(guess.score) });
+  return one.species ? t("review.state", { share: percent(one.confidence), n: one.votes }) : t("review.votes", { n: one.votes });
+}
+
 function images(one) {
   const list = element("ul", "pictures large");
-  for (const [i, image] of (one.images ?? []).entries()) {
+  for (const [i, image] of one.images.entries()) {
     const picture = element("img");
     Object.assign(picture, { src: addressOf(image.url.m ?? image.url.o), alt: t("review.image", { number: i + 1, organ: t(`organ.${image.organ || "other"}`) }), decoding: "async" });
     list.append(element("li", "", picture, element("span", "credit", creditOf(image))));

@@ -4,7 +4,7 @@ import { asTable, columns, joined, rows } from "../charts.js";
 import { element } from "../dom.js";
 import { monthName, number, t } from "../i18n.js";
 import { link } from "./answer.js";
-import { SITE, speciesFacts } from "./api.js";
+import { SITE, siteJson, speciesFacts } from "./api.js";
 import { offers } from "./config.js";
 import { addressOf, creditOf, loading } from "./parts.js";
 import { createFinder } from "./finder.js";
@@ -27,9 +27,8 @@ export function showSpecies(root, { rest: [id], signal }) {
     document.title = `${title.textContent} · ${document.title.split(" · ").at(-1)}`;
     announce(title.textContent);
     about.append(names(facts));
-    if (offers().maps) about.append(map(facts, id, signal));
-    const months = facts.months ?? facts.recordsByMonth ?? null;
-    about.append(phenology(months), altitude(facts.altitude ?? null), pictures(facts.images ?? []));
+    if (offers().maps) about.append(map(facts, signal));
+    about.append(phenology(facts.months), altitude(facts.altitude), pictures(facts.images));
   }
 }
 
@@ -50,34 +49,31 @@ function names(facts) {
 const nameIn = (taxon) => (typeof taxon === "string" ? taxon : (taxon.scientificNameWithoutAuthor ?? taxon.scientificName ?? ""));
 
 // The map of the store, as WMS draws it, with its legend; a species that is not mapped says so.
-function map(facts, id, signal) {
+function map(facts, signal) {
   const box = element("section", "card map-card", element("h2", "", t("species.map")));
   const body = element("div");
   box.append(body);
-  const load = async () => {
-    const layers = await (await fetch(new URL(`api/species?q=${encodeURIComponent(facts.scientificNameWithoutAuthor)}`, SITE), { signal })).json();
-    const found = (layers.species ?? []).find((one) => one.taxonID === id || one.scientificName === facts.scientificNameWithoutAuthor);
-    if (!found) return null;
-    const { bounds } = await (await fetch(new URL("api/layers", SITE), { signal })).json();
-    return { layer: `species.${found.taxonID}`, taxonID: found.taxonID, bounds };
-  };
+  if (!facts.map) {
+    body.append(element("p", "faint", t("species.no-map")));
+    return box;
+  }
+  const { layer } = facts.map;
   loading(body, {
-    load,
+    load: () => siteJson("api/layers", { signal }),
     signal,
-    draw: (found) => {
-      if (!found) return body.append(element("p", "faint", t("species.no-map")));
-      const [west, south, east, north] = found.bounds["EPSG:3035"];
+    draw: ({ bounds }) => {
+      const [west, south, east, north] = bounds["EPSG:3035"];
       const width = 720;
       const height = Math.max(240, Math.min(900, Math.round((width * (north - south)) / (east - west))));
       const query = (extra) => new URL(`wms?${new URLSearchParams({ SERVICE: "WMS", VERSION: "1.3.0", ...extra })}`, SITE).href;
       const image = element("img", "range-map");
-      image.src = query({ REQUEST: "GetMap", LAYERS: found.layer, STYLES: "", CRS: "EPSG:3035", BBOX: [south, west, north, east].join(","), WIDTH: width, HEIGHT: height, FORMAT: "image/png", TRANSPARENT: "TRUE" });
+      image.src = query({ REQUEST: "GetMap", LAYERS: layer, STYLES: "", CRS: "EPSG:3035", BBOX: [south, west, north, east].join(","), WIDTH: width, HEIGHT: height, FORMAT: "image/png", TRANSPARENT: "TRUE" });
       image.alt = t("species.map-alt", { name: facts.scientificNameWithoutAuthor });
       Object.assign(image, { width, height, loading: "lazy" });
       const legend = element("img", "range-legend");
-      legend.src = query({ REQUEST: "GetLegendGraphic", LAYER: found.layer, FORMAT: "image/png", SLD_VERSION: "1.1.0" });
+      legend.src = query({ REQUEST: "GetLegendGraphic", LAYER: layer, FORMAT: "image/png", SLD_VERSION: "1.1.0" });
       legend.alt = t("species.legend-alt");
-      body.append(image, legend, element("p", "faint small", t("species.map-note")), link(new URL(`#layer=${found.layer}`, SITE).href, t("species.to-map"), ""));
+      body.append(image, legend, element("p", "faint small", t("species.map-note")), link(new URL(`#layer=${layer}`, SITE).href, t("species.to-map"), ""));
     },
   });
   return box;
@@ -85,7 +81,7 @@ function map(facts, id, signal) {
 
 function phenology(months) {
   const box = element("section", "card", element("h2", "", t("species.phenology")));
-  if (!months?.some((count) => count > 0)) {
+  if (!months.some((count) => count > 0)) {
     box.append(element("p", "faint", t("species.no-records")));
     return box;
   }
@@ -103,7 +99,7 @@ function altitude(classes) {
     return box;
   }
   const bars = joined(classes).reverse().map(({ from, to, count }) => ({ name: t("species.metres", { from: number(from), to: number(to) }), count }));
-  box.append(rows(bars, false, { caption: t("species.altitude"), heads: [t("species.metres-head"), t("species.records"), ""] }));
+  box.append(rows(bars, false, { caption: t("species.altitude"), heads: [t("species.metres-head"), t("species.records")] }));
   return box;
 }
 

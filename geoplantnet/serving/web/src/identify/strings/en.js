@@ -213,6 +213,8 @@ export default {
   "review.place": "near {at}",
   "review.state.one": "{share} of the weight is behind this name; {n} vote.",
   "review.state.other": "{share} of the weight is behind this name; {n} votes.",
+  "review.guess": "Nobody named it yet; the model guesses so ({share}).",
+  "review.coarse": "The place is told coarsely until the name is settled.",
   "review.votes.one": "{n} vote so far.",
   "review.votes.other": "{n} votes so far.",
   "review.image": "Photo {number}: {organ}",

@@ -213,6 +213,8 @@ export default {
   "review.place": "près de {at}",
   "review.state.one": "{share} du poids est derrière ce nom ; {n} vote.",
   "review.state.other": "{share} du poids est derrière ce nom ; {n} votes.",
+  "review.guess": "Personne ne l’a encore nommée ; c’est ce que suppose le modèle ({share}).",
+  "review.coarse": "Le lieu est donné grossièrement tant que le nom n’est pas établi.",
   "review.votes.one": "{n} vote jusqu’ici.",
   "review.votes.other": "{n} votes jusqu’ici.",
   "review.image": "Photo {number} : {organ}",

@@ -6,6 +6,8 @@ import base64
 import io
 import math
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from geoplantnet.serving.app import PAGE
+from geoplantnet.identify.network import Card, Outputs
+from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 from tests.serving.page_identify.conftest import SIZES, drawn, jpeg
 
-SRC = PAGE.parent / "src"
+SRC = Path(__file__).parents[3] / "geoplantnet" / "serving" / "web" / "src"
 ORIGIN = "http://modules.test"
 
 
@@ -114,14 +117,52 @@ def test_the_place_in_a_png_is_read(modules: Any) -> None:
     assert exif_of(modules, file.getvalue())["place"] == {"longitude": -70.25, "latitude": -33.5}
 
 
-@settings(max_examples=20, deadline=None)
-@given(n=st.integers(1, 5), seed=st.integers(0, 999))
-def test_views_are_fused_as_a_weighted_product(modules: Any, n: int, seed: int) -> None:
-    """The fusion of views is the normalised weighted geometric mean, whatever their order; one view is itself."""
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
+    """What is made of a net's outputs in the browser is what `Identifier.answer` makes: scores, order, floras, organs, rejection, repeated photos."""
+    engine = pytest.importorskip("geoplantnet.identify.engine", reason="the engine is not there")
+    floras = pytest.importorskip("geoplantnet.identify.projects", reason="the projects are not there")
+    n, count, seed = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 24)), data.draw(st.integers(0, 999))
     rng = np.random.default_rng(seed)
-    views, weights = rng.dirichlet(np.ones(6), n), rng.uniform(0.2, 2, n)
-    expected = np.exp((weights[:, None] * np.log(views)).sum(0) / weights.sum())
-    order = rng.permutation(n)
-    told = {"views": views[order].tolist(), "weights": weights[order].tolist()}
-    found = np.array(call(modules, "offline/answer", "m.fuse(x.views, x.weights)", told))
-    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-9)
+    species = SpeciesList(checklist="test", taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count)))
+    flora = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
+    projects = floras.Projects.from_list([{"id": "alps", "title": "Alps", "description": "", "species": flora}], species)
+    card = Card(
+        name="net", version="1", backbone="none", size=8, temperature=float(rng.uniform(0.5, 3)), view_weights={"leaf": 0.6, "flower": 1.7}, view_sharpness=float(rng.uniform())
+    )
+    features = rng.normal(size=(n, 8))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    outputs = Outputs(
+        logits=rng.normal(size=(n, count)).astype(np.float32) * 3,
+        features=features.astype(np.float32),
+        organs=rng.dirichlet(np.ones(6), n).astype(np.float32),
+        plant=rng.uniform(0.2, 1, n).astype(np.float32),
+    )
+    if n > 1 and data.draw(st.booleans()):  # one photo sent twice
+        for values in (outputs.logits, outputs.features, outputs.organs):
+            values[1] = values[0]
+    organs = data.draw(st.lists(st.sampled_from(("auto", "leaf", "flower", "bark")), min_size=n, max_size=n))
+    project = data.draw(st.sampled_from(("all", "alps")))
+    net = SimpleNamespace(card=card, species=species)
+    expected = engine.Identifier(net, projects=projects).answer(outputs, organs, project=project)
+    told = {
+        "outputs": {name: getattr(outputs, name).ravel().tolist() for name in ("logits", "features", "organs", "plant")},
+        "card": card.to_dict(),
+        "labels": species.to_dict(),
+        "projects": projects.to_list(),
+        "organs": organs,
+        "project": project,
+        "reject": True,
+    }
+    found = call(modules, "offline/answer", "m.answerOf(x.outputs, {...x, names: {}, language: 'en'})", told)
+    assert found.get("rejected", False) == expected.rejected
+    assert [one["organ"] for one in found["predictedOrgans"]] == [organ for organ, _ in expected.organs]
+    if expected.rejected:
+        return
+    ids = [species[candidate.species].taxon_id for candidate in expected.candidates]
+    assert [one["taxonID"] for one in found["results"]] == ids
+    np.testing.assert_allclose([one["score"] for one in found["results"]], [candidate.score for candidate in expected.candidates], atol=1e-6)
+    np.testing.assert_allclose([one["score"] for one in found["otherResults"]["species"]], [one.score for one in expected.outside], atol=1e-6)
+    assert found.get("switchToProject") == expected.switch
+    assert found["answerSet"] == [species[i].taxon_id for i in expected.answer_set]

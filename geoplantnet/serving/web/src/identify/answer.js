@@ -85,7 +85,13 @@ function summary(answer, results) {
   const [genus, share] = [...genera].sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
   return share >= GENUS_SURE
     ? notice("mind", t("answer.genus", { genus, share: percent(share) }))
-    : notice("mind", t("answer.unsure"));
+    : notice("mind", t("answer.unsure"), ...among(answer, results));
+}
+
+// The set of species that the answer may be, where it is small enough to look through.
+function among(answer, results) {
+  const n = answer.answerSet?.length ?? 0;
+  return n > 1 && n < results.length ? [t("answer.set", { n })] : [];
 }
 
 // What the answer rests on, and what each photo was seen as.
@@ -152,6 +158,8 @@ function tile(url, caption, credit, label, open, className = "") {
   press.type = "button";
   press.setAttribute("aria-label", label);
   press.addEventListener("click", () => open(press));
+  // a browser leaves what is half in sight where it is, and the own photo would cover the rest
+  press.addEventListener("focus", () => press.scrollIntoView({ inline: "nearest", block: "nearest" }));
   const item = element("li", className, press);
   if (credit) item.append(element("span", "credit", credit));
   return item;

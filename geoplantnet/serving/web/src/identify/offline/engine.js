@@ -66,13 +66,13 @@ export async function keptModel() {
 export const isKept = async () => (await keptModel()) !== null;
 
 // The answer of the net kept here, in the shape of /v2/identify, without similar images.
-export async function answerOffline(photos, { place = null, project = "all", reject = true } = {}) {
+export async function answerOffline(photos, { project = "all", reject = true } = {}) {
   const { card, labels, projects, names, run } = await ready();
   const size = card.size;
   const pixels = new Uint8Array(photos.length * size * size * 3);
   for (const [i, photo] of photos.entries()) pixels.set(square(await pixelsOf(photo.blob), size), i * size * size * 3);
   const outputs = await run(pixels, photos.length, size);
-  return answerOf(outputs, { card, labels, projects, names, organs: photos.map(({ organ }) => organ), project, place, reject, language: lang() });
+  return answerOf(outputs, { card, labels, projects, names, organs: photos.map(({ organ }) => organ), project, reject, language: lang() });
 }
 
 let running = null;

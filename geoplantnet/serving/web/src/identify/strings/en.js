@@ -88,6 +88,7 @@ export default {
   "answer.anyway": "Show the best guesses all the same",
   "answer.unrejected": "These are guesses: the photos did not seem to show a plant.",
   "answer.unsure": "Not sure. Compare your photo with each of these; a photo of another part of the plant helps most.",
+  "answer.set": "The right one is very probably among the first {n}.",
   "answer.genus": "The genus is almost certain ({genus}, {share}); the species is not. Compare, or add a photo of another part.",
   "answer.offline": "Answered on this device, without the network. Similar photos and the place's own list need the network.",
   "answer.yours": "Yours",

@@ -88,6 +88,7 @@ export default {
   "answer.anyway": "Montrer tout de même les meilleures suppositions",
   "answer.unrejected": "Ce sont des suppositions : les photos ne semblaient pas montrer une plante.",
   "answer.unsure": "Pas sûr. Comparez votre photo avec chacune ; une photo d’une autre partie de la plante aide le plus.",
+  "answer.set": "La bonne est très probablement parmi les {n} premières.",
   "answer.genus": "Le genre est presque certain ({genus}, {share}) ; l’espèce ne l’est pas. Comparez, ou ajoutez une photo d’une autre partie.",
   "answer.offline": "Réponse faite sur cet appareil, sans réseau. Les photos semblables et la liste propre au lieu demandent le réseau.",
   "answer.yours": "La vôtre",

@@ -134,12 +134,23 @@ class FakeApi:
             return self.faults.pop(0)
         lang, organs = told["query"]["lang"], told["fields"]["organs"]
         results = [
-            {"score": score, "taxonID": SPECIES[i][0], "species": species_of(i, lang), "images": [image_of(10 * i + j, ("flower", "leaf")[j % 2]) for j in range(4)]}
+            {
+                "score": score,
+                "taxonID": SPECIES[i][0],
+                "species": species_of(i, lang),
+                "images": [image_of(10 * i + j, ("flower", "leaf")[j % 2]) for j in range(4)],
+            }
             for i, score in enumerate(self.scores)
         ]
         return JSONResponse(
             {
-                "query": {"project": request.path_params["project"], "images": [], "organs": organs, "includeRelatedImages": True, "noReject": False},
+                "query": {
+                    "project": request.path_params["project"],
+                    "images": [],
+                    "organs": organs,
+                    "includeRelatedImages": True,
+                    "noReject": False,
+                },
                 "language": lang,
                 "preferedReferential": "Alps",
                 "bestMatch": "Gentiana acaulis L.",
@@ -183,7 +194,15 @@ class FakeApi:
             return JSONResponse({"statusCode": 404, "error": "Not Found", "message": "no such species"}, 404)
         i = ids.index(request.path_params["id"])
         months = [0, 0, 1, 6, 21, 34, 18, 4, 0, 0, 0, 0]
-        more = {"iucnCategory": "LC", "gbifId": 5415111, "recordCount": 84, "months": months, "altitude": [{"from": 500, "to": 600, "count": 9}], "map": None, "images": [image_of(10 * i + j, "flower") for j in range(3)]}
+        more = {
+            "iucnCategory": "LC",
+            "gbifId": 5415111,
+            "recordCount": 84,
+            "months": months,
+            "altitude": [{"from": 500, "to": 600, "count": 9}],
+            "map": None,
+            "images": [image_of(10 * i + j, "flower") for j in range(3)],
+        }
         return JSONResponse(species_of(i, request.query_params.get("lang", "en")) | more)
 
 
@@ -241,10 +260,21 @@ def tiny_folder(folder: Path, *, species: int = 3) -> None:
         "labels.json": json.dumps({"checklist": "test", "hash": "0" * 64, "taxa": taxa}).encode(),
         "names.json": json.dumps(names).encode(),
     }
-    card = {"name": "tiny", "version": "v1", "backbone": "tiny", "size": SIZE, "temperature": 2.0, "plant_threshold": 0.5, "organs": True, "rejects": True}
+    card = {
+        "name": "tiny",
+        "version": "v1",
+        "backbone": "tiny",
+        "size": SIZE,
+        "temperature": 2.0,
+        "plant_threshold": 0.5,
+        "organs": True,
+        "rejects": True,
+    }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    (folder / "card.json").write_text(json.dumps(card | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}))
+    (folder / "card.json").write_text(
+        json.dumps(card | {"files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}})
+    )
 
 
 class Held(PageFiles):
@@ -285,7 +315,10 @@ def _server(model_folder: Path) -> Iterator[tuple[str, list[FakeApi]]]:
         told = {"title": "Test flora", "languages": ["en", "fr"], "maps": False, "model": {"size": size, "version": "v1"}, "store": True}
         return JSONResponse(told | {"licences": ["cc-by-sa", "cc-by"]} | now[0].config)
 
-    projects = [{"id": "all", "title": "Most relevant", "description": "", "speciesCount": 5}, {"id": "alps", "title": "Alps", "description": "", "speciesCount": 3}]
+    projects = [
+        {"id": "all", "title": "Most relevant", "description": "", "speciesCount": 5},
+        {"id": "alps", "title": "Alps", "description": "", "speciesCount": 3},
+    ]
     app = Starlette(
         routes=[
             Route("/identify/config.json", config),
@@ -339,7 +372,9 @@ class Visit:
     def photos(self, *files: bytes, names: tuple[str, ...] = ()) -> None:
         """Choose these files as photos and wait until they lie there."""
         before = self.page.locator(".photos li").count()
-        payload = [{"name": names[i] if names else f"plant{i + 1}.jpg", "mimeType": "image/jpeg", "buffer": data} for i, data in enumerate(files)]
+        payload = [
+            {"name": names[i] if names else f"plant{i + 1}.jpg", "mimeType": "image/jpeg", "buffer": data} for i, data in enumerate(files)
+        ]
         self.page.locator(".files input").set_input_files(payload)
         expect(self.page.locator(".photos li")).to_have_count(min(5, before + len(files)))
 

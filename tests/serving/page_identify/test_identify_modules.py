@@ -125,11 +125,20 @@ def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
     floras = pytest.importorskip("geoplantnet.identify.projects", reason="the projects are not there")
     n, count, seed = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 24)), data.draw(st.integers(0, 999))
     rng = np.random.default_rng(seed)
-    species = SpeciesList(checklist="test", taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count)))
+    species = SpeciesList(
+        checklist="test",
+        taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count)),
+    )
     flora = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
     projects = floras.Projects.from_list([{"id": "alps", "title": "Alps", "description": "", "species": flora}], species)
     card = Card(
-        name="net", version="1", backbone="none", size=8, temperature=float(rng.uniform(0.5, 3)), view_weights={"leaf": 0.6, "flower": 1.7}, view_sharpness=float(rng.uniform())
+        name="net",
+        version="1",
+        backbone="none",
+        size=8,
+        temperature=float(rng.uniform(0.5, 3)),
+        view_weights={"leaf": 0.6, "flower": 1.7},
+        view_sharpness=float(rng.uniform()),
     )
     features = rng.normal(size=(n, 8))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -162,7 +171,11 @@ def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
         return
     ids = [species[candidate.species].taxon_id for candidate in expected.candidates]
     assert [one["taxonID"] for one in found["results"]] == ids
-    np.testing.assert_allclose([one["score"] for one in found["results"]], [candidate.score for candidate in expected.candidates], atol=1e-6)
-    np.testing.assert_allclose([one["score"] for one in found["otherResults"]["species"]], [one.score for one in expected.outside], atol=1e-6)
+    np.testing.assert_allclose(
+        [one["score"] for one in found["results"]], [candidate.score for candidate in expected.candidates], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        [one["score"] for one in found["otherResults"]["species"]], [one.score for one in expected.outside], atol=1e-6
+    )
     assert found.get("switchToProject") == expected.switch
     assert found["answerSet"] == [species[i].taxon_id for i in expected.answer_set]

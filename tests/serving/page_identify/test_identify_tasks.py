@@ -147,7 +147,9 @@ def test_no_plant_is_an_answer(identify_visits: Opener, api: FakeApi) -> None:
     assert api.forms[1]["query"]["no-reject"] == "true"
 
 
-@pytest.mark.parametrize(("scores", "words"), [((0.4, 0.38, 0.05), "Not sure"), ((0.49, 0.45, 0.02), "The genus is almost certain (Gentiana, 94")])
+@pytest.mark.parametrize(
+    ("scores", "words"), [((0.4, 0.38, 0.05), "Not sure"), ((0.49, 0.45, 0.02), "The genus is almost certain (Gentiana, 94")]
+)
 def test_doubt_is_said(identify_visits: Opener, api: FakeApi, scores: tuple[float, ...], words: str) -> None:
     """Where no species is likely enough, the answer says so; where its genus is, that."""
     if scores[0] < 0.45:
@@ -368,7 +370,12 @@ def test_names_are_text_not_markup(identify_visits: Opener, api: FakeApi) -> Non
 
     async def answer(request: Any) -> JSONResponse:
         await request.form()
-        one = {"score": 0.9, "taxonID": "x", "species": species_of(0) | {"commonNames": [evil]}, "images": [image_of(1, "flower") | {"citation": evil}]}
+        one = {
+            "score": 0.9,
+            "taxonID": "x",
+            "species": species_of(0) | {"commonNames": [evil]},
+            "images": [image_of(1, "flower") | {"citation": evil}],
+        }
         return JSONResponse({"results": [one], "predictedOrgans": [], "evidence": "flora", "preferedReferential": evil, "version": evil})
 
     api.identify = answer  # type: ignore[method-assign, assignment]

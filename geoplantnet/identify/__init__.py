@@ -1,6 +1,7 @@
 """Floor 4, identification: from photos and people's opinions to occurrences that may be trusted.
 
 votes           many determinations of an observation -> one label, its confidence, and each user's weight
+photos          what strangers send: limits, decoding apart, the file without its metadata, the square a net sees
 observations    the store: observations, images, an append-only log of votes, label state
 records         what the store says of an observation, as a row of a plain table in Darwin Core terms
 quality         which records may be trusted, and under which reason each of the others is counted
@@ -11,6 +12,7 @@ crawl           of pages an image search returned, those whose image most likely
 export          trusted records -> rows of a Darwin Core Archive
 protection      records of sensitive species: where they are told, and what of them is not said
 bridge          trusted records -> the presence-only occurrences a species distribution model learns from
+similarity      the most similar observations to a photo: binary codes, an index of images
 simulated       observers of a virtual world: their photos, votes and mistakes, and the truth
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.

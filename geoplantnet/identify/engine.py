@@ -84,7 +84,8 @@ class Identifier:
         place_weight: PlaceWeight | None = None,
     ) -> None:
         """`place_weight`: what `prior.learn_place_weight` found for this net and map. Raises InputError for projects of another list of species, ModelError for
-        an index of another net."""
+        an index of another net.
+        """
         if projects is not None and projects.species.hash != network.species.hash:
             raise InputError(
                 f"projects are of {projects.species.checklist} ({len(projects.species)} species), the net of {network.species.checklist} ({len(network.species)}); "
@@ -207,7 +208,7 @@ def _degrees(place: tuple[float, float]) -> tuple[float, float]:
 
 
 def _within(log_p: Floats, project: Project) -> Floats:
-    """p (species,) of a project's species alone, that sum to 1; 0 for others. In logarithms: what is left may be very little."""
+    """P (species,) of a project's species alone, that sum to 1; 0 for others. In logarithms: what is left may be very little."""
     if project.species is None or not len(project.species):
         return np.exp(log_p) if project.species is None else np.zeros_like(log_p)
     p = np.zeros_like(log_p)

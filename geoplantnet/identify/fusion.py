@@ -75,7 +75,7 @@ def view_weights(shows: Floats, weights: Mapping[str, float]) -> Floats:
 
 
 def fuse(log_p: npt.ArrayLike, weights: npt.ArrayLike, same: npt.ArrayLike, gain: float, *, doubt: float = DOUBT) -> Floats:
-    """ln p (species,) of one plant from ln p (n, species) of n photos, each summing to 1; `weights` (n,) >= 0, `same` (n, n) of `alike`.
+    """Ln p (species,) of one plant from ln p (n, species) of n photos, each summing to 1; `weights` (n,) >= 0, `same` (n, n) of `alike`.
 
     The order of photos means nothing, nor does the scale of weights; one photo, or one sent several times, is answered as it is. A photo of weight 0
     counts for nothing. Raises InputError where all weights are 0, or shapes do not fit.

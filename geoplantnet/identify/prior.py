@@ -71,7 +71,7 @@ class PlaceWeight:
 
 
 def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight, *, trust: float = 1.0) -> Floats:
-    """ln p(species | photos, place) (species,) from ln p(species | photos) and p(present | place), NaN = not known.
+    """Ln p(species | photos, place) (species,) from ln p(species | photos) and p(present | place), NaN = not known.
 
         p(k | photos, place)  ~  p(k | photos) * r_k ^ (weight * trust),    r_k = floor + (1 - floor) * present_k / max(present)
 
@@ -90,7 +90,7 @@ def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight
 
 
 def _log_share(present: Floats, floor: float) -> Floats:
-    """ln r (..., species) of `with_place`; 0 where nothing is known of a place, or nothing grows there."""
+    """Ln r (..., species) of `with_place`; 0 where nothing is known of a place, or nothing grows there."""
     known = ~np.isnan(present)
     filled = np.where(known, present, 0.0)
     most = filled.max(axis=-1, keepdims=True, initial=0)

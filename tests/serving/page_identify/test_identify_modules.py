@@ -16,7 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.network import Card, Outputs
+from geoplantnet.identify.photos import square as server_square
+from geoplantnet.identify.projects import Projects
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 from tests.serving.page_identify.conftest import SIZES, drawn, jpeg
 
@@ -71,10 +74,9 @@ def test_the_square_is_pillows(modules: Any, width: int, height: int, size: int,
 
 
 def test_the_square_of_a_photo_is_the_servers(modules: Any) -> None:
-    """A photo of common size: the very bytes of `identify.photos.square`, where that is."""
-    photos = pytest.importorskip("geoplantnet.identify.photos.pixels", reason="the module of photos is not there")
+    """A photo of common size: the very bytes of `identify.photos.square`."""
     pixels = np.asarray(drawn(3, (641, 480)))
-    np.testing.assert_array_equal(squared(modules, pixels, 224), photos.square(pixels, 224))
+    np.testing.assert_array_equal(squared(modules, pixels, 224), server_square(pixels, 224))
 
 
 @settings(max_examples=20, deadline=None)
@@ -121,8 +123,6 @@ def test_the_place_in_a_png_is_read(modules: Any) -> None:
 @given(data=st.data())
 def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
     """What is made of a net's outputs in the browser is what `Identifier.answer` makes: scores, order, floras, organs, rejection, repeated photos."""
-    engine = pytest.importorskip("geoplantnet.identify.engine", reason="the engine is not there")
-    floras = pytest.importorskip("geoplantnet.identify.projects", reason="the projects are not there")
     n, count, seed = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 24)), data.draw(st.integers(0, 999))
     rng = np.random.default_rng(seed)
     species = SpeciesList(
@@ -130,7 +130,7 @@ def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
         taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count)),
     )
     flora = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
-    projects = floras.Projects.from_list([{"id": "alps", "title": "Alps", "description": "", "species": flora}], species)
+    projects = Projects.from_list([{"id": "alps", "title": "Alps", "description": "", "species": flora}], species)
     card = Card(
         name="net",
         version="1",
@@ -154,7 +154,7 @@ def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
     organs = data.draw(st.lists(st.sampled_from(("auto", "leaf", "flower", "bark")), min_size=n, max_size=n))
     project = data.draw(st.sampled_from(("all", "alps")))
     net = SimpleNamespace(card=card, species=species)
-    expected = engine.Identifier(net, projects=projects).answer(outputs, organs, project=project)
+    expected = Identifier(net, projects=projects).answer(outputs, organs, project=project)
     told = {
         "outputs": {name: getattr(outputs, name).ravel().tolist() for name in ("logits", "features", "organs", "plant")},
         "card": card.to_dict(),

@@ -87,6 +87,6 @@ export function confirmSpecies(result, opener) {
   }
 }
 
-const NAMES = { "cc-by-sa": "CC BY-SA 4.0", "cc-by": "CC BY 4.0", "cc-by-nc": "CC BY-NC 4.0", cc0: "CC0 1.0" };
+const NAMES = { "cc-by-sa": "CC BY-SA 4.0", "cc-by": "CC BY 4.0", "cc-by-nc": "CC BY-NC 4.0", "cc-by-nc-sa": "CC BY-NC-SA 4.0", cc0: "CC0 1.0" };
 const licenceName = (code) => NAMES[code] ?? code;
 const today = () => new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString().slice(0, 10);

@@ -1,7 +1,7 @@
 """The engine: photos in, species out; several photos are one plant, the flora and the place are evidence beside them.
 
-net -> probabilities of each photo (`Card.temperature`) -> one answer of all (`fusion`) -> the place (`prior`, else its flora) -> the project asked for
-    -> candidates, genera, families, and images like the photos
+Net -> probabilities of each photo (`Card.temperature`) -> one answer of all (`fusion`) -> the place (`prior`, else its flora) -> the project
+asked for -> candidates, genera, families, and images like the photos.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_PHOTOS = 5
 CREDIBLE = 0.9
 """Probability that `Identification.answer_set` holds, as far as the net is calibrated."""
 FLORA = PlaceWeight(weight=1.0, floor=0.05)
-"""Of a place that has a flora and no map: checklists miss what was found lately and what is planted, so that a species not listed keeps 1 / 20 of its odds."""
+"""Of a place that has a flora and no map: checklists miss what is new or planted, so that a species not listed keeps 1 / 20 of its odds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +83,14 @@ class Identifier:
         index: ImageIndex | None = None,
         place_weight: PlaceWeight | None = None,
     ) -> None:
-        """`place_weight`: what `prior.learn_place_weight` found for this net and map. Raises InputError for projects of another list of species, ModelError for
-        an index of another net.
+        """`place_weight`: what `prior.learn_place_weight` found for this net and map.
+
+        Raises InputError for projects of another list of species, ModelError for an index of another net.
         """
         if projects is not None and projects.species.hash != network.species.hash:
             raise InputError(
-                f"projects are of {projects.species.checklist} ({len(projects.species)} species), the net of {network.species.checklist} ({len(network.species)}); "
-                "make them for the net's list"
+                f"projects are of {projects.species.checklist} ({len(projects.species)} species), the net of {network.species.checklist} "
+                f"({len(network.species)}); make them for the net's list"
             )
         if index is not None:
             index.check(network.card)
@@ -111,8 +112,9 @@ class Identifier:
     ) -> Identification:
         """Photos (h, w, 3) of one plant, one to five, upright.
 
-        `organs` says what each shows (empty: the net looks). `project` keeps its own species alone; ``all`` and ``best`` keep every one, and a place (longitude,
-        latitude, degrees) makes those that its flora lists likelier where no map knows better. `top` candidates, each with `related` images like the photos.
+        `organs` says what each shows (empty: the net looks). `project` keeps its own species alone; ``all`` and ``best`` keep every one. A place
+        (longitude, latitude, degrees) makes species likelier that grow there by the map or, where that ends, by the checklist of its flora.
+        `top` candidates, each with `related` images like the photos.
         Raises LookupFailed for a project there is not, InputError for other numbers of photos or organs and for a place that is none.
         """
         if not 1 <= len(photos) <= MOST_PHOTOS:
@@ -166,7 +168,7 @@ class Identifier:
         return with_place(log_p, listed(flora.species, len(log_p)), FLORA), "flora", flora
 
     def _switch(self, p: Floats, chosen: Project | None, place: tuple[float, float] | None) -> str:
-        """Where most of the probability is not the chosen project's: one that holds it, that of the place before others, and any species as the last."""
+        """Where most of the probability is not the chosen project's: one that holds it, that of the place first, ``all`` last."""
         if chosen is None or mass(p, chosen) >= 0.5:
             return ""
         around = [] if place is None else [project for project in (self.projects.at(*place),) if project is not None]
@@ -208,7 +210,7 @@ def _degrees(place: tuple[float, float]) -> tuple[float, float]:
 
 
 def _within(log_p: Floats, project: Project) -> Floats:
-    """P (species,) of a project's species alone, that sum to 1; 0 for others. In logarithms: what is left may be very little."""
+    """Probabilities (species,) of a project's species alone, that sum to 1; 0 for others. In logarithms: what is left may be very little."""
     if project.species is None or not len(project.species):
         return np.exp(log_p) if project.species is None else np.zeros_like(log_p)
     p = np.zeros_like(log_p)

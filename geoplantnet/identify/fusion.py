@@ -4,10 +4,10 @@ Of n photos with probabilities p_i and weights u_i
 
     ln p = m^gain * sum_i(u_i ln p_i) / sum_i(u_i) + constant
 
-The weighted mean of logarithms is the logarithmic opinion pool (Genest & Zidek 1986, Combining probability distributions, Statistical Science 1: 114,
-section 3): a species must be possible by every photo. `gain` says how much surer photos make each other: 0 = not at all (their mean), 1 = as
-independent witnesses do (the product of experts; Hinton 2002, Neural Computation 14: 1771). Photos of one plant, seen by one net, lie between; `learn_views` learns it.
-m is the number of photos that differ: photos that look alike share one vote.
+The weighted mean of logarithms is the logarithmic opinion pool (Genest & Zidek 1986, Combining probability distributions, Statistical Science
+1: 114, section 3): a species must be possible by every photo. `gain` says how much surer photos make each other: 0 = not at all (their mean), 1 =
+as independent witnesses do (the product of experts; Hinton 2002, Neural Computation 14: 1771). Photos of one plant, seen by one net, lie between;
+`learn_views` learns it. m is the number of photos that differ: photos that look alike share one vote.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from geoplantnet.identify.network import ORGANS, Card, Outputs
 
 Floats = npt.NDArray[np.float64]
 DOUBT = 0.02
-"""Share of each photo's answer that is spread over all species, where several differ: a photo that is wrong and sure cannot forbid what all others see."""
+"""Share of each photo's answer that is spread over all species where several differ: a photo that is wrong and sure cannot forbid what others see."""
 _ALIKE, _DIFFERENT = 4.0, 12.0  # grey levels of 255: a JPEG written again differs by 1 to 3, two photos of a burst by 10 and more
 _THUMB = 16
 _EQUAL = 0.02  # strength that holds the weights together, per observation of the smallest set: a prior of ln weight ~ N(0, 1)
@@ -37,8 +37,8 @@ _WEIGHTS = (0.1, 10.0)
 def alike(pixels: npt.NDArray[np.uint8]) -> Floats:
     """(n, n): 1 = the same photo, 0 = another one, of photos (n, size, size, 3) as the net sees them.
 
-    By the root mean square difference of their thumbnails of 16 x 16 pixels: 1 up to 4 grey levels of 255 (a photo sent twice, stored anew or scaled), 0 from 12
-    on, linear between (photos of a burst). A photo that was cut or turned is another one.
+    By the root mean square difference of their thumbnails of 16 x 16 pixels: 1 up to 4 grey levels of 255 (a photo sent twice, stored anew or
+    scaled), 0 from 12 on, linear between (photos of a burst). A photo that was cut or turned is another one.
     """
     n, size = len(pixels), pixels.shape[1]
     edges = np.linspace(0, size, min(_THUMB, size) + 1).astype(int)[:-1]
@@ -75,10 +75,10 @@ def view_weights(shows: Floats, weights: Mapping[str, float]) -> Floats:
 
 
 def fuse(log_p: npt.ArrayLike, weights: npt.ArrayLike, same: npt.ArrayLike, gain: float, *, doubt: float = DOUBT) -> Floats:
-    """Ln p (species,) of one plant from ln p (n, species) of n photos, each summing to 1; `weights` (n,) >= 0, `same` (n, n) of `alike`.
+    """Answer ln p (species,) of one plant from ln p (n, species) of n photos; `weights` (n,) >= 0, `same` (n, n) of `alike`.
 
-    The order of photos means nothing, nor does the scale of weights; one photo, or one sent several times, is answered as it is. A photo of weight 0
-    counts for nothing. Raises InputError where all weights are 0, or shapes do not fit.
+    The order of photos means nothing, nor does the scale of weights; one photo, or one sent several times, is answered as it is. A photo of
+    weight 0 counts for nothing. Raises InputError where all weights are 0, or shapes do not fit.
     """
     each, w, kin = np.asarray(log_p, float), np.asarray(weights, float), np.asarray(same, float)
     if each.ndim != 2 or w.shape != each.shape[:1] or kin.shape != (len(w), len(w)) or not (w.sum() > 0 and (w >= 0).all()):
@@ -113,7 +113,7 @@ def _pooled(log_p: Floats, votes: Floats, differ: float, gain: float) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How photos of one plant are put together, learnt from plants that were held out. `card.view_weights` and `card.view_gain` take it."""
+    """How photos of one plant are put together, learnt from plants held out: `Card.view_weights` and `Card.view_gain`."""
 
     weights: Mapping[str, float]
     """By organ, 1 on average over the photos it was learnt from."""
@@ -138,9 +138,9 @@ def learn_views(
 ) -> Views:
     """Weights of organs and the gain from photos (n,) the net did not learn from: their species (positions) and observations (ids).
 
-    By least negative log-likelihood of the fused answer. Weights are held together (a normal prior on their logarithm), so that an organ seen rarely keeps a weight near 1.
-    Observations of one photo say nothing of fusion and are left out. `same`: `alike` of an observation's photos; without, all differ. The order
-    of photos means nothing. Raises InputError for fewer than 20 observations of several photos, and for photos of one observation with several species.
+    By least negative log-likelihood of the fused answer. Weights are held together (a normal prior on their logarithm), so that an organ seen
+    rarely keeps a weight near 1. Observations of one photo say nothing of fusion and are left out. `same`: `alike` of an observation's photos;
+    without, all differ. Raises InputError for fewer than 20 observations of several photos, and for one with several species.
     """
     log_p = log_softmax(np.asarray(outputs.logits, float) / card.temperature, axis=1)
     y, names = np.asarray(species), np.asarray(observation).astype(str)

@@ -71,14 +71,15 @@ class PlaceWeight:
 
 
 def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight, *, trust: float = 1.0) -> Floats:
-    """Ln p(species | photos, place) (species,) from ln p(species | photos) and p(present | place), NaN = not known.
+    """Answer ln p(species | photos, place) (..., species) from ln p(species | photos) and p(present | place), NaN = not known.
 
         p(k | photos, place)  ~  p(k | photos) * r_k ^ (weight * trust),    r_k = floor + (1 - floor) * present_k / max(present)
 
     `present` itself, not its odds: somebody who photographs one plant of those that grow around takes a species in proportion to how likely it is
-    there, and 0.99 for 0.9 makes it a tenth likelier, not ten times. A species unknown to the map has the geometric mean of the others' r. So a prior
-    that is alike for all changes nothing, its scale means nothing, and the odds of two species change by at most ``floor ** -(weight * trust)``: what the
-    photos say clearly stands against a wrong map. Raises InputError for probabilities below 0 and shapes that do not fit.
+    there, and 0.99 for 0.9 makes it a tenth likelier, not ten times. A species unknown to the map has the geometric mean of the others' r. So a
+    prior that is alike for all changes nothing, its scale means nothing, and the odds of two species change by at most
+    ``floor ** -(weight * trust)``: what the photos say clearly stands against a wrong map. Raises InputError for probabilities below 0 and shapes
+    that do not fit.
     """
     image, p = np.asarray(log_p, float), np.asarray(present, float)
     if image.shape != p.shape or (p < 0).any() or np.isinf(p).any():
@@ -90,7 +91,7 @@ def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight
 
 
 def _log_share(present: Floats, floor: float) -> Floats:
-    """Ln r (..., species) of `with_place`; 0 where nothing is known of a place, or nothing grows there."""
+    """Logarithm of r (..., species) of `with_place`; 0 where nothing is known of a place, or nothing grows there."""
     known = ~np.isnan(present)
     filled = np.where(known, present, 0.0)
     most = filled.max(axis=-1, keepdims=True, initial=0)
@@ -126,8 +127,8 @@ def learn_place_weight(
 ) -> LearntWeight:
     """The weight and floor of least negative log-likelihood of ln p (n, species), p(present) (n, species) and true species (n,).
 
-    For each of `FLOORS` the likelihood is log-concave in the weight, so that its one optimum in [0, 2] is found. `groups` (n,): photos that belong
-    together, such as of one observer or square, share a fold. Photos must be of places the map did not learn their own record from. Raises
+    For each of `FLOORS` the likelihood is log-concave in the weight, so that its one optimum in [0, 2] is found. `groups` (n,): photos that
+    belong together, such as of one observer or square, share a fold. Photos must be of places the map did not learn their own record from. Raises
     InputError for fewer than 50 photos or shapes that do not fit.
     """
     image, p, y = np.asarray(log_p, float), np.asarray(present, float), np.asarray(truth)

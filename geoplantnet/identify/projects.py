@@ -123,7 +123,7 @@ class Projects:
         return around[0] if around else None
 
     def near(self, longitude: float, latitude: float) -> tuple[Project, ...]:
-        """All, by relevance for a place: floras of regions around it from the smallest on, thematic ones in their order, then others from the nearest on."""
+        """All, by relevance for a place: floras of regions around it, the smallest first; thematic ones; other floras, the nearest first."""
         around = self._around(longitude, latitude)
         rest = [project for project in self.items if project not in around]
         there = [self._distance(project, longitude, latitude) for project in rest]
@@ -145,7 +145,7 @@ class Projects:
         return float(self.regions.select(known).border_distance([longitude], [latitude])[0]) if known else 0.0
 
     def holding(self, probabilities: npt.ArrayLike, *, among: Sequence[Project] | None = None) -> Project | None:
-        """The smallest project with at least `HOLDS` of the probability (species,): what photos tell of where they were taken; None where there is none."""
+        """The smallest project with at least `HOLDS` of the probability (species,); None where there is none."""
         p = np.asarray(probabilities, float)
         own = [
             (len(self.species) if project.species is None else len(project.species), i, project)

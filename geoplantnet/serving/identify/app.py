@@ -35,6 +35,9 @@ from geoplantnet.serving.identify.protection import Sensitive
 from geoplantnet.serving.identify.quota import Quota
 from geoplantnet.serving.identify.settings import IdentifySettings
 
+_OURS = ("v2", "identify")
+"""First segments of what is not the maps'."""
+
 
 def create_identify_app(
     identifier: Identifier,
@@ -111,7 +114,7 @@ def create_identify_app(
             Middleware(_origins, settings.origins),
             Middleware(out_of_query),
             Middleware(_bodies, settings.max_bodies),
-            Middleware(_guarded, guard, beside=maps is not None),
+            Middleware(_guarded, guard, maps),
         ],
         exception_handlers={
             GeoPlantNetError: problems.answer_of,
@@ -142,23 +145,16 @@ def create_identify_app(
         app.add_route("/healthz", health, methods=["GET"], include_in_schema=False)
         if settings.metrics:
             app.add_route("/metrics", metrics, methods=["GET"], include_in_schema=False)
-    else:
-        app.mount("/", maps)
     return app
 
 
-def _guarded(app: ASGIApp, guard: Guard, *, beside: bool) -> ASGIApp:
-    """The guard before what is ours; maps have their own."""
+def _guarded(app: ASGIApp, guard: Guard, maps: ASGIApp | None) -> ASGIApp:
+    """The guard before what is ours; everything else are the maps', which have their own."""
     inside = guard.around(app)
 
     async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
-        ours = (
-            not beside
-            or scope["type"] != "http"
-            or scope["path"].startswith(("/v2/", "/identify/"))
-            or scope["path"] in ("/v2", "/identify")
-        )
-        await (inside if ours else app)(scope, receive, send)
+        ours = maps is None or scope["type"] != "http" or scope["path"].partition("/")[2].partition("/")[0] in _OURS
+        await (inside if ours else maps)(scope, receive, send)  # type: ignore[misc]
 
     return chosen
 

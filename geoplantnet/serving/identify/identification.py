@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from geoplantnet.errors import LookupFailed, did_you_mean
 from geoplantnet.identify.engine import Candidate, Identification
-from geoplantnet.identify.projects import Project
+from geoplantnet.identify.projects import ALL, RESERVED, Project
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
@@ -70,7 +70,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/projects", tags=["species"], response_model=list[schemas.Project], responses=schemas.ERRORS)
     async def projects(request: Request, lang: Lang = "en", lat: Latitude = "", lon: Longitude = "", type: Type = "kt") -> Response:
-        """Floras that an identification may be limited to; with a place the most relevant first, and those of elsewhere not at all."""
+        """Floras that an identification may be limited to; with a place the most relevant first."""
         desk.language(lang)
         place = place_of(lat, lon)
         found = await aside(lambda: _projects(desk, place))
@@ -201,18 +201,18 @@ def organs_of(form: Form) -> list[str]:
 
 def project_of(desk: Desk, name: str) -> Project | None:
     """The flora of a name; None for ``all`` (and ``best``), where the most relevant is chosen. Raises Refused (404)."""
-    if name in ("all", "best"):
+    if name in RESERVED:
         return None
     try:
         return desk.identifier.projects[name]
-    except (LookupFailed, KeyError, TypeError) as error:
+    except LookupFailed as error:
         raise refuse(HTTPStatus.NOT_FOUND, f"there is no project {shown(name)}; /v2/projects lists them", "project") from error
 
 
 def _projects(desk: Desk, place: tuple[float, float] | None) -> Sequence[Project]:
     projects = desk.identifier.projects
-    everything = Project(id="all", title="All species", description="All species the net knows")
-    return [everything, *(projects.near(*place) if place is not None and projects is not None else projects or ())]
+    everything = Project(id=ALL, title="All species", description="All species the net knows")
+    return [everything, *(projects if place is None else projects.near(*place))]
 
 
 def _project(desk: Desk, project: Project) -> dict[str, Any]:
@@ -300,9 +300,8 @@ def _answer(
         "evidence": found.evidence,
         "answerSet": [desk.facts.species[i].taxon_id for i in found.answer_set],
     }
-    elsewhere = getattr(found, "switch", None)
-    if elsewhere:
-        answer["switchToProject"] = elsewhere
+    if found.switch:
+        answer["switchToProject"] = found.switch
     if asked.detailed:
         answer["otherResults"] = {
             "species": [_result(desk, candidate, asked.lang, site, related=False) for candidate in found.outside],

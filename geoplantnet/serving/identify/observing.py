@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, StorageError, TryAgain, UnknownSpecies, did_you_mean
 from geoplantnet.identify.observations import KINDS, Image, ModelVersion, Observation, ObservationStore, Vote
+from geoplantnet.identify.projects import RESERVED
 from geoplantnet.identify.protection import told_month
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
@@ -254,7 +255,7 @@ def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
             coordinate_uncertainty=float(uncertainty) if _is_number(uncertainty) else None,
             event_date=_day(form.one("date")),
             dataset_id="geoplantnet",
-            flora=project if project not in ("all", "best") else "",
+            flora=project if project not in RESERVED else "",
             license=licences[license],
             rights_holder=form.one("author")[:200],
             verbatim_name=desk.facts.species[desk.facts.species.index_of(taxon)].scientific_name if taxon else "",

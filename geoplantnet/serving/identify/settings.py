@@ -60,7 +60,7 @@ class IdentifySettings:
     """Whether a request that fails by the client's making costs as one that is answered, as Pl@ntNet's free plan has it."""
     origins: tuple[str, ...] = ("*",)
     """Whose pages may read answers, such as ``https://app.example.org``; ``*``: everybody's."""
-    licences: Mapping[str, str] = field(default_factory=lambda: LICENCES)
+    licences: Mapping[str, str] = field(default_factory=lambda: dict(LICENCES))
     """What a contribution may be licensed by: word -> address."""
     facts: Path | None = None
     """CSV table of species: taxonID (or scientificName), scientificNameAuthorship, gbifID, powoID, iucnID, iucnCategory."""

@@ -116,7 +116,9 @@ class Seen:
 
 
 def look(network: Network, pixels: npt.NDArray[np.uint8], boxes: Boxes, species: npt.NDArray[np.intp] | None) -> Seen:
-    """Identify each square of a photo (h, w, 3). `species`: positions of the flora; None: all."""
+    """Identify each square of a photo (h, w, 3). `species`: positions of the flora; None: all. Raises InputError for a flora of none."""
+    if species is not None and not len(species):
+        raise InputError("the project has no species; choose another")
     size, card = network.card.size, network.card
     scores = np.zeros((len(boxes), len(network.species)), np.float32)
     plant, organs = np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.intp)

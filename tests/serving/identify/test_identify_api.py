@@ -249,7 +249,7 @@ def test_our_own_fault_costs_nothing_and_says_nothing(
 
     class Broken:
         network = identifier.network
-        projects = None
+        projects = identifier.projects
 
         def identify(self, *args: object, **kwargs: object) -> None:
             raise RuntimeError("secret detail")
@@ -317,6 +317,14 @@ def test_settings_that_cannot_be_are_refused() -> None:
     for wrong in ({"anonymous_quota": 0}, {"max_concurrent": 0}, {"origins": ("example.org",)}, {"daily_quota": -1}):
         with pytest.raises(ConfigurationError):
             IdentifySettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_settings_reach_other_processes() -> None:
+    """Workers get the same ones."""
+    import pickle
+
+    settings = IdentifySettings(title="Alps", origins=("https://a.example",))
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_a_store_of_another_checklist_is_refused_when_the_server_starts(client_of: Callable[..., TestClient], tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""Several photos of one plant: laws of their fusion, and what is learnt about it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.special import log_softmax
+
+from geoplantnet.errors import InputError
+from geoplantnet.identify.fusion import alike, fuse, learn_views, shown, view_weights
+from geoplantnet.identify.network import ORGANS, Card, Outputs
+
+CARD = Card(name="n", version="1", backbone="b", size=32, organs=True)
+
+
+def answers(seed: int, n: int, species: int) -> np.ndarray:
+    return log_softmax(np.random.default_rng(seed).normal(0, 3, (n, species)), axis=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 5), gain=st.floats(0, 1))
+def test_neither_order_nor_scale_of_weights_matters_and_species_may_be_permuted(seed, n, gain):
+    """The answer is a distribution, the same for photos in another order, species in another order, and weights ten times as large."""
+    rng = np.random.default_rng(seed)
+    log_p, weights, same = answers(seed, n, 7), rng.uniform(0.1, 3, n), np.eye(n)
+    if n > 1:
+        same[0, 1] = same[1, 0] = rng.random()
+    fused, photos, species = fuse(log_p, weights, same, gain), rng.permutation(n), rng.permutation(7)
+    assert np.exp(fused).sum() == pytest.approx(1)
+    np.testing.assert_allclose(fuse(log_p[photos], weights[photos], same[np.ix_(photos, photos)], gain), fused, atol=1e-9)
+    np.testing.assert_allclose(fuse(log_p[:, species], weights, same, gain), fused[species], atol=1e-9)
+    np.testing.assert_allclose(fuse(log_p, 10 * weights, same, gain), fused, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), copies=st.integers(1, 5), gain=st.floats(0, 1))
+def test_a_photo_sent_again_says_no_more(seed, copies, gain):
+    """One photo is answered as it is; sent up to five times it is no surer; beside another one its copies share one vote."""
+    log_p, own = answers(seed, 2, 6), np.zeros(copies, int)
+    np.testing.assert_allclose(fuse(log_p[own], np.ones(copies), np.ones((copies, copies)), gain), log_p[0], atol=1e-9)
+    rows = np.array([*own, 1])
+    same = (rows[:, None] == rows[None]).astype(float)
+    np.testing.assert_allclose(fuse(log_p[rows], np.ones(copies + 1), same, gain), fuse(log_p, np.ones(2), np.eye(2), gain), atol=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), gain=st.floats(0, 1))
+def test_a_photo_without_weight_counts_for_nothing(seed, gain):
+    """Neither its answer nor its likeness to others changes what they say."""
+    log_p = answers(seed, 3, 6)
+    same = np.eye(3)
+    same[0, 2] = same[2, 0] = 1
+    np.testing.assert_allclose(fuse(log_p, [1, 2, 0], same, gain), fuse(log_p[:2], [1, 2], np.eye(2), gain), atol=1e-9)
+
+
+def test_photos_that_agree_are_surer_the_more_so_the_larger_the_gain():
+    """Two photos of 0.6 each: with no gain no surer, as independent witnesses about as Bayes has it."""
+    log_p = np.log([[0.6, 0.3, 0.1]] * 2)
+    p = [float(np.exp(fuse(log_p, [1, 1], np.eye(2), gain, doubt=0)[0])) for gain in (0, 0.5, 1)]
+    assert p[0] == pytest.approx(0.6) and p[0] < p[1] < p[2]
+    assert p[2] == pytest.approx(0.36 / (0.36 + 0.09 + 0.01))
+
+
+def test_one_photo_that_is_sure_and_wrong_forbids_nothing():
+    """What two photos are fairly sure of stays first, though a third gives it one in a billion."""
+    wrong = np.log([1e-9, 1 - 1e-9 - 1e-6, 1e-6])
+    right = np.log([0.9, 0.02, 0.08])
+    assert fuse([right, right, wrong], np.ones(3), np.eye(3), 0.5).argmax() == 0
+    assert fuse([right, right, wrong], np.ones(3), np.eye(3), 0.5, doubt=0).argmax() == 1
+
+
+def test_copies_are_told_from_other_photos():
+    """A photo stored again as JPEG of low quality, or scaled, is the same; noise and other photos are others; a photo is like itself."""
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    photos = [np.asarray(Image.fromarray(part).resize((96, 96), Image.Resampling.BICUBIC)) for part in coarse]
+    file = io.BytesIO()
+    Image.fromarray(photos[0]).save(file, "JPEG", quality=40)
+    scaled = Image.fromarray(photos[0]).resize((60, 60), Image.Resampling.BICUBIC).resize((96, 96), Image.Resampling.BICUBIC)
+    same = alike(np.stack([photos[0], np.asarray(Image.open(file)), np.asarray(scaled), photos[1]]))
+    np.testing.assert_allclose(same[:3, :3], 1)
+    np.testing.assert_array_equal(same[3], [0, 0, 0, 1])
+    np.testing.assert_array_equal(same, same.T)
+
+
+@pytest.mark.parametrize("size", [8, 15, 33, 224])
+def test_thumbnails_are_means(size):
+    """A photo brighter by 8 grey levels is half alike, whatever its size."""
+    dark = np.random.default_rng(0).integers(0, 200, (1, size, size, 3), np.uint8)
+    assert alike(np.concatenate([dark, dark + 8]))[0, 1] == pytest.approx(0.5)
+
+
+def test_what_a_photo_shows_is_told_seen_or_unknown():
+    """The sender's word first, then the net's view, all alike for a net that cannot tell; an unknown organ or a wrong number is refused."""
+    seen = np.full((2, 6), 0.1, np.float32)
+    seen[:, 1] = 0.5
+    found = shown(seen, ["leaf", ""], CARD)
+    assert found[0].tolist() == [1, 0, 0, 0, 0, 0] and found[1, 1] == pytest.approx(0.5)
+    blind = Card(name="n", version="1", backbone="b", size=32)
+    np.testing.assert_allclose(shown(seen, (), blind), 1 / 6)
+    np.testing.assert_allclose(view_weights(found, {"leaf": 3.0, "flower": 2.0}), [3, 0.1 * 3 + 0.5 * 2 + 0.4])
+    with pytest.raises(InputError, match="root"):
+        shown(seen, ["leaf", "root"], CARD)
+    with pytest.raises(InputError, match="3 organs for 2 photos"):
+        shown(seen, ["leaf"] * 3, CARD)
+
+
+def test_nothing_is_made_of_photos_that_all_weigh_nothing():
+    """A typed error, not NaN."""
+    with pytest.raises(InputError, match="not all 0"):
+        fuse(answers(0, 2, 3), [0, 0], np.eye(2), 0.5)
+
+
+def plants(n: int, seed: int, *, shared: float) -> tuple[Outputs, np.ndarray, np.ndarray, list[str]]:
+    """Two photos a plant, a flower and a leaf, of which leaves say little; a part of the error is `shared` by both."""
+    rng = np.random.default_rng(seed)
+    species, organs = np.repeat(rng.integers(0, 8, n), 2), ["flower", "leaf"] * n
+    signal = np.where(np.array(organs) == "flower", 3.0, 0.7)
+    noise = np.sqrt(shared) * np.repeat(rng.normal(size=(n, 8)), 2, axis=0) + np.sqrt(1 - shared) * rng.normal(size=(2 * n, 8))
+    # calibrated each by itself: of z = signal * onehot + noise the posterior is softmax(signal * z)
+    logits = (signal[:, None] * (signal[:, None] * np.eye(8)[species] + noise)).astype(np.float32)
+    told = np.eye(6, dtype=np.float32)[[ORGANS.index(organ) for organ in organs]]
+    out = Outputs(logits=logits, features=np.zeros((2 * n, 2), np.float32), organs=told, plant=np.ones(2 * n, np.float32))
+    return out, species, np.repeat(np.arange(n), 2).astype(str), organs
+
+
+def test_weights_and_gain_are_learnt_from_what_photos_say():
+    """Of photos that err alone the gain is large, of such that err together small; the held-out answer is better than with equal weights."""
+    alone = learn_views(*plants(150, 1, shared=0.0), card=CARD)
+    together = learn_views(*plants(150, 1, shared=0.95), card=CARD)
+    assert alone.gain > 0.75 > together.gain + 0.2
+    assert alone.loss_after < alone.loss_before
+    assert set(alone.weights) == {"flower", "leaf"} and alone.observations == 150
+    Card(name="n", version="1", backbone="b", size=32, view_weights=alone.weights, view_gain=alone.gain)
+
+
+def test_learning_views_needs_plants_of_one_species_and_enough_of_them():
+    """Too few, and an observation of two species, are told."""
+    out, species, names, organs = plants(30, 2, shared=0)
+    with pytest.raises(InputError, match="20 are needed"):
+        learn_views(out, species, np.arange(60).astype(str), organs, card=CARD)
+    species = species.copy()
+    species[0] = (species[0] + 1) % 8
+    with pytest.raises(InputError, match="observation 0"):
+        learn_views(out, species, names, organs, card=CARD)

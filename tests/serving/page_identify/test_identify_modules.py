@@ -6,8 +6,8 @@ import base64
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geoplantnet.identify.engine import Identifier
-from geoplantnet.identify.network import Card, Outputs
+from geoplantnet.identify.network import FakeNetwork
 from geoplantnet.identify.photos import square as server_square
-from geoplantnet.identify.projects import Projects
+from geoplantnet.identify.projects import Project, Projects
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 from tests.serving.page_identify.conftest import SIZES, drawn, jpeg
 
@@ -122,60 +122,51 @@ def test_the_place_in_a_png_is_read(modules: Any) -> None:
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
-    """What is made of a net's outputs in the browser is what `Identifier.answer` makes: scores, order, floras, organs, rejection, repeated photos."""
+    """What is made of a net's outputs in the browser is what `Identifier.identify` makes: scores, order, floras, organs, rejection, repeated photos."""
     n, count, seed = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 24)), data.draw(st.integers(0, 999))
     rng = np.random.default_rng(seed)
-    species = SpeciesList(
-        checklist="test",
-        taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count)),
-    )
-    flora = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
-    projects = Projects.from_list([{"id": "alps", "title": "Alps", "description": "", "species": flora}], species)
-    card = Card(
-        name="net",
-        version="1",
-        backbone="none",
-        size=8,
+    taxa = tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i % 5} s{i}", genus=f"Genus{i % 5}", family="F") for i in range(count))
+    species = SpeciesList(checklist="test", taxa=taxa)
+    floras = [data.draw(st.sets(st.integers(0, count - 1), min_size=1)) for _ in range(2)]
+    items = tuple(Project(id=f"flora{i}", title=f"Flora {i}", species=np.array(sorted(own))) for i, own in enumerate(floras))
+    projects = Projects(species=species, items=items)
+    net = FakeNetwork(species, size=data.draw(st.sampled_from((20, 32))), seed=seed)
+    net.card = replace(
+        net.card,
         temperature=float(rng.uniform(0.5, 3)),
         view_weights={"leaf": 0.6, "flower": 1.7},
-        view_sharpness=float(rng.uniform()),
+        view_gain=float(rng.uniform()),
+        organs=data.draw(st.booleans()),
+        rejects=data.draw(st.booleans()),
     )
-    features = rng.normal(size=(n, 8))
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    outputs = Outputs(
-        logits=rng.normal(size=(n, count)).astype(np.float32) * 3,
-        features=features.astype(np.float32),
-        organs=rng.dirichlet(np.ones(6), n).astype(np.float32),
-        plant=rng.uniform(0.2, 1, n).astype(np.float32),
-    )
-    if n > 1 and data.draw(st.booleans()):  # one photo sent twice
-        for values in (outputs.logits, outputs.features, outputs.organs):
-            values[1] = values[0]
+    size = net.card.size
+    pixels = np.repeat(np.repeat(rng.integers(0, 256, (n, 4, 4, 3), np.uint8), size // 4, 1), size // 4, 2)
+    if data.draw(st.booleans()):
+        pixels[0, ..., 1] = 0  # no plant
+    if n > 1 and data.draw(st.booleans()):  # nearly the same photo twice
+        pixels[1] = np.clip(pixels[0].astype(int) + data.draw(st.integers(0, 14)), 0, 255)
     organs = data.draw(st.lists(st.sampled_from(("auto", "leaf", "flower", "bark")), min_size=n, max_size=n))
-    project = data.draw(st.sampled_from(("all", "alps")))
-    net = SimpleNamespace(card=card, species=species)
-    expected = Identifier(net, projects=projects).answer(outputs, organs, project=project)
+    project = data.draw(st.sampled_from(("all", "flora0")))
+    expected = Identifier(net, projects=projects).identify(list(pixels), ["" if o == "auto" else o for o in organs], project=project)
+    outputs = net(pixels)
     told = {
-        "outputs": {name: getattr(outputs, name).ravel().tolist() for name in ("logits", "features", "organs", "plant")},
-        "card": card.to_dict(),
+        "outputs": {name: getattr(outputs, name).ravel().tolist() for name in ("logits", "organs", "plant")},
+        "pixels": pixels.ravel().tolist(),
+        "card": net.card.to_dict(),
         "labels": species.to_dict(),
-        "projects": projects.to_list(),
+        "projects": projects.to_dict(),
         "organs": organs,
         "project": project,
-        "reject": True,
     }
-    found = call(modules, "offline/answer", "m.answerOf(x.outputs, {...x, names: {}, language: 'en'})", told)
-    assert found.get("rejected", False) == expected.rejected
+    found = call(modules, "offline/answer", "m.answerOf(x.outputs, x.pixels, {...x, reject: false, names: {}, language: 'en'})", told)
+    refused = call(modules, "offline/answer", "m.answerOf(x.outputs, x.pixels, {...x, reject: true, names: {}, language: 'en'})", told)
+    assert refused.get("rejected", False) == expected.rejected
     assert [one["organ"] for one in found["predictedOrgans"]] == [organ for organ, _ in expected.organs]
-    if expected.rejected:
-        return
-    ids = [species[candidate.species].taxon_id for candidate in expected.candidates]
-    assert [one["taxonID"] for one in found["results"]] == ids
-    np.testing.assert_allclose(
-        [one["score"] for one in found["results"]], [candidate.score for candidate in expected.candidates], atol=1e-6
+    scores = {species[one.species].taxon_id: one.score for one in expected.candidates}
+    assert [one["score"] for one in found["results"]] == pytest.approx([*scores.values()], abs=1e-6)
+    assert {one["taxonID"]: one["score"] for one in found["results"] if one["score"] > 1e-6} == pytest.approx(
+        {taxon: score for taxon, score in scores.items() if score > 1e-6}, abs=1e-6
     )
-    np.testing.assert_allclose(
-        [one["score"] for one in found["otherResults"]["species"]], [one.score for one in expected.outside], atol=1e-6
-    )
-    assert found.get("switchToProject") == expected.switch
+    assert [one["score"] for one in found["otherResults"]["species"]] == pytest.approx([one.score for one in expected.outside], abs=1e-6)
+    assert found.get("switchToProject", "") == expected.switch
     assert found["answerSet"] == [species[i].taxon_id for i in expected.answer_set]

@@ -1,97 +1,124 @@
 // From what a net says of several photos to an answer in the shape of /v2/identify: `geoplantnet.identify.engine` and `fusion` without a network,
-// so without the place's map and without similar photos. A test holds the two to the same scores.
+// so without the place's map and flora and without similar photos. A test holds the two to the same scores.
 
 const ORGANS = ["leaf", "flower", "fruit", "bark", "habit", "other"];
+const RESERVED = ["all", "best"]; // every species
 const MOST = 10;
-const MOST_OUTSIDE = 5;
-const SAME = 0.9995; // photos whose features are as similar as this, by cosine, are one photo sent twice
-const SURE = 0.95; // probability that the answer's set of species holds the right one
-const ENOUGH = 0.9; // share of an answer that another flora must hold to be named
+const CREDIBLE = 0.9; // probability that the answer's set of species holds
+const HOLDS = 0.9; // share of the probability from which on a flora holds what the photos show
+const DOUBT = 0.02; // share of a photo's answer that is spread over all species where several differ
+const [ALIKE, DIFFERENT] = [4, 12]; // grey levels between the thumbnails of one photo stored anew, and of two photos
+const THUMB = 16;
 
-// outputs: {logits (n, S), features (n, d), organs (n, 6), plant (n,)}; labels: the species list; projects: floras as positions in it, or null
-export function answerOf(outputs, { card, labels, projects, names, organs, project, reject, language }) {
+// outputs: {logits (n, S), organs (n, 6), plant (n,)} of pixels (n, size, size, 3); labels: the species list; projects: floras as positions in it, or null
+export function answerOf(outputs, pixels, { card, labels, projects, names, organs, project, reject, language }) {
   const { taxa } = labels;
   const n = organs.length;
   const rows = (values) => Array.from({ length: n }, (_, i) => Array.from(values.slice((i * values.length) / n, ((i + 1) * values.length) / n)));
-  const shown = rows(outputs.organs).map((row, i) => (organs[i] === "auto" ? row : ORGANS.map((organ) => Number(organ === organs[i]))));
+  const seen = rows(outputs.organs);
   const told = {
     evidence: "none",
     preferedReferential: project,
     version: `${card.name} ${card.version}`,
-    predictedOrgans: shown.map((row, i) => ({ image: String(i), filename: "", organ: ORGANS[row.indexOf(Math.max(...row))], score: Math.max(...row) })),
+    predictedOrgans: seen.map((row, i) => ({ image: String(i), filename: "", ...organOf(row, organs[i], card) })),
   };
-  if (reject && outputs.plant.every((p) => p < card.plant_threshold)) return { ...told, rejected: true, results: [] };
-  const views = rows(outputs.logits).map((logits) => softmax(logits, card.temperature));
-  const weights = shown.map((row) => row.reduce((sum, p, o) => sum + p * (card.view_weights?.[ORGANS[o]] ?? 1), 0));
-  const seen = fuse(views, weights, rows(outputs.features), card.view_sharpness ?? 0.5);
-  const flora = (projects ?? []).find(({ id, species }) => id === project && species) ?? null;
-  const p = flora ? within(seen, flora.species) : seen;
-  const all = seen.map((_, i) => i);
-  const list = (scores, most, among) => best(scores, among).slice(0, most).map((i) => ({ score: scores[i], taxonID: taxa[i].taxonID, species: speciesOf(taxa[i], names, language), images: [] }));
-  const inside = new Set(flora?.species ?? all);
+  const plants = Array.from(outputs.plant, (p) => !card.rejects || p >= card.plant_threshold);
+  const any = plants.some(Boolean);
+  if (reject && !any) return { ...told, rejected: true, results: [] };
+  const shows = seen.map((row, i) => (organs[i] !== "auto" ? ORGANS.map((organ) => Number(organ === organs[i])) : card.organs ? row : ORGANS.map(() => 1 / ORGANS.length)));
+  const weights = shows.map((row, i) => Number(plants[i] || !any) * row.reduce((sum, p, o) => sum + p * (card.view_weights?.[ORGANS[o]] ?? 1), 0));
+  const logP = fuse(rows(outputs.logits).map((logits) => logSoftmax(logits.map((one) => one / card.temperature))), weights, alike(rows(pixels), card.size), card.view_gain ?? 0.5);
+  const p = logP.map(Math.exp);
+  const floras = projects?.projects ?? [];
+  const flora = RESERVED.includes(project) ? null : (floras.find(({ id }) => id === project) ?? null);
+  const own = flora?.species ?? p.map((_, i) => i);
+  const inside = new Set(own);
+  const shares = logSoftmax(own.map((i) => logP[i])).map(Math.exp);
+  const within = p.map(() => 0);
+  for (const [k, i] of own.entries()) within[i] = shares[k];
+  const order = ranked(within, own);
+  const list = (scores, some) => some.slice(0, MOST).map((i) => ({ score: scores[i], taxonID: taxa[i].taxonID, species: speciesOf(taxa[i], names, language), images: [] }));
+  const beyond = ranked(p, p.map((_, i) => i).filter((i) => !inside.has(i)));
   return {
     ...told,
-    preferedReferential: flora?.title ?? project,
-    switchToProject: (flora && better(seen, flora, projects)) || undefined,
-    results: list(p, MOST, flora?.species ?? all),
-    otherResults: { species: list(seen, MOST_OUTSIDE, all.filter((i) => !inside.has(i))) },
-    answerSet: fewest(p, best(p, all)).map((i) => taxa[i].taxonID),
+    preferedReferential: flora?.title || project,
+    switchToProject: flora ? betterThan(flora, floras, p) : undefined,
+    results: list(within, order),
+    otherResults: { species: list(p, beyond) },
+    answerSet: credible(within, order).map((i) => taxa[i].taxonID),
   };
 }
 
-export function softmax(logits, temperature) {
-  const top = logits.reduce((most, one) => Math.max(most, one), -Infinity);
-  const powers = logits.map((logit) => Math.exp((logit - top) / temperature));
-  const sum = powers.reduce((total, one) => total + one, 0);
-  return powers.map((one) => one / sum);
+// The net's word, or the reader's where the net cannot tell.
+function organOf(row, said, card) {
+  if (!card.organs) return said === "auto" ? { organ: "other", score: 1 / ORGANS.length } : { organ: said, score: 1 };
+  const score = Math.max(...row);
+  return { organ: ORGANS[row.indexOf(score)], score };
 }
 
-// A weighted mean of log-probabilities, times the number of photos that differ to the power of `sharpness`; the same photo twice is one.
-export function fuse(views, weights, features, sharpness) {
-  const groups = new Map();
-  for (const [i, group] of sameOf(features).entries()) groups.set(group, [...(groups.get(group) ?? []), i]);
-  const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
-  const members = [...groups.values()];
-  const w = members.map((some) => mean(some.map((i) => weights[i])));
-  const total = w.reduce((sum, one) => sum + one, 0);
-  const sharp = members.length ** sharpness;
-  const pooled = views[0].map((_, s) => members.reduce((sum, some, g) => sum + w[g] * mean(some.map((i) => Math.log(Math.max(views[i][s], 1e-30)))), 0) * (sharp / total));
-  return softmax(pooled, 1);
+function logSumExp(values) {
+  const top = values.reduce((most, one) => Math.max(most, one), -Infinity);
+  return top + Math.log(values.reduce((sum, one) => sum + Math.exp(one - top), 0));
 }
 
-// Photos of one number are the same photo.
-function sameOf(features) {
-  const group = features.map((_, i) => i);
-  for (let i = 0; i < features.length; i += 1) {
-    for (let j = i + 1; j < features.length; j += 1) {
-      const cosine = features[i].reduce((sum, one, d) => sum + one * features[j][d], 0);
-      if (cosine > SAME) group.forEach((one, k) => one === group[j] && k !== j && (group[k] = group[i]));
-      if (cosine > SAME) group[j] = group[i];
+function logSoftmax(values) {
+  const whole = logSumExp(values);
+  return values.map((one) => one - whole);
+}
+
+// (n, n): 1 = the same photo, 0 = another one, by the root mean square difference of thumbnails
+function alike(photos, size) {
+  const cells = Math.min(THUMB, size);
+  const edges = Array.from({ length: cells + 1 }, (_, i) => Math.trunc((i * size) / cells));
+  const thumbs = photos.map((pixels) => thumbOf(pixels, size, edges));
+  return thumbs.map((one) =>
+    thumbs.map((other) => {
+      const apart = Math.sqrt(one.reduce((sum, value, k) => sum + (value - other[k]) ** 2, 0) / one.length);
+      return Math.min(1, Math.max(0, (DIFFERENT - apart) / (DIFFERENT - ALIKE)));
+    }),
+  );
+}
+
+function thumbOf(pixels, size, edges) {
+  const thumb = [];
+  for (let v = 0; v + 1 < edges.length; v += 1) {
+    for (let u = 0; u + 1 < edges.length; u += 1) {
+      const sums = [0, 0, 0];
+      for (let y = edges[v]; y < edges[v + 1]; y += 1) {
+        for (let x = edges[u]; x < edges[u + 1]; x += 1) for (let c = 0; c < 3; c += 1) sums[c] += pixels[(y * size + x) * 3 + c];
+      }
+      const area = (edges[v + 1] - edges[v]) * (edges[u + 1] - edges[u]);
+      thumb.push(...sums.map((sum) => sum / area));
     }
   }
-  return group;
+  return thumb;
 }
 
-function within(seen, species) {
-  const sum = species.reduce((total, i) => total + seen[i], 0);
-  const kept = seen.map(() => 0);
-  for (const i of species) kept[i] = sum > 0 ? seen[i] / sum : 1 / species.length;
-  return kept;
+// ln p (S,) of one plant from ln p of n photos: ln p = m^gain * sum(u_i ln p_i) + constant; m is how many photos that differ they are worth.
+function fuse(logs, weights, same, gain) {
+  const counted = (i, j) => (weights[j] > 0 ? same[i][j] : 0) + Number(i === j && weights[i] <= 0); // a photo that does not count is nobody's double
+  const shares = same.map((row, i) => 1 / row.reduce((sum, _, j) => sum + counted(i, j), 0));
+  const u = weights.map((weight, i) => weight * shares[i]);
+  const total = u.reduce((sum, one) => sum + one, 0);
+  const differ = Math.max(1, total ** 2 / u.reduce((sum, one, i) => sum + one ** 2 / shares[i], 0));
+  const doubt = DOUBT * (1 - 1 / differ);
+  const doubted = (log) => (doubt > 0 ? Math.log((1 - doubt) * Math.exp(log) + doubt / logs[0].length) : log);
+  return logSoftmax(logs[0].map((_, s) => differ ** gain * logs.reduce((sum, log, i) => (u[i] > 0 ? sum + (u[i] / total) * doubted(log[s]) : sum), 0)));
 }
 
-// The smallest flora that holds nearly all of an answer which lies mostly outside of `flora`; its id, or null.
-function better(seen, flora, projects) {
-  const held = (species) => species.reduce((sum, i) => sum + seen[i], 0);
-  if (held(flora.species) >= 0.5) return null;
-  const fitting = [...projects, { id: "all", species: seen.map((_, i) => i) }].filter(({ species }) => species && held(species) >= ENOUGH).sort((a, b) => a.species.length - b.species.length);
-  return fitting[0]?.id ?? null;
+const ranked = (p, some) => [...some].sort((a, b) => p[b] - p[a] || a - b);
+
+// Where most of the probability lies outside a flora: the smallest that holds it, else all.
+function betterThan(flora, floras, p) {
+  const mass = ({ species }) => (species ? species.reduce((sum, i) => sum + p[i], 0) : 1);
+  if (mass(flora) >= 0.5) return undefined;
+  const size = ({ species }) => species?.length ?? p.length;
+  return [...floras].sort((a, b) => size(a) - size(b)).find((one) => mass(one) >= HOLDS)?.id ?? "all";
 }
 
-const best = (p, among) => [...among].sort((a, b) => p[b] - p[a] || a - b);
-
-function fewest(p, order) {
+function credible(p, order) {
   let sum = 0;
-  const n = order.findIndex((i) => (sum += p[i]) >= SURE - 1e-12);
+  const n = order.findIndex((i) => (sum += p[i]) >= CREDIBLE * (1 - 1e-9));
   return order.slice(0, n < 0 ? order.length : n + 1);
 }
 

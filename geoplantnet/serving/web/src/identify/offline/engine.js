@@ -71,8 +71,8 @@ export async function answerOffline(photos, { project = "all", reject = true } =
   const size = card.size;
   const pixels = new Uint8Array(photos.length * size * size * 3);
   for (const [i, photo] of photos.entries()) pixels.set(square(await pixelsOf(photo.blob), size), i * size * size * 3);
-  const outputs = await run(pixels, photos.length, size);
-  return answerOf(outputs, { card, labels, projects, names, organs: photos.map(({ organ }) => organ), project, reject, language: lang() });
+  const outputs = await run(pixels.slice(), photos.length, size); // the worker takes its own
+  return answerOf(outputs, pixels, { card, labels, projects, names, organs: photos.map(({ organ }) => organ), project, reject, language: lang() });
 }
 
 let running = null;

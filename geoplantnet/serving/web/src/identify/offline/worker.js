@@ -15,7 +15,7 @@ self.onmessage = async ({ data }) => {
     }
     const { pixels, n, size } = data;
     const outputs = await session.run({ pixels: new ort.Tensor("uint8", pixels, [n, size, size, 3]) });
-    self.postMessage(Object.fromEntries(["logits", "features", "organs", "plant"].map((name) => [name, outputs[name].data])));
+    self.postMessage(Object.fromEntries(["logits", "organs", "plant"].map((name) => [name, outputs[name].data])));
   } catch (error) {
     self.postMessage({ error: String(error?.message ?? error) });
   }

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -119,7 +119,7 @@ def test_the_place_in_a_png_is_read(modules: Any) -> None:
     assert exif_of(modules, file.getvalue())["place"] == {"longitude": -70.25, "latitude": -33.5}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
     """What is made of a net's outputs in the browser is what `Identifier.identify` makes: scores, order, floras, organs, rejection, repeated photos."""
@@ -168,5 +168,5 @@ def test_an_answer_offline_is_the_servers(modules: Any, data: Any) -> None:
         {taxon: score for taxon, score in scores.items() if score > 1e-6}, abs=1e-6
     )
     assert [one["score"] for one in found["otherResults"]["species"]] == pytest.approx([one.score for one in expected.outside], abs=1e-6)
-    assert found.get("switchToProject", "") == expected.switch
+    assert (found.get("switchToProject") or "") == expected.switch
     assert found["answerSet"] == [species[i].taxon_id for i in expected.answer_set]

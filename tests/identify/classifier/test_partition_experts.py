@@ -40,9 +40,7 @@ def partitioned(**options: object) -> tuple[PartitionedNetwork, list[int]]:
 
     master = FakeNetwork(PARTITION.groups_list("test"))
     experts = {group: lambda group=group: expert(group) for group in (0, 1)}
-    return PartitionedNetwork(
-        card=master.card, species=SPECIES, partition=PARTITION, master=master, experts=experts, **options
-    ), loads  # type: ignore[arg-type]
+    return PartitionedNetwork(card=master.card, species=SPECIES, partition=PARTITION, master=master, experts=experts, **options), loads  # type: ignore[arg-type]
 
 
 def test_a_head_of_all_experts_is_its_forward_and_its_loss_factors():

@@ -29,7 +29,7 @@ DOUBT = 0.02
 """Share of each photo's answer that is spread over all species where several differ: a photo that is wrong and sure cannot forbid what others see."""
 _ALIKE, _DIFFERENT = 4.0, 12.0  # grey levels of 255: a JPEG written again differs by 1 to 3, two photos of a burst by 10 and more
 _THUMB = 16
-_EQUAL = 0.02  # strength that holds the weights together, per observation of the smallest set: a prior of ln weight ~ N(0, 1)
+_TOGETHER = 0.5  # what holds the weights together: ln weight ~ N(0, 1), as a negative log-likelihood
 _FEWEST = 20
 _WEIGHTS = (0.1, 10.0)
 
@@ -85,30 +85,24 @@ def fuse(log_p: npt.ArrayLike, weights: npt.ArrayLike, same: npt.ArrayLike, gain
         raise InputError(
             f"{each.shape} answers, {w.shape} weights from {w.min(initial=0)}, {kin.shape} likenesses; give one weight >= 0 a photo, not all 0"
         )
-    votes, differ = _votes(w, kin)
-    return _pooled(_doubted(each, doubt * (1 - 1 / differ)), votes, differ, gain)
+    return _fused(each[None], w[None], kin[None], gain, doubt)[0]
 
 
-def _votes(w: Floats, kin: Floats) -> tuple[Floats, float]:
-    """Shares (n,) of photos that sum to 1, and how many photos that differ they are worth: 1..n."""
-    kin = np.where(w > 0, kin, 0.0) + np.diag((w <= 0) * 1.0)  # a photo that does not count is nobody's double
-    share = 1 / kin.sum(axis=1)
+def _fused(log_p: Floats, w: Floats, kin: Floats, gain: float, doubt: float = DOUBT) -> Floats:
+    """(plant, species) of (plant, photo, species), weights (plant, photo) and likenesses (plant, photo, photo); weight 0 = no such photo."""
+    counts = w > 0
+    kin = np.where(counts[:, None, :], kin, 0.0) + np.eye(w.shape[1]) * ~counts[:, :, None]  # what does not count is nobody's double
+    share = 1 / kin.sum(axis=2)
     u = w * share
     # Kish's effective sample size (1965, Survey Sampling, section 11.7), where the doubles of a photo are one
-    differ = float(u.sum() ** 2 / (u**2 / share).sum())
-    return u / u.sum(), max(differ, 1.0)
-
-
-def _doubted(log_p: Floats, doubt: float) -> Floats:
-    if doubt <= 0:
-        return log_p
-    mixed: Floats = np.logaddexp(np.log1p(-doubt) + log_p, np.log(doubt / log_p.shape[1]))
-    return mixed
-
-
-def _pooled(log_p: Floats, votes: Floats, differ: float, gain: float) -> Floats:
-    pooled = differ**gain * (votes[:, None] * np.where(votes[:, None] > 0, log_p, 0.0)).sum(axis=0)
-    return pooled - float(logsumexp(pooled))
+    differ = np.maximum(u.sum(axis=1) ** 2 / (u**2 / share).sum(axis=1), 1.0)
+    votes = u / u.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        spread = (doubt * (1 - 1 / differ))[:, None, None]
+        each = np.logaddexp(np.log1p(-spread) + log_p, np.log(spread / log_p.shape[2]))
+    pooled = differ[:, None] ** gain * np.einsum("nv,nvs->ns", votes, np.where(counts[:, :, None], each, 0.0))
+    fused: Floats = pooled - logsumexp(pooled, axis=1, keepdims=True)
+    return fused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,39 +149,64 @@ def learn_views(
             )
     if len(groups) < _FEWEST:
         raise InputError(f"{len(groups)} observations have several photos; {_FEWEST} are needed to learn how photos are put together")
-    cases = [(log_p[rows], shows[rows], (same or {}).get(name, np.eye(len(rows))), int(y[rows[0]])) for name, rows in groups]
-    fold = np.arange(len(cases)) % 5  # ids are sorted, and say nothing of the species
-    held = np.empty(len(cases))
+    cases = _Cases.of([(log_p[rows], shows[rows], (same or {}).get(name, np.eye(len(rows))), int(y[rows[0]])) for name, rows in groups])
+    fold = np.arange(len(groups)) % 5  # ids are sorted, and say nothing of the species
+    held = np.empty(len(groups))
     for k in range(5):
-        learnt = _learn([case for case, f in zip(cases, fold, strict=True) if f != k])
-        for i in np.flatnonzero(fold == k):
-            held[i] = _loss(cases[i], *learnt)
-    a, gain = _learn(cases)
-    seen = np.concatenate([case[1] for case in cases]).mean(axis=0)
+        held[fold == k] = cases.taken(fold == k).losses(*cases.taken(fold != k).learnt())
+    a, gain = cases.learnt()
+    seen = np.concatenate([shows[rows] for _, rows in groups]).mean(axis=0)
     a = a / float(a @ seen)
     return Views(
         weights={organ: round(float(value), 4) for organ, value, share in zip(ORGANS, a, seen, strict=True) if share > 0},
         gain=round(gain, 4),
-        observations=len(cases),
-        loss_before=float(np.mean([_loss(case, np.ones(len(ORGANS)), 0.0) for case in cases])),
+        observations=len(groups),
+        loss_before=float(cases.losses(np.ones(len(ORGANS)), 0.0).mean()),
         loss_after=float(held.mean()),
     )
 
 
-_Case = tuple[Floats, Floats, Floats, int]
+@dataclass(frozen=True, eq=False)
+class _Cases:
+    """Plants to learn from, padded to the most photos that one has; arrays share the axis `plant`."""
 
+    log_p: Floats
+    """(plant, photo, species)"""
+    shows: Floats
+    """(plant, photo, 6); 0 where a plant has no such photo."""
+    same: Floats
+    true: npt.NDArray[np.intp]
 
-def _loss(case: _Case, a: Floats, gain: float) -> float:
-    log_p, shows, same, true = case
-    return -float(fuse(log_p, shows @ a, same, gain)[true])
+    @classmethod
+    def of(cls, cases: Sequence[tuple[Floats, Floats, Floats, int]]) -> _Cases:
+        n, most, species = len(cases), max(len(case[0]) for case in cases), cases[0][0].shape[1]
+        log_p, shows, same = np.zeros((n, most, species)), np.zeros((n, most, len(ORGANS))), np.zeros((n, most, most))
+        for i, (own, showing, likeness, _) in enumerate(cases):
+            v = len(own)
+            log_p[i, :v], shows[i, :v], same[i, :v, :v] = own, showing, likeness
+        return cls(log_p, shows, same, np.array([case[3] for case in cases]))
 
+    def taken(self, rows: npt.NDArray[np.bool_]) -> _Cases:
+        return _Cases(self.log_p[rows], self.shows[rows], self.same[rows], self.true[rows])
 
-def _learn(cases: Sequence[_Case]) -> tuple[Floats, float]:
-    def objective(theta: Floats) -> float:
-        a = np.exp(theta[:-1])
-        fit = float(np.mean([_loss(case, a, theta[-1]) for case in cases]))
-        return fit + float((theta[:-1] ** 2).sum()) * _EQUAL * _FEWEST / len(cases)
+    def losses(self, a: Floats, gain: float) -> Floats:
+        """-ln p (plant,) of the true species."""
+        fused = _fused(self.log_p, self.shows @ a, self.same, gain)
+        return -np.asarray(fused[np.arange(len(self.true)), self.true])
 
-    bounds = [tuple(np.log(_WEIGHTS))] * len(ORGANS) + [(0.0, 1.0)]
-    found = minimize(objective, np.array([0.0] * len(ORGANS) + [0.5]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}).x
-    return np.exp(found[:-1]), float(found[-1])
+    def learnt(self) -> tuple[Floats, float]:
+        """Weights (6,) and gain; organs that no photo shows keep a weight of 1."""
+        seen = np.flatnonzero(self.shows.any(axis=(0, 1)))
+
+        def weights(theta: Floats) -> Floats:
+            a = np.ones(len(ORGANS))
+            a[seen] = np.exp(theta[:-1])
+            return a
+
+        def objective(theta: Floats) -> float:
+            fit = float(self.losses(weights(theta), theta[-1]).mean())
+            return fit + float((theta[:-1] ** 2).sum()) * _TOGETHER / len(self.true)
+
+        bounds = [tuple(np.log(_WEIGHTS))] * len(seen) + [(0.0, 1.0)]
+        found = minimize(objective, np.array([0.0] * len(seen) + [0.5]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}).x
+        return weights(found), float(found[-1])

@@ -18,8 +18,10 @@ from scipy.special import log_softmax, logsumexp
 from geoplantnet.errors import InputError
 
 Floats = npt.NDArray[np.float64]
-FLOORS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+FLOORS = (0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001)
 """Those that `learn_place_weight` tries."""
+WRONG = 0.1
+"""Share of places that are not where the photo was taken, as far as `learn_place_weight` is concerned."""
 _FEWEST = 50
 _HEAVIEST = 2.0
 
@@ -55,7 +57,7 @@ class PlaceWeight:
 
     weight: float = 1.0
     """Exponent of the prior; 0 = the place says nothing."""
-    floor: float = 0.01
+    floor: float = 0.05
     """Of what the likeliest species of a place has, the least share a species gets: none is ever impossible."""
 
     def __post_init__(self) -> None:
@@ -123,28 +125,35 @@ class LearntWeight:
 
 
 def learn_place_weight(
-    log_p: npt.ArrayLike, present: npt.ArrayLike, truth: npt.ArrayLike, *, groups: Sequence[str] | None = None
+    log_p: npt.ArrayLike, present: npt.ArrayLike, truth: npt.ArrayLike, *, groups: Sequence[str] | None = None, wrong: float = WRONG
 ) -> LearntWeight:
     """The weight and floor of least negative log-likelihood of ln p (n, species), p(present) (n, species) and true species (n,).
+
+    `wrong` is the share of places that are taken to be those of other photos: held-out photos have their places, a user's may have been sent
+    from home, or a map be worse elsewhere. Without it a place is trusted as far as the best are right.
 
     For each of `FLOORS` the likelihood is log-concave in the weight, so that its one optimum in [0, 2] is found. `groups` (n,): photos that
     belong together, such as of one observer or square, share a fold. Photos must be of places the map did not learn their own record from. Raises
     InputError for fewer than 50 photos or shapes that do not fit.
     """
     image, p, y = np.asarray(log_p, float), np.asarray(present, float), np.asarray(truth)
+    if not 0 <= wrong < 1:
+        raise InputError(f"a share of {wrong} of wrong places; from 0 to below 1 was expected")
     if image.ndim != 2 or image.shape != p.shape or y.shape != image.shape[:1] or len(y) < _FEWEST:
         raise InputError(
             f"{image.shape} answers, {p.shape} places, {y.shape} species; give one of each a photo, of {_FEWEST} photos or more"
         )
     shares = {floor: _log_share(p, floor) for floor in FLOORS}
     group = np.unique(np.arange(len(y)) if groups is None else np.asarray(groups), return_inverse=True)[1]
-    fold, held = np.random.default_rng(0).integers(5, size=group.max() + 1)[group], np.empty(len(y))
+    rng = np.random.default_rng(0)
+    fold, held = rng.integers(5, size=group.max() + 1)[group], np.empty(len(y))
+    other = rng.permutation(len(y))
     for k in range(5):
         if (fold == k).any():
-            place = _best(image, shares, y, fold != k)
+            place = _best(image, shares, y, fold != k, other, wrong)
             held[fold == k] = _losses(image, shares[place.floor], y, place.weight, fold == k)
     return LearntWeight(
-        place=_best(image, shares, y, np.ones(len(y), bool)),
+        place=_best(image, shares, y, np.ones(len(y), bool), other, wrong),
         photos=len(y),
         loss_before=float(_losses(image, shares[FLOORS[0]], y, 0.0, np.ones(len(y), bool)).mean()),
         loss_after=float(held.mean()),
@@ -156,10 +165,22 @@ def _losses(image: Floats, share: Floats, y: npt.NDArray[np.intp], weight: float
     return -np.asarray(log_p[np.arange(len(log_p)), y[rows]])
 
 
-def _best(image: Floats, shares: dict[float, Floats], y: npt.NDArray[np.intp], rows: npt.NDArray[np.bool_]) -> PlaceWeight:
+def _best(
+    image: Floats,
+    shares: dict[float, Floats],
+    y: npt.NDArray[np.intp],
+    rows: npt.NDArray[np.bool_],
+    other: npt.NDArray[np.intp],
+    wrong: float,
+) -> PlaceWeight:
     found = []
     for floor, share in shares.items():
-        at = minimize_scalar(lambda w, s=share: float(_losses(image, s, y, w, rows).mean()), bounds=(0, _HEAVIEST), method="bounded")
+
+        def loss(weight: float, share: Floats = share) -> float:
+            right, off = (float(_losses(image, at, y, weight, rows).mean()) for at in (share, share[other]))
+            return (1 - wrong) * right + wrong * off
+
+        at = minimize_scalar(loss, bounds=(0, _HEAVIEST), method="bounded")
         found.append((float(at.fun), floor, float(at.x)))
     _, floor, weight = min(found)
     return PlaceWeight(weight=round(weight, 4), floor=floor)

@@ -116,7 +116,23 @@ def test_a_good_map_is_given_weight_and_one_of_elsewhere_is_not():
     truth = np.array([rng.choice(s, p=row / row.sum()) for row in present])
     z = np.eye(s)[truth] * 1.5 + rng.normal(size=(n, s))
     image = log_softmax(1.5 * z, axis=1)
-    good = learn_place_weight(image, present, truth)
+    good = learn_place_weight(image, present, truth, wrong=0)
     assert 0.7 < good.place.weight < 1.3 and good.loss_after < good.loss_before - 0.2
     wrong = learn_place_weight(image, present[rng.permutation(n)], truth)
     assert wrong.place.most < 1.5 and wrong.loss_after < wrong.loss_before + 0.01
+
+
+def test_what_is_learnt_to_bear_wrong_places_is_bounded_closer():
+    """Of a good map less is believed than without wrong places among those learnt from, and other places cost less than they would."""
+    rng = np.random.default_rng(6)
+    n, s = 1_500, 12
+    present = rng.random((n, s)) ** 4
+    truth = np.array([rng.choice(s, p=row / row.sum()) for row in present])
+    image = log_softmax(1.5 * (np.eye(s)[truth] * 1.5 + rng.normal(size=(n, s))), axis=1)
+    bold, careful = (learn_place_weight(image, present, truth, wrong=wrong).place for wrong in (0, 0.1))
+    assert careful.most < bold.most
+    elsewhere = present[rng.permutation(n)]
+    lost = [-with_place(image, elsewhere, place)[np.arange(n), truth].mean() for place in (bold, careful)]
+    assert lost[1] < lost[0]
+    with pytest.raises(InputError, match="wrong places"):
+        learn_place_weight(image, present, truth, wrong=1)

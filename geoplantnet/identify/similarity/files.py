@@ -36,8 +36,8 @@ _TRIES, _PAUSE = 5, 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Saved:
-    """What a folder holds."""
+class Contents:
+    """What an index holds."""
 
     hashing: Hashing
     floras: Mapping[str, Collection[str]]
@@ -45,20 +45,12 @@ class Saved:
     table: ImageTable
     codes: npt.NDArray[np.uint8]
     features: npt.NDArray[np.float16]
-    """Mapped from its file."""
+    """(n, d); of an index that was opened, mapped from its file."""
 
 
-def write(
-    folder: Path,
-    *,
-    hashing: Hashing,
-    floras: Mapping[str, Collection[str]],
-    network: str,
-    table: ImageTable,
-    codes: npt.NDArray[np.uint8],
-    features: Iterable[npt.NDArray[np.float16]],
-) -> None:
-    """Commit an index. Raises InputError for a folder that holds something else, which stays."""
+def write(folder: Path, contents: Contents, features: Iterable[npt.NDArray[np.float16]]) -> None:
+    """Commit an index, its features from parts. Raises InputError for a folder that holds something else, which stays."""
+    hashing, table = contents.hashing, contents.table
     if folder.exists() and not (folder / "index.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} holds something that is no index; save to an empty or new folder")
     n, d = len(table), hashing.dimensions
@@ -66,7 +58,7 @@ def write(
         temporary.mkdir()
         np.save(temporary / "planes.npy", hashing.planes)
         np.save(temporary / "offsets.npy", hashing.offsets)
-        np.save(temporary / "codes.npy", codes)
+        np.save(temporary / "codes.npy", contents.codes)
         np.save(temporary / "columns.npy", table.codes.view())
         with (temporary / "features.npy").open("wb") as stream:
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": (n, d)}
@@ -81,23 +73,26 @@ def write(
             "bits": hashing.bits,
             "dimensions": d,
             "images": n,
-            "network": network,
-            "floras": {name: sorted(species) for name, species in floras.items()},
+            "network": contents.network,
+            "floras": {name: sorted(species) for name, species in contents.floras.items()},
             "files": {name: sha256(temporary / name) for name in _FILES},
         }
         (temporary / "index.json").write_text(json_text(card), encoding="utf-8")
 
 
-def read(folder: Path, *, verify: bool) -> Saved:
+def read(folder: Path, *, verify: bool) -> Contents:
     """The index in a folder; see `ImageIndex.open`."""
-    for again in range(_TRIES - 1, -1, -1):
+    for last in (*[False] * (_TRIES - 1), True):
         before = _identity(folder)
         try:
-            return _read(folder, verify=verify)
+            contents = _read(folder, verify=verify)
         except (InputError, IntegrityError):
-            if not again or (before is not None and _identity(folder) == before):
+            if last or (before is not None and _identity(folder) == before):
                 raise
-            time.sleep(_PAUSE)  # another one took its place while it was read
+        else:
+            if last or _identity(folder) == before:
+                return contents
+        time.sleep(_PAUSE)  # another one took its place while it was read
     raise AssertionError
 
 
@@ -108,7 +103,7 @@ def _identity(folder: Path) -> int | None:
         return None
 
 
-def _read(folder: Path, *, verify: bool) -> Saved:
+def _read(folder: Path, *, verify: bool) -> Contents:
     card = _card(folder)
     for name in _FILES:
         if (verify or name != "features.npy") and card["files"].get(name) != _digest(folder / name):
@@ -137,7 +132,7 @@ def _read(folder: Path, *, verify: bool) -> Saved:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"the index in {folder} cannot be read: {error}; index the images anew, or restore the folder") from error
     table = ImageTable(kept["names"], words, arrays["columns"])
-    return Saved(hashing=hashing, floras=floras, network=str(card["network"]), table=table, codes=arrays["codes"], features=features)
+    return Contents(hashing=hashing, floras=floras, network=str(card["network"]), table=table, codes=arrays["codes"], features=features)
 
 
 def _card(folder: Path) -> dict[str, Any]:

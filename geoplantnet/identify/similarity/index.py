@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,21 @@ import numpy.typing as npt
 
 from geoplantnet.errors import InputError, LookupFailed, ModelError, did_you_mean
 from geoplantnet.identify.network import Card
-from geoplantnet.identify.similarity import files
+from geoplantnet.identify.similarity.files import CHUNK, Contents, read, write
 from geoplantnet.identify.similarity.images import Column, Hit, ImageTable, IndexedImage, check_images
-from geoplantnet.identify.similarity.nearest import Rows, by_hamming, cosines
+from geoplantnet.identify.similarity.nearest import Parting, Rows, by_hamming, cosines
 from geoplantnet.identify.similarity.rmmh import Hashing, fit_rmmh, unit_features
 
 SHORTLIST = 100
-"""Images taken by Hamming distance and ranked anew by cosine; ten for each asked for, where that is more."""
-EXACT = 500
+"""Images taken by Hamming distance and ranked anew by cosine, unless there are many: then the root of their number, or ten for each asked for."""
+RELATED = 40
+"""The same, of one species, where a candidate's images are asked for; or eight for each."""
+EXACT = 200
 """Among so few images, or fewer, none is left out by its code."""
 _KEPT = 64
 """Selections whose codes are kept side by side."""
+
+_OBSERVATION, _SPECIES, _ORGAN = (ImageTable.WORDS.index(word) for word in ("observation", "species", "organ"))
 
 Key = tuple[str | None, str | None]
 """A selection: flora, organ; None for all."""
@@ -55,6 +60,41 @@ class _State:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Query:
+    """Photos that are asked with."""
+
+    views: npt.NDArray[np.float32]
+    """(v, d), of length 1."""
+    codes: npt.NDArray[np.uint8]
+    """(v, bits / 8)."""
+
+    def __getitem__(self, photos: npt.NDArray[np.int64]) -> _Query:
+        return _Query(views=self.views[photos], codes=self.codes[photos])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Among:
+    """The images a search is among."""
+
+    rows: Rows | None
+    """None: all, from 0 on."""
+    codes: npt.NDArray[np.uint8]
+    """Of these rows, side by side."""
+    parting: Parting | None = None
+    """Of these codes; None: they are few, or together for this search alone."""
+
+    def nearest(self, codes: npt.NDArray[np.uint8], k: int, enough: int) -> Rows:
+        """Rows of the k nearest by Hamming distance to each code; all where they are `enough` or fewer."""
+        n = len(self.codes)
+        if n <= max(enough, k):
+            places = np.arange(n)
+        else:
+            cells = self.parting.of(self.codes) if self.parting and k < n // 50 else None
+            places = np.unique(np.concatenate([by_hamming(code, self.codes, k, cells) for code in codes]))
+        return places if self.rows is None else self.rows[places]
+
+
 class _Selection:
     """Rows of a flora and an organ, with their codes side by side. It catches up with what was added when it is asked."""
 
@@ -63,10 +103,9 @@ class _Selection:
         self._codes = Column(np.empty((0, width), np.uint8))
         self._seen = 0
         self._lock = threading.Lock()
+        self._parting = Parting()
 
-    def at(
-        self, state: _State, keeps: npt.NDArray[np.bool_] | None, table: ImageTable, organ: int | None
-    ) -> tuple[Rows, npt.NDArray[np.uint8]]:
+    def at(self, state: _State, keeps: npt.NDArray[np.bool_] | None, table: ImageTable, organ: int | None) -> _Among:
         """Rows below `state.n` of species that `keeps` (by their code; None: all) and of `organ`."""
         with self._lock:
             if self._seen < state.n:
@@ -74,18 +113,15 @@ class _Selection:
                 words = table.codes.view()[self._seen : state.n]
                 kept = state.alive[self._seen :]
                 if keeps is not None:
-                    kept = kept & keeps[words[:, SPECIES]]
+                    kept = kept & keeps[words[:, _SPECIES]]
                 if organ is not None:
-                    kept = kept & (words[:, ORGAN] == organ)
+                    kept = kept & (words[:, _ORGAN] == organ)
                 self._rows.extend(new[kept])
                 self._codes.extend(state.codes[self._seen :][kept])
                 self._seen = state.n
             rows, codes = self._rows.view(), self._codes.view()
         n = int(np.searchsorted(rows, state.n))
-        return rows[:n], codes[:n]
-
-
-OBSERVATION, SPECIES, ORGAN = (ImageTable.WORDS.index(word) for word in ("observation", "species", "organ"))
+        return _Among(rows=rows[:n], codes=codes[:n], parting=self._parting)
 
 
 class ImageIndex:
@@ -93,38 +129,28 @@ class ImageIndex:
 
     def __init__(self, hashing: Hashing, *, floras: Mapping[str, Collection[str]] | None = None, network: str = "") -> None:
         """`floras`: taxonIDs by the name of a flora. `network`: name and version of the net whose features it holds (`named`)."""
-        self._begin(
-            hashing,
-            floras or {},
-            network,
-            ImageTable(),
-            np.empty((0, hashing.bits // 8), np.uint8),
-            np.empty((0, hashing.dimensions), np.float16),
-        )
+        codes, features = np.empty((0, hashing.bits // 8), np.uint8), np.empty((0, hashing.dimensions), np.float16)
+        self._begin(Contents(hashing=hashing, floras=floras or {}, network=network, table=ImageTable(), codes=codes, features=features))
 
-    def _begin(
-        self,
-        hashing: Hashing,
-        floras: Mapping[str, Collection[str]],
-        network: str,
-        table: ImageTable,
-        codes: npt.NDArray[np.uint8],
-        features: npt.NDArray[np.float16],
-    ) -> None:
+    def _begin(self, contents: Contents) -> None:
+        hashing, table = contents.hashing, contents.table
         self.hashing = hashing
-        self.floras = {name: frozenset(species) for name, species in floras.items()}
-        self.network = network
+        self.floras = {name: frozenset(species) for name, species in contents.floras.items()}
+        self.network = contents.network
         self._table = table
-        self._codes = Column(codes)
+        self._codes = Column(contents.codes)
         self._added = Column(np.empty((0, hashing.dimensions), np.float16))
         self._row_of = {name: row for row, name in enumerate(table.names)}
         self._rows_of: dict[int, Column] = {}
         self._file_under_species(0)
         self._selections: OrderedDict[tuple[int, Key], _Selection] = OrderedDict()
+        self._parting = Parting()
         self._writing = threading.Lock()
         self._selecting = threading.Lock()
         n = len(table)
-        self._state = _State(n=n, codes=codes, opened=features, added=self._added.view(), alive=np.ones(n, bool), generation=0)
+        self._state = _State(
+            n=n, codes=contents.codes, opened=contents.features, added=self._added.view(), alive=np.ones(n, bool), generation=0
+        )
 
     @classmethod
     def train(
@@ -146,25 +172,24 @@ class ImageIndex:
         `floras` takes the place of the saved ones. Raises InputError for what is no index of ours or of a newer version, and
         IntegrityError for files that differ from their SHA-256 (`verify=False` does not read the features for it).
         """
-        saved = files.read(Path(folder), verify=verify)
+        contents = read(Path(folder), verify=verify)
         index = cls.__new__(cls)
-        index._begin(saved.hashing, saved.floras if floras is None else floras, saved.network, saved.table, saved.codes, saved.features)
+        index._begin(contents if floras is None else replace(contents, floras=floras))
         return index
 
     def save(self, folder: str | Path) -> None:
         """Write the index as a folder, in one step; removed images are not in it."""
         state = self._state
         rows = np.flatnonzero(state.alive)
-        parts = (state.features(part) for part in np.array_split(rows, len(rows) // files.CHUNK + 1))
-        files.write(
-            Path(folder),
+        contents = Contents(
             hashing=self.hashing,
             floras=self.floras,
             network=self.network,
             table=self._table.taken(rows),
             codes=state.codes[rows],
-            features=parts,
+            features=state.opened,
         )
+        write(Path(folder), contents, (state.features(part) for part in np.array_split(rows, len(rows) // CHUNK + 1)))
 
     def __len__(self) -> int:
         """Images in it."""
@@ -241,10 +266,11 @@ class ImageIndex:
         """
         if k < 1:
             raise InputError(f"{k} images were asked for; at least 1 was expected")
-        query = self._unit(np.asarray(features)[None])
+        query = self._query(np.asarray(features)[None])
         state = self._state
-        rows, codes = self._chosen(state, species, flora, organ)
-        return self._hits(self._best(state, query, rows, codes, k, observations=observations, seen=set()))
+        among = self._among(state, species, flora, organ)
+        wanted = max(SHORTLIST, 10 * k, math.isqrt(len(among.codes)))
+        return self._hits(self._best(state, query, among, k, wanted, EXACT, seen=set() if observations else None))
 
     def related(
         self, features: npt.NDArray[np.floating], species: Sequence[str], *, k: int = 5, organs: Sequence[str] = ()
@@ -256,27 +282,34 @@ class ImageIndex:
         """
         if k < 1:
             raise InputError(f"{k} images were asked for; at least 1 was expected")
-        views = self._unit(np.atleast_2d(features))
-        if organs and len(organs) != len(views):
-            raise InputError(f"{len(views)} photos and {len(organs)} organs were given; one each, or none, was expected")
+        query = self._query(np.atleast_2d(features))
+        if organs and len(organs) != len(query.views):
+            raise InputError(f"{len(query.views)} photos and {len(organs)} organs were given; one each, or none, was expected")
         groups = {organ: np.flatnonzero([o == organ for o in organs]) for organ in dict.fromkeys(organs) if organ}
         state = self._state
+        wanted = max(RELATED, 8 * k)
         answer = []
         for name in species:
             rows = self._of_species(state, [name])
-            shown = self._table.codes.view()[rows, ORGAN]
-            seen: set[int] = set()
-            best: list[tuple[float, int]] = []
+            shown = self._table.codes.view()[rows, _ORGAN]
             rest = np.ones(len(rows), bool)
+            best: list[tuple[float, int]] = []
             for organ, photos in groups.items():
                 same = shown == self._table.code("organ", organ)
                 rest &= ~same
-                best += self._best(state, views[photos], rows[same], state.codes[rows[same]], k, observations=True, seen=set())
+                among = _Among(rows=rows[same], codes=state.codes[rows[same]])
+                best += self._best(state, query[photos], among, k, wanted, wanted, seen=set())
+            seen: set[int] = set()
             best = self._first_of_each(sorted(best, key=lambda hit: (-hit[0], hit[1])), k, seen)
-            if len(best) < k:
-                best += self._best(state, views, rows[rest], state.codes[rows[rest]], k - len(best), observations=True, seen=seen)
+            if len(best) < k and rest.any():
+                among = _Among(rows=rows[rest], codes=state.codes[rows[rest]])
+                best += self._best(state, query, among, k - len(best), wanted, wanted, seen=seen)
             answer.append(self._hits(best))
         return answer
+
+    def _query(self, features: npt.NDArray[np.floating]) -> _Query:
+        unit = self._unit(features)
+        return _Query(views=unit, codes=self.hashing.codes(unit))
 
     def _unit(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         if features.ndim != 2 or features.shape[1] != self.hashing.dimensions:
@@ -302,25 +335,23 @@ class ImageIndex:
 
     def _file_under_species(self, first: int) -> None:
         """Rows from `first` on into the list of their species."""
-        species = self._table.codes.view()[first:, SPECIES]
+        species = self._table.codes.view()[first:, _SPECIES]
         order = np.argsort(species, kind="stable")
         codes, starts = np.unique(species[order], return_index=True)
         for code, rows in zip(codes.tolist(), np.split(order + first, starts[1:]), strict=False):
             self._rows_of.setdefault(code, Column(np.empty(0, np.int64))).extend(rows)
 
-    def _chosen(
-        self, state: _State, species: Collection[str] | None, flora: str | None, organ: str | None
-    ) -> tuple[Rows | None, npt.NDArray[np.uint8]]:
-        """Rows, None for all from 0 on, and their codes."""
+    def _among(self, state: _State, species: Collection[str] | None, flora: str | None, organ: str | None) -> _Among:
         if flora is not None and flora not in self.floras:
             raise LookupFailed(f"flora {flora!r} is not in the index, which has {len(self.floras)}.{did_you_mean(flora, self.floras)}")
+        shown = None if organ is None else self._table.code("organ", organ)
         if species is not None:
             rows = self._of_species(state, set(species) if flora is None else self.floras[flora].intersection(species))
-            if organ is not None:
-                rows = rows[self._table.codes.view()[rows, ORGAN] == self._table.code("organ", organ)]
-            return rows, state.codes[rows]
+            if shown is not None:
+                rows = rows[self._table.codes.view()[rows, _ORGAN] == shown]
+            return _Among(rows=rows, codes=state.codes[rows])
         if flora is None and organ is None and state.alive.all():
-            return None, state.codes
+            return _Among(rows=None, codes=state.codes, parting=self._parting)
         key = (state.generation, (flora, organ))
         with self._selecting:
             selection = self._selections.setdefault(key, _Selection(self.hashing.bits // 8))
@@ -328,7 +359,7 @@ class ImageIndex:
             if len(self._selections) > _KEPT:
                 self._selections.popitem(last=False)
         keeps = None if flora is None else np.array([name in self.floras[flora] for name in self._table.words["species"]], bool)
-        return selection.at(state, keeps, self._table, None if organ is None else self._table.code("organ", organ))
+        return selection.at(state, keeps, self._table, shown)
 
     def _of_species(self, state: _State, species: Iterable[str]) -> Rows:
         lists = [self._rows_of[code].view() for name in species if (code := self._table.code("species", name)) in self._rows_of]
@@ -337,42 +368,29 @@ class ImageIndex:
         return rows[state.alive[rows]]
 
     def _best(
-        self,
-        state: _State,
-        views: npt.NDArray[np.float32],
-        rows: Rows | None,
-        codes: npt.NDArray[np.uint8],
-        k: int,
-        *,
-        observations: bool,
-        seen: set[int],
+        self, state: _State, query: _Query, among: _Among, k: int, wanted: int, enough: int, *, seen: set[int] | None
     ) -> list[tuple[float, int]]:
-        """(similarity, row) of the k nearest to any of the views; of observations not seen, which are then."""
-        hashed = self.hashing.codes(views)
-        wanted = max(SHORTLIST, 10 * k)
+        """(similarity, row) of the k nearest to any of the photos, out of a shortlist of `wanted`.
+
+        Of each observation not `seen` the best one, which is then seen; None: all images.
+        """
         while True:
-            if len(codes) <= max(EXACT, wanted):
-                short = np.arange(len(codes))
-            else:
-                short = np.unique(np.concatenate([by_hamming(code, codes, wanted) for code in hashed]))
-            if rows is not None:
-                short = rows[short]
-            similarity = cosines(views, state.features(short)) if len(short) else np.empty(0)
+            short = among.nearest(query.codes, wanted, enough)
+            similarity = cosines(query.views, state.features(short)) if len(short) else np.empty(0)
             order = np.lexsort((short, -similarity))
             ranked = list(zip(similarity[order].tolist(), short[order].tolist(), strict=True))
-            if not observations:
-                return ranked[:k]
-            found = set(seen)
-            best = self._first_of_each(ranked, k, found)
-            if len(best) == k or len(short) == len(codes):
-                seen |= found
+            found = None if seen is None else set(seen)
+            best = ranked[:k] if found is None else self._first_of_each(ranked, k, found)
+            if len(best) == k or len(short) == len(among.codes):
+                if seen is not None and found is not None:
+                    seen |= found
                 return best
             wanted *= 4  # many images of few observations: look further
 
     def _first_of_each(self, ranked: Iterable[tuple[float, int]], k: int, seen: set[int]) -> list[tuple[float, int]]:
         """The first k of observations not seen yet; they are then."""
         best: list[tuple[float, int]] = []
-        observation = self._table.codes.view()[:, OBSERVATION]
+        observation = self._table.codes.view()[:, _OBSERVATION]
         alone = self._table.code("observation", "")
         for hit in ranked:
             of = int(observation[hit[1]])

@@ -209,7 +209,9 @@ def begin(photos: PhotoSet, training: Training, *, device: str = "cpu") -> Begun
 def _untrained(training: Training, n_species: int, name: str, version: str, device: str) -> PhotoClassifier:
     torch.manual_seed(training.seed)
     backbone = make_backbone(training.backbone)
-    card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
+    card = Card(
+        name=name, version=version, backbone=training.backbone, size=training.size or backbone.size, mean=backbone.mean, std=backbone.std
+    )
     model = channels_last(PhotoClassifier(backbone, n_species, card, cosine=training.cosine).to(device).eval())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -296,7 +298,7 @@ def _learn(
     optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
     learning = [parameter for group in groups for parameter in group["params"]]
     mean = [parameter.detach().clone() for parameter in learning]
-    norms = [] if model.backbone.taught else [buffer for buffer in model.backbone.buffers() if buffer.is_floating_point()]
+    norms = [] if model.backbone.taught else list(model.backbone.buffers())
     history = state.load(learning, [*mean, *norms], optimiser)
     n, steps = len(batches.labels), training.epochs * batches.steps
     for epoch in range(len(history), training.epochs):

@@ -319,8 +319,8 @@ def _photos() -> Photos:
     if not file.is_file():
         np.savez(file, features=_features(list(told.table["image"])), files=told.table["image"].map(os.path.basename).to_numpy(str))
     kept = np.load(file)
-    at = {os.path.basename(name): i for i, name in enumerate(kept["files"])}
-    x = kept["features"][[at[os.path.basename(image)] for image in told.table["image"]]]
+    at = {Path(name).name: i for i, name in enumerate(kept["files"])}
+    x = kept["features"][[at[Path(image).name] for image in told.table["image"]]]
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
     return Photos(torch.from_numpy(x.astype(np.float32)), told.labels, Levels.of(told.species))
 

@@ -27,7 +27,7 @@ from geoplantnet.errors import GeoPlantNetError, IntegrityError, StorageError, U
 from geoplantnet.grid.named import make_grid, read_grid
 from geoplantnet.grid.tile_grid import TileGrid
 from geoplantnet.storage import write_json
-from pipelines import export_observations, keys, observations
+from pipelines import export_observations, identify, keys, observations
 from pipelines.build_cubes import CUBES, empty_tiles, modality_of
 from pipelines.context import CubeRun, Run
 from pipelines.dry_run import estimate, forecast, table_of, table_of_stages
@@ -51,6 +51,7 @@ app.add_typer(grids, name="grid")
 app.add_typer(keys.app, name="keys")
 observations.app.command("export")(export_observations.command)
 app.add_typer(observations.app, name="observations")
+app.add_typer(identify.app, name="identify")
 
 MANY = 6
 """More countries or regions than this are counted, not named."""

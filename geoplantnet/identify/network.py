@@ -23,7 +23,7 @@ MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What must be known of a trained net to use it and to cite it. Raises InputError for a temperature or size that cannot be."""
+    """What must be known of a trained net to use it and to cite it. Raises InputError for a temperature, size or fusion that cannot be."""
 
     name: str
     version: str
@@ -45,6 +45,8 @@ class Card:
     """Whether it was trained to tell what is no plant; else every photo is one."""
     view_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of a photo in the fusion of several, by what it shows; 1 for an organ without one."""
+    view_gain: float = 0.5
+    """How much surer photos of one plant make each other: 0 = not, 1 = as independent witnesses do (`fusion`)."""
     made: str = ""
     """Day of the training, ISO 8601."""
     license: str = ""
@@ -54,6 +56,10 @@ class Card:
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and np.isfinite(self.temperature)):
             raise InputError(f"temperature of {self.name} is {self.temperature}; a number above 0 was expected")
+        if not (0 <= self.view_gain <= 1 and all(0 < weight < np.inf for weight in self.view_weights.values())):
+            raise InputError(
+                f"views of {self.name}: weights {dict(self.view_weights)}, gain {self.view_gain}; weights above 0, a gain in [0, 1] were expected"
+            )
         if self.size < 8:
             raise InputError(f"input of {self.name} is {self.size} pixels wide; at least 8 were expected")
 

@@ -157,12 +157,14 @@ def create_app(
         *([Route("/metrics", metrics, methods=["GET"])] if settings.metrics else []),
         _page_route(),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(guard.around)],
         exception_handlers={GeoPlantNetError: _problem, HTTPException: _http_problem, Exception: _problem},
         lifespan=lifespan,
     )
+    app.state.public_atlas = lambda: view_of({}).atlas  # for who serves something else beside the maps, such as identification
+    return app
 
 
 class _View:

@@ -81,7 +81,7 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
     epoch = epoch_of(atlas, place.scenario)
     easting, northing = transformer(CRS84.name, epoch.catalog.crs).transform(place.lon, place.lat)
     known = math.isfinite(easting) and math.isfinite(northing)
-    tile = _tile_at(epoch, easting, northing) if known else None
+    tile = tile_at(epoch, easting, northing) if known else None
     told: dict[str, Any] = {
         "state": "outside",
         "place": {
@@ -113,8 +113,8 @@ def here(atlas: Atlas, place: Place, occurrences: Occurrences | None) -> dict[st
     return told | _cell(atlas, epoch, tile, place, easting, northing) if tile else told
 
 
-def _tile_at(epoch: Epoch, x: float, y: float) -> PublishedTile | None:
-    """The tile whose cells hold a point; west and north edges belong to a cell."""
+def tile_at(epoch: Epoch, x: float, y: float) -> PublishedTile | None:
+    """The tile whose cells hold a point of the grid's CRS, west and north edges being a cell's; None where there is none."""
     for tile in epoch.catalog.tiles:
         west, south, east, north = tile.bounds
         if west <= x < east and south < y <= north:
@@ -142,7 +142,7 @@ def _cell(atlas: Atlas, epoch: Epoch, tile: PublishedTile, place: Place, easting
     species, count = _species(atlas, p, present, members, place.limit)
     return told | {
         "state": "ok",
-        "applicable": _applicable(epoch, easting, northing),
+        "applicable": applicable(epoch, easting, northing),
         "habitat": _habitat(epoch, place.lang, easting, northing),
         "indicators": [_indicator(epoch, layer, words, easting, northing) for layer, words in layers],
         "species": species,
@@ -209,7 +209,7 @@ def _habitat(epoch: Epoch, lang: str, easting: float, northing: float) -> dict[s
     return None
 
 
-def _applicable(epoch: Epoch, easting: float, northing: float) -> bool | None:
+def applicable(epoch: Epoch, easting: float, northing: float) -> bool | None:
     """Whether the cell lies in the model's area of applicability; None where nobody knows."""
     own = epoch.catalog.layers.get(APPLICABILITY)
     value = epoch.mosaic.value_at(own, easting, northing) if own else None

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,21 @@ def serve(
     if not (store / "catalog.json").is_file():
         raise StorageError(f"nothing is published in {store}; run `geoplantnet run RECIPE` (or `geoplantnet publish RECIPE`) first")
     log = AccessLog.of(settings.access_log, sys.stderr)
+    with ExitStack() as stack:
+        if settings.workers > 1:
+            open_catalog(store)  # what is wrong with it is told here, not by each worker
+            if settings.keys is not None:
+                KeyRing(settings.keys).close()
+            jobs = stack.enter_context(TemporaryDirectory(prefix="geoplantnet-jobs-"))
+            settings = replace(settings, jobs=settings.jobs or Path(jobs))  # whichever worker is asked about a job, it knows
+        run(partial(create_app, store, settings=settings, log=log, operator=operator), settings, host=host, port=port, announce=announce)
+
+
+def run(make: Callable[[], Any], settings: ServerSettings, *, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve the application that `make` gives until interrupted: in this process, or in `settings.workers` others, each of which calls it.
+
+    `make` is to be picklable for several. Raises what it raises, in one process, and ConfigurationError when the port is taken.
+    """
     options: dict[str, Any] = {
         "log_config": logging_of(human=sys.stderr.isatty()),
         "http": ImpatientProtocol,
@@ -100,19 +116,14 @@ def serve(
         "forwarded_allow_ips": list(settings.trusted_proxies),
     }
     if settings.workers == 1:
-        app = create_app(store, settings=settings, log=log, operator=operator)
+        app = make()
         listener = _listen(host, port)
         announce(_address(host, listener))
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
         return
-    open_catalog(store)  # what is wrong with it is told here, not by each worker
-    if settings.keys is not None:
-        KeyRing(settings.keys).close()
     listener = _listen(host, port)
-    with TemporaryDirectory(prefix="geoplantnet-metrics-") as folder, TemporaryDirectory(prefix="geoplantnet-jobs-") as jobs:
+    with TemporaryDirectory(prefix="geoplantnet-metrics-") as folder:
         os.environ[FOLDER] = folder  # read by the workers, when they import prometheus_client
-        shared = replace(settings, jobs=settings.jobs or Path(jobs))  # whichever worker is asked about a job, it knows
-        make = partial(create_app, store, settings=shared, log=log, operator=operator)
         config = uvicorn.Config(make, factory=True, workers=settings.workers, timeout_worker_healthcheck=_HUNG_S, **options)
         announce(_address(host, listener))
         Multiprocess(config, sockets=[listener]).run()

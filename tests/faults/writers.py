@@ -16,6 +16,7 @@ import random
 import select
 import signal
 import struct
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ import sqlalchemy as sa
 from geoplantnet.errors import TryAgain
 from geoplantnet.identify.observations import Image, ModelVersion, Observation, ObservationStore, Vote, schema
 from geoplantnet.taxonomy import Taxon
+
+sys.path.insert(0, str(Path(__file__).parent))
+from photos import noise
 
 TAXA = tuple(Taxon(taxon_id=f"t{n}", scientific_name=f"Genus species{n}", genus="Genus", family="F") for n in range(5))
 OBSERVATIONS, PEOPLE, BATCH = 40, 7, 20
@@ -66,7 +70,7 @@ def act(store: ObservationStore, n: int) -> None:
     elif n % 10 == 6:
         store.add_votes(pd.DataFrame([ballot(n + i, f"k{n}.{i}") for i in range(BATCH)]))
     elif n % 10 == 7:
-        photo = Image(data=b"\xff\xd8\xff" + str(n).encode() * 5000, organ="leaf")
+        photo = Image(data=noise(n), organ="leaf")
         store.add_observation(Observation(observation_id=f"new{n}", user_id=f"u{n % PEOPLE}", latitude=45.0, longitude=n / 1e6), [photo])
     elif n % 10 == 8:
         store.predict(f"o{n % OBSERVATIONS}", MODEL, f"t{n % 5}", n % 97 / 100)

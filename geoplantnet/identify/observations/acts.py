@@ -65,7 +65,7 @@ class Image:
     """A photo of an observation."""
 
     data: bytes
-    """JPEG or PNG, at most 20 MB."""
+    """JPEG or PNG, at most 20 MB; its metadata are not stored."""
     organ: str = "auto"
     """What the author says it shows, one of `ORGANS`; auto = nothing said."""
 

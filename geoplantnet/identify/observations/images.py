@@ -1,6 +1,7 @@
 """Files of images by their content: `ab/abcdef...jpg` below a folder or any address fsspec knows. The same bytes are stored once.
 
-Bytes are stored as they came; what cameras write into them (EXIF) is for who takes images in to look at or strip before.
+What cameras and editors write into them (EXIF with place and owner, thumbnails, texts; all but pixels and how the image is turned) is taken
+out before, so an image is named by what is left of it (`identify.photos.stripped`). It is not decoded: who shows it to a net does that.
 """
 
 from __future__ import annotations
@@ -12,23 +13,13 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from geoplantnet.errors import InputError, StorageError
+from geoplantnet.errors import StorageError
+from geoplantnet.identify.photos.container import parsed
+from geoplantnet.identify.photos.limits import IDENTIFY, SURVEY, Limits
 from geoplantnet.storage import write_beside
 
-FORMATS = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
-"""Kinds of images that are taken, and their first bytes."""
-LARGEST = 20_000_000
-"""Bytes of an image, at most."""
-
-
-def format_of(data: bytes) -> str:
-    """`jpg` or `png`, by the first bytes. Raises InputError for another file, an empty one, or one above `LARGEST`."""
-    if len(data) > LARGEST:
-        raise InputError(f"an image of {len(data):,} bytes; at most {LARGEST:,} are taken. Send it smaller")
-    for kind, begin in FORMATS.items():
-        if data.startswith(begin):
-            return kind
-    raise InputError(f"a file that begins with {data[:8]!r} is neither JPEG nor PNG; send one of these")
+LARGEST = Limits(bytes=IDENTIFY.bytes, pixels=SURVEY.pixels)
+"""Of an image that is stored."""
 
 
 class ImageFiles:
@@ -38,16 +29,20 @@ class ImageFiles:
         self.url = str(url)
         self._files, self._root = fsspec.core.url_to_fs(self.url)
 
-    def put(self, data: bytes) -> tuple[str, str]:
-        """Store an image -> (SHA-256 in hex, format). Raises InputError for what is none, StorageError when there is no space."""
-        kind, digest = format_of(data), hashlib.sha256(data).hexdigest()
+    def put(self, data: bytes) -> tuple[str, str, int]:
+        """Store an image without its metadata -> (SHA-256 in hex, format, bytes) of what is stored.
+
+        Raises RefusedPhoto for what is no whole JPEG or PNG within `LARGEST`, StorageError when there is no space.
+        """
+        header, data = parsed(data, LARGEST)
+        kind, digest = header.format, hashlib.sha256(data).hexdigest()
         path = self._path(digest, kind)
         try:
             if not (self._files.exists(path) and self._files.size(path) == len(data)):
                 self._write(path, data)
         except OSError as error:
             raise StorageError(f"cannot store an image in {self.url}: {error.strerror or error}") from error
-        return digest, kind
+        return digest, kind, len(data)
 
     def get(self, digest: str, kind: str) -> bytes:
         """The bytes of an image. Raises StorageError where they are missing or others than were stored."""
@@ -58,6 +53,14 @@ class ImageFiles:
         if hashlib.sha256(data).hexdigest() != digest:
             raise StorageError(f"image {digest}.{kind} in {self.url} has other bytes than were stored; bring back a copy")
         return data
+
+    def address(self, digest: str) -> str | None:
+        """Where the image lies, as fsspec opens it; None where it is not there."""
+        for kind in ("jpg", "png"):
+            path = self._path(digest, kind)
+            if self._files.exists(path):
+                return str(self._files.unstrip_protocol(path)) if not isinstance(self._files, LocalFileSystem) else path
+        return None
 
     def found(self) -> Iterator[str]:
         """Names of all files, such as `abcdef...jpg`."""

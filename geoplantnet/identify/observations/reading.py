@@ -114,6 +114,48 @@ def record(database: Database, connection: Connection, observation_id: str) -> M
     return MappingProxyType({name: told[name] for name in RECORD_COLUMNS})
 
 
+def unsettled(database: Database, connection: Connection, user_id: str, limit: int, after: tuple[float, str] | None) -> pd.DataFrame:
+    """Records of others' licensed observations with images whose label is not valid and of which the user said nothing: the least sure first."""
+    o, u, label, v, i = schema.observations, schema.users, schema.labels, schema.votes, schema.images
+    upto, sure = _told_upto(connection), sa.func.coalesce(schema.labels.c.confidence, 0.0)
+    spoken = sa.select(v.c.observation).join(u, v.c.voter == u.c.position).where(u.c.id == user_id)
+    query = (
+        sa.select(o.c.id)
+        .join(u, o.c.author == u.c.position)
+        .outerjoin(label, label.c.observation == o.c.position)
+        .where(
+            o.c.logged <= upto,
+            u.c.id != user_id,
+            o.c.license != "",
+            sa.func.coalesce(label.c.valid, sa.false()) == sa.false(),
+            o.c.position.not_in(spoken),
+            sa.exists().where(i.c.observation == o.c.position),
+        )
+        .order_by(sure, o.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(sa.or_(sure > after[0], sa.and_(sure == after[0], o.c.id > after[1])))
+    ids = connection.scalars(query).all()
+    page = _page(connection, upto, len(ids), o.c.id.in_(ids))
+    return _records(database, connection, page, upto).set_index("occurrenceID", drop=False).loc[list(ids)].reset_index(drop=True)
+
+
+def of_taxon(database: Database, connection: Connection, taxon_id: str, limit: int) -> tuple[tuple[int, ...], int, pd.DataFrame]:
+    """Of the observations validly labelled so: how many each month (12), how many in all, and records of the surest with a licence and images."""
+    o, label, taxon, i = schema.observations, schema.labels, schema.taxa, schema.images
+    upto = _told_upto(connection)
+    mine = sa.select(o.c.id, o.c.event_date, o.c.license, label.c.confidence).join(label, label.c.observation == o.c.position)
+    mine = mine.join(taxon, label.c.taxon == taxon.c.position).where(taxon.c.id == taxon_id, label.c.valid, o.c.logged <= upto)
+    month = sa.func.substr(mine.subquery().c.event_date, 6, 2)
+    counted = dict(map(tuple, connection.execute(sa.select(month, sa.func.count()).group_by(month))))
+    months = tuple(int(counted.get(f"{number:02d}", 0)) for number in range(1, 13))
+    shown = mine.where(o.c.license != "", sa.exists().where(i.c.observation == o.c.position))
+    ids = connection.scalars(shown.order_by(label.c.confidence.desc(), o.c.id).limit(limit)).all()
+    records = _records(database, connection, _page(connection, upto, len(ids), o.c.id.in_(ids)), upto)
+    return months, sum(counted.values()), records.set_index("occurrenceID", drop=False).loc[list(ids)].reset_index(drop=True)
+
+
 def history(connection: Connection, observation_id: str) -> pd.DataFrame:
     """Every vote ever cast on an observation, oldest first."""
     v, o, u, i, t, w = schema.votes, schema.observations, schema.users, schema.images, schema.taxa, schema.user_weights

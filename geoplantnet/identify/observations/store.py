@@ -100,7 +100,7 @@ class ObservationStore:
                 raise RefusedAct("bad value", f"organ {image.organ!r}; wanted {', '.join(schema.ORGANS)}")
         tally = Tally()
         # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
-        stored = [(*self.images.put(image.data), len(image.data), image.organ) for image in images]
+        stored = [(*self.images.put(image.data), image.organ) for image in images]
         with self._writing() as writer:
             ids = writer.observations([astuple(observation)], tally, stored)
             _raise_first(tally)
@@ -214,6 +214,22 @@ class ObservationStore:
         """Every vote on an observation, oldest first: logged, at, user_id, name, kind, value, image, weight, stands (no later one replaced it)."""
         with self._database.reading() as connection:
             return reading.history(connection, observation_id)
+
+    def unsettled(self, user_id: str, *, limit: int, after: tuple[float, str] | None = None) -> pd.DataFrame:
+        """Records that a user may help to settle: others', licensed, with images, whose label is not valid, of which the user said nothing yet.
+
+        The least sure first, at most `limit`; `after`: confidence and id of the last one that was told. Acts since the last aggregation count
+        for the last condition alone.
+        """
+        with self._database.reading() as connection:
+            return reading.unsettled(self._database, connection, user_id, limit, after)
+
+    def of_taxon(self, taxon_id: str, *, limit: int) -> tuple[tuple[int, ...], int, pd.DataFrame]:
+        """Of the observations whose label is validly this taxon: how many in each month of the year (12 numbers), how many in all, and the records
+        of the `limit` surest that have a licence and images.
+        """
+        with self._database.reading() as connection:
+            return reading.of_taxon(self._database, connection, taxon_id, limit)
 
     def user(self, user_id: str) -> Mapping[str, Any]:
         """An account: name, weight, what an administrator set, how many observations, determinations and species, and how many are the label.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXCHANGE = "geoplantnet.exchange"
 """Where a request's `Exchange` lies in its ASGI scope."""
 
-KINDS = frozenset({"wms", "wmts", "tiles", "ogc", "api", "stac", "healthz", "readyz", "metrics"})
+KINDS = frozenset({"wms", "wmts", "tiles", "ogc", "api", "v2", "stac", "healthz", "readyz", "metrics"})
 """First segments of the routes. Everything else is ``page``: few kinds, whatever is asked for, so that metrics stay small."""
 
 REQUEST_ID: ContextVar[str] = ContextVar("geoplantnet_request_id", default="")

@@ -60,7 +60,7 @@ _SHARING = (
 """Pages of all origins may read every answer. There are no cookies: a browser sends nothing on its own that would tell who asks, and a
 page that sends a key has it."""
 _PREFLIGHT = (
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, Prefer, Range, X-API-Key"),
+    ("Access-Control-Allow-Headers", "Api-Key, Authorization, Content-Type, If-None-Match, Prefer, Range, X-API-Key"),
     ("Access-Control-Max-Age", "86400"),
 )
 _ALWAYS = (*_SECURITY, *_SHARING)

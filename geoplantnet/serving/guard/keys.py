@@ -169,17 +169,32 @@ class KeyRing:
         Raises Refused: 401 for a key that is not valid, 503 when the file is at work too long.
         """
         now = now or datetime.now(UTC)
+        with self._answering():
+            key = self._valid(token, now)
+            used = self._db.execute(_SPEND, (key.name, _day(now), _ENDLESS if key.quota is None else key.quota)).fetchone()
+        return (key, False) if used is None else (replace(key, used=used[0]), True)
+
+    def known(self, token: bytes, *, now: datetime | None = None) -> Key:
+        """A key without counting a request, for who counts something else. Raises Refused as `use`."""
+        with self._answering():
+            return self._valid(token, now or datetime.now(UTC))
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """The file for one thread; its faults as what a client is told."""
         try:
             with self._lock:
-                key = self._find(token, _day(now))
-                if key is None or key.state(now) != "valid":
-                    raise unauthorised("the API key is unknown, expired or revoked; ask the operator for another")
-                used = self._db.execute(_SPEND, (key.name, _day(now), _ENDLESS if key.quota is None else key.quota)).fetchone()
+                yield
         except sqlite3.Error as error:
             LOGGER.error("%s cannot be used: %s", self.file, error)
             message = "keys cannot be checked at the moment; try again in a few seconds"
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message, reason="keys", headers=(("Retry-After", "5"),)) from error
-        return (key, False) if used is None else (replace(key, used=used[0]), True)
+
+    def _valid(self, token: bytes, now: datetime) -> Key:
+        key = self._find(token, _day(now))
+        if key is None or key.state(now) != "valid":
+            raise unauthorised("the API key is unknown, expired or revoked; ask the operator for another")
+        return key
 
     def _find(self, token: bytes, day: str) -> Key | None:
         """A key by its hash. Found through an index, whose timing tells of hashes only; what decides is compared in constant time."""

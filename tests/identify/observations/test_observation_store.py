@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,13 @@ import sqlalchemy as sa
 
 from geoplantnet.errors import InputError, StorageError, UsageError
 from geoplantnet.identify.observations import Image, ModelVersion, Observation, ObservationStore, RefusedAct, Vote
+from geoplantnet.identify.photos import RefusedPhoto, stripped
 from geoplantnet.identify.records import RECORD_COLUMNS
 
-JPEG = b"\xff\xd8\xff\xe0 a leaf"
-PNG = b"\x89PNG\r\n\x1a\n a flower"
+sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))
+from photos import CANARY, jpeg, leaks, noise, rich_jpeg, rich_png
+
+JPEG, PNG = stripped(jpeg()), noise(1)
 MODEL = ModelVersion(name="net", version="2")
 
 
@@ -283,6 +288,20 @@ def test_names_of_users_may_change_and_go(store):
     assert store.statistics()["users"] == 1 and store.verify().sound
 
 
+def test_nothing_that_a_camera_wrote_is_stored(store, tmp_path):
+    """Of images full of metadata none is in any file; they are named by what is stored, and sent with or without it they are one image."""
+    for name, data, kind in (("o1", rich_jpeg(), "jpg"), ("o2", rich_png(), "png")):
+        assert CANARY in data and leaks(data)
+        store.add_observation(Observation(observation_id=name, user_id="ada"), [Image(data=data)])
+        digest = all_records(store).loc[name, "images"]
+        kept = store.images.get(digest, kind)
+        assert kept == stripped(data) and hashlib.sha256(kept).hexdigest() == digest and leaks(kept) == []
+        store.add_observation(Observation(observation_id=f"{name} again", user_id="ada"), [Image(data=kept)])
+    stored = [p for p in (tmp_path / "images").rglob("*") if p.is_file()]
+    assert len(stored) == 2 and all(CANARY not in p.read_bytes() and b"Exif" not in p.read_bytes()[60:] for p in stored)
+    assert store.verify().sound and store.verify().images == 2
+
+
 def test_an_image_is_stored_once_and_noticed_when_it_is_another(store, tmp_path):
     """By its content: one file for two observations, none for what is no image; missing and changed bytes are named, others counted."""
     for name in ("o1", "o2"):
@@ -290,9 +309,10 @@ def test_an_image_is_stored_once_and_noticed_when_it_is_another(store, tmp_path)
     digest = hashlib.sha256(JPEG).hexdigest()
     files = [p for p in (tmp_path / "images").rglob("*") if p.is_file()]
     assert [p.relative_to(tmp_path / "images").as_posix() for p in files] == [f"{digest[:2]}/{digest}.jpg"]
-    for bad in (b"", b"GIF89a", b"\xff\xd8", JPEG[:3] + b"0" * 20_000_000):
-        with pytest.raises(InputError):
+    for bad, kind in ((b"", "not-an-image"), (b"GIF89a", "not-an-image"), (JPEG[:-2], "damaged"), (JPEG + b"0" * 20_000_000, "too-large")):
+        with pytest.raises(RefusedPhoto) as refused:
             store.add_observation(Observation(observation_id="o3", user_id="ada"), [Image(data=bad)])
+        assert refused.value.kind == kind
     with pytest.raises(RefusedAct, match="organ 'root'"):
         store.add_observation(Observation(observation_id="o3", user_id="ada"), [Image(data=JPEG, organ="root")])
     assert store.statistics()["observations"] == 2 and store.verify().sound and store.verify().images == 1

@@ -21,6 +21,9 @@ from geoplantnet.errors import GeoPlantNetError, StorageError, TryAgain
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote, schema
 from geoplantnet.identify.votes import PlantNet
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))
+from photos import noise
+
 WRITERS = Path(__file__).parents[2] / "faults" / "writers.py"
 
 
@@ -115,14 +118,14 @@ def test_a_full_disk_is_a_typed_error_and_loses_nothing(small_disk, checklist, t
         assert isinstance(errors[0], StorageError) and "space" in str(errors[0]), errors
         fill(disk, 0)
         with pytest.raises(StorageError, match="space"):
-            store.add_observation(Observation(observation_id="o2", user_id="ada"), [Image(data=b"\xff\xd8\xff" + b"x" * 500_000)])
+            store.add_observation(Observation(observation_id="o2", user_id="ada"), [Image(data=noise(1, 1000, 500))])
         with pytest.raises(StorageError, match="space"):
             for _ in range(200):
                 labels = store.update().state
         assert keys_of(store) == ["first", *told] and store.state() == labels and store.replay().same
         assert store.statistics()["observations"] == 1 and not list(disk.rglob(".tmp-*"))
         ballast.unlink()
-        assert store.add_observation(Observation(observation_id="o2", user_id="ada"), [Image(data=b"\xff\xd8\xff" + b"x" * 500_000)])
+        assert store.add_observation(Observation(observation_id="o2", user_id="ada"), [Image(data=noise(1, 1000, 500))])
         resent = [store.vote(of(f"u{n}", f"k{n}")) for n in range(1, 400) if n % 4]
         assert sum(resent) == len(resent) - sum("." not in key for key in told) and len(set(keys_of(store))) == len(keys_of(store))
         store.update()

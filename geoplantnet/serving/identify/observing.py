@@ -1,0 +1,484 @@
+"""Observations below /v2: given, read, voted on, reviewed. Nothing is kept of a photo unless somebody gives it here, under a licence and with a key.
+
+A place is told as it is once the label is valid and nobody called the plant by the name of a sensitive species; to others than its author until then
+as the middle of a square of 0.1 degrees: what a plant is called today may be wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import pandas as pd
+from fastapi import APIRouter, Body, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, StorageError, TryAgain, UnknownSpecies, did_you_mean
+from geoplantnet.identify.observations import KINDS, Image, ModelVersion, Observation, ObservationStore, Vote
+from geoplantnet.identify.projects import RESERVED
+from geoplantnet.identify.protection import told_month
+from geoplantnet.serving.exceptions import shown
+from geoplantnet.serving.identify import schemas
+from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
+from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, date_of, identified, organs_of, project_of
+from geoplantnet.serving.identify.keys import Caller
+from geoplantnet.serving.identify.media import is_open
+from geoplantnet.serving.identify.problems import refuse
+from geoplantnet.serving.identify.quota import IDENTIFY
+from geoplantnet.serving.identify.uploads import Upload, content_of, read_form
+
+LOGGER = logging.getLogger(__name__)
+SENSITIVE = "sensitive"
+"""What a key must grant (`geoplantnet keys add --layers sensitive`) to be told of sensitive species' observations like of others'."""
+FLAGS = ("malformed", "not_a_plant", "cultivated")
+_COARSE = 0.1
+"""Degrees."""
+_MOST_LISTED = 50
+_HIDDEN = "place, day and photos are withheld: the species is sensitive, or was called by the name of one that is"
+_COARSENED = "the place is the middle of a square of 0.1 degrees until the species is agreed on"
+
+
+class Labels:
+    """Keeps the labels of the store up with its votes, now and then, in one process."""
+
+    def __init__(self, store: ObservationStore | None) -> None:
+        self._store = store
+        self._due = store is not None
+
+    def changed(self) -> None:
+        """There are new acts."""
+        self._due = True
+
+    def update(self) -> None:
+        """Take in what is new, if anything. For a thread. What fails is logged, and tried again."""
+        if self._store is None or not self._due:
+            return
+        self._due = False
+        try:
+            self._store.update()
+        except (TryAgain, StorageError, InputError) as error:
+            self._due = True
+            LOGGER.warning("labels could not be brought up to date: %s", error)
+
+
+def prepare(desk: Desk) -> None:
+    """Tell the store the species of the net. Raises ConfigurationError for a store that determines by another checklist."""
+    if desk.store is None:
+        return
+    species = desk.facts.species
+    try:
+        desk.store.add_taxa(species.checklist, species)
+    except InputError as error:
+        raise ConfigurationError(f"{desk.store.name} does not fit the net's species: {error}") from error
+
+
+def router(desk: Desk, labels: Labels) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/v2", tags=["observations"], responses=schemas.ERRORS)
+
+    @routes.post(
+        "/observations",
+        status_code=201,
+        response_model=schemas.Observation,
+        openapi_extra=schemas.form_of(schemas.OBSERVATION_FORM, ("images", "license")),
+    )
+    async def contribute(request: Request, lang: Lang = "en") -> Response:
+        """Give photos of a plant, under a licence: they are kept, shown and voted on. Sent again with the same `key`, they are kept once."""
+        boundary, language = content_of(request), desk.language(lang)
+        store, caller = desk.stored(), await desk.caller(request)
+        account = caller.account
+        body = await request.body()
+
+        def work() -> Response:
+            taken = desk.take(request, caller, IDENTIFY, 1)
+            try:
+                given = _given(desk, account, body, boundary)
+                _keep(desk, store, given)
+            except Exception as error:
+                desk.failed(request, taken, error)
+                raise
+            labels.changed()
+            labels.update()
+            seen = _seen(desk, store, given.observation.observation_id, caller, labels)
+            return told(request, _told(desk, store, seen, caller, language, desk.site(request)), status=201)
+
+        return await aside(work)
+
+    @routes.get("/observations/review", response_model=schemas.Review)
+    async def review(
+        request: Request,
+        lang: Lang = "en",
+        limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 10,
+        after: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
+    ) -> Response:
+        """Others' observations whose species is not agreed on, the least sure first, that the asking account said nothing of yet."""
+        language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
+        account, begin = caller.account, _cursor(after)
+
+        def work() -> Response:
+            labels.update()
+            rows = store.unsettled(account, limit=limit, after=begin)
+            site = desk.site(request)
+            seen = [_Seen.of(desk, store, record) for record in rows.to_dict("records")]
+            results = [
+                _told(desk, store, one, caller, language, site)
+                for one in seen
+                if is_open(str(one.record["license"])) and (_granted(caller) or not one.sensitive)
+            ]
+            last = seen[-1].record if len(seen) == limit else None
+            end = None if last is None else f"{last['confidence']!r}~{last['occurrenceID']}"
+            return told(request, {"results": results, "next": end})
+
+        return await aside(work)
+
+    @routes.get("/observations/{observation_id}", response_model=schemas.Observation)
+    async def observation(request: Request, observation_id: str, lang: Lang = "en") -> Response:
+        """One observation."""
+        language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
+
+        def work() -> Response:
+            seen = _seen(desk, store, observation_id, caller, labels)
+            return told(request, _told(desk, store, seen, caller, language, desk.site(request)))
+
+        return await aside(work)
+
+    @routes.post("/observations/{observation_id}/votes/image/{image}/{kind}", response_model=schemas.Voted)
+    async def vote_on_image(
+        request: Request, observation_id: str, image: str, kind: str, said: Annotated[schemas.Said, Body()]
+    ) -> Response:
+        """Say what an image shows (`organ`), or how good it is (`quality`: 1, 0 or -1). A later vote takes the place of an earlier one."""
+        if kind not in ("quality", "organ"):
+            raise refuse(HTTPStatus.NOT_FOUND, f"votes on an image are about quality or organ, not {shown(kind)}", "vote")
+        return await cast(request, observation_id, kind, _text(said.value), said.key, image)
+
+    @routes.post("/observations/{observation_id}/votes/{kind}", response_model=schemas.Voted)
+    async def vote(request: Request, observation_id: str, kind: str, said: Annotated[schemas.Said, Body()]) -> Response:
+        """Name the species (`determination`), or say that the observation is `malformed`, `not_a_plant` or `cultivated`.
+
+        `species`: taxonID or scientific name. `value`: true or false. Neither, or null: an earlier vote is withdrawn. A `kind` in the body is
+        that of the vote, whatever the address says.
+        """
+        kind = said.kind or kind
+        if kind == KINDS[0]:
+            return await cast(request, observation_id, kind, _taxon(desk, said.species or _text(said.value)), said.key)
+        if kind not in FLAGS:
+            near = did_you_mean(kind[:20], (KINDS[0], *FLAGS))
+            raise refuse(HTTPStatus.NOT_FOUND, f"votes are about {KINDS[0]}, {', '.join(FLAGS)}, not {shown(kind)}.{near}", "vote")
+        return await cast(request, observation_id, kind, "1" if said.value is None and said.kind else _text(said.value), said.key)
+
+    async def cast(request: Request, observation_id: str, kind: str, value: str, key: str, image: str = "") -> Response:
+        store, caller = desk.stored(), await desk.caller(request)
+        act = Vote(observation_id=observation_id, user_id=caller.account, kind=kind, value=value, image=image, key=key)
+        new = await aside(lambda: store.vote(act))
+        labels.changed()
+        return told(request, {"observation": observation_id, "kind": kind, "value": value, "new": new})
+
+    @routes.get("/projects/{project}/observations/{observation_id}/identify", response_model=schemas.IdentificationResult)
+    async def identify_again(request: Request, project: str, observation_id: str, lang: Lang = "en", detailed: bool = False) -> Response:
+        """What the net says of the photos of an observation, at its place."""
+        language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
+        project_of(desk, project)
+
+        def work() -> Response:
+            seen = _seen(desk, store, observation_id, caller, labels)
+            if not _shows_photos(seen, caller):
+                raise refuse(HTTPStatus.NOT_FOUND, f"no photos of observation {shown(observation_id)} are shown", "store")
+            taken = desk.take(request, caller, IDENTIFY, 1)
+            try:
+                digests = str(seen.record["images"]).split("|")[:MOST_PHOTOS]
+                organs = str(seen.record["organs"]).split("|")[:MOST_PHOTOS]
+                photos = [Upload(field="images", filename="", data=_bytes(store, digest), id=digest) for digest in digests]
+                asked = Asked(project=project, lang=language, detailed=detailed)
+                return identified(desk, request, photos, organs, asked, place=seen.exact, taken=taken)
+            except Exception as error:
+                desk.failed(request, taken, error)
+                raise
+
+        return await aside(work)
+
+    return routes
+
+
+# ---- what is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """A contribution, checked."""
+
+    observation: Observation
+    photos: tuple[Image, ...]
+    taxon: str
+    """What the author says it is; empty = nothing."""
+    taxa: tuple[str, float]
+    """What the net says it is, and how surely."""
+
+
+def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
+    form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
+    organs, licences = organs_of(form), desk.settings.licences
+    license = form.one("license").lower()
+    if license not in licences:
+        known = ", ".join(licences)
+        raise refuse(
+            HTTPStatus.BAD_REQUEST, f"license {shown(license)} is none of {known}; photos are kept and shown under one of these", "form"
+        )
+    place = place_of(form.one("lat"), form.one("lon"))
+    uncertainty = form.one("uncertainty")
+    project, key = form.one("project"), form.one("key")
+    if project:
+        project_of(desk, project)
+    taxon = _taxon(desk, form.one("species"))
+    answer = desk.identifier.identify(
+        desk.pixels([photo.data for photo in form.photos]),
+        [organ if organ != "auto" else "" for organ in organs],
+        place=place,
+        top=1,
+    )
+    if answer.rejected and form.one("no-reject").lower() not in ("1", "true"):
+        raise refuse(HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected={"reason": "not-a-plant", "images": []})
+    best = answer.candidates[0]
+    name = hashlib.sha256("\0".join((account, key or "\0".join(photo.id for photo in form.photos))).encode()).hexdigest()[:32]
+    return _Given(
+        observation=Observation(
+            observation_id=name,
+            user_id=account,
+            latitude=place[1] if place else None,
+            longitude=place[0] if place else None,
+            coordinate_uncertainty=float(uncertainty) if _is_number(uncertainty) else None,
+            event_date=_day(form.one("date")),
+            dataset_id="geoplantnet",
+            flora=project if project not in RESERVED else "",
+            license=licences[license],
+            rights_holder=form.one("author")[:200],
+            verbatim_name=desk.facts.species[desk.facts.species.index_of(taxon)].scientific_name if taxon else "",
+        ),
+        photos=tuple(Image(data=photo.data, organ=organ) for photo, organ in zip(form.photos, organs, strict=True)),
+        taxon=taxon,
+        taxa=(desk.facts.species[best.species].taxon_id, min(max(best.score, 0.0), 1.0)),
+    )
+
+
+def _keep(desk: Desk, store: ObservationStore, given: _Given) -> None:
+    """The author's vote has a key of its own: whoever sends a contribution again casts no second one."""
+    card = desk.identifier.network.card
+    name = given.observation.observation_id
+    store.add_observation(given.observation, given.photos)
+    if given.taxon:
+        store.vote(Vote(observation_id=name, user_id=given.observation.user_id, kind=KINDS[0], value=given.taxon, key=f"given-{name}"))
+    store.predict(name, ModelVersion(name=card.name, version=card.version, about=f"backbone {card.backbone}"), *given.taxa)
+
+
+def _day(text: str) -> str:
+    """A date, ISO 8601, that is over; empty for none. Raises Refused (400)."""
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is not ISO 8601; write it as 2026-05-31", "form") from None
+    if moment.date() > datetime.now(UTC).date() and moment.date().toordinal() - date.today().toordinal() > 1:
+        raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is still to come", "form")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and float(text) > 0
+    except ValueError:
+        return False
+
+
+def _taxon(desk: Desk, text: str) -> str:
+    """The taxonID of a name; empty for none. Raises Refused (400) for one that is none of the net's species."""
+    try:
+        return desk.facts.species[desk.facts.species.index_of(text)].taxon_id if text else ""
+    except UnknownSpecies as error:
+        raise refuse(HTTPStatus.BAD_REQUEST, str(error), "vote") from error
+
+
+def _text(value: bool | int | str | None) -> str:
+    """A vote's value as the store has it."""
+    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _cursor(text: str) -> tuple[float, str] | None:
+    if not text:
+        return None
+    sure, _, name = text.partition("~")
+    try:
+        found = float(sure)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise refuse(HTTPStatus.BAD_REQUEST, f"after {shown(text)} is no `next` of a page", "parameter")
+    return found, name
+
+
+# ---- what is told
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A record, and what must be known to tell of it."""
+
+    record: Mapping[str, Any]
+    history: pd.DataFrame
+    """Its votes."""
+    sensitive: bool
+
+    @classmethod
+    def of(cls, desk: Desk, store: ObservationStore, record: Mapping[Any, Any]) -> _Seen:
+        species, history = desk.facts.species, store.history(str(record["occurrenceID"]))
+        named = {str(value) for value in history.loc[history["kind"] == KINDS[0], "value"]}
+        named |= {str(record["taxonID"]), str(record["ai_taxonID"])}
+        pairs = [(name, species[species.index_of(name)].scientific_name if name in species else "") for name in sorted(named)]
+        pairs += [("", str(record[column])) for column in ("scientificName", "verbatimScientificName")]
+        return cls(record=record, history=history, sensitive=desk.sensitive.any(pairs))
+
+    @property
+    def exact(self) -> tuple[float, float] | None:
+        """Longitude, latitude."""
+        place = float(self.record["decimalLongitude"]), float(self.record["decimalLatitude"])
+        return None if math.isnan(place[0]) else place
+
+
+def _seen(desk: Desk, store: ObservationStore, observation_id: str, caller: Caller, labels: Labels) -> _Seen:
+    """One observation. Raises Refused (404) where there is none that may be told of."""
+    try:
+        record = store.record(observation_id)
+    except LookupFailed:
+        labels.changed()
+        labels.update()  # it may be new
+        try:
+            record = store.record(observation_id)
+        except LookupFailed as error:
+            raise refuse(HTTPStatus.NOT_FOUND, f"there is no observation {shown(observation_id)}", "store") from error
+    seen = _Seen.of(desk, store, record)
+    if not (_own(seen, caller) or is_open(str(record["license"]))):
+        raise refuse(HTTPStatus.NOT_FOUND, f"there is no observation {shown(observation_id)}", "store")
+    return seen
+
+
+def _own(seen: _Seen, caller: Caller) -> bool:
+    return caller.key is not None and seen.record["recordedByID"] == caller.user
+
+
+def _granted(caller: Caller) -> bool:
+    return caller.key is not None and caller.key.grants(SENSITIVE)
+
+
+def _shows_photos(seen: _Seen, caller: Caller) -> bool:
+    return bool(seen.record["images"]) and (_own(seen, caller) or _granted(caller) or not seen.sensitive)
+
+
+def _told(desk: Desk, store: ObservationStore, seen: _Seen, caller: Caller, language: str, site: str) -> dict[str, Any]:
+    """An observation as one caller may know it. Ids of accounts are told to nobody."""
+    record, history = seen.record, seen.history
+    open_to = _own(seen, caller) or _granted(caller)
+    author = str(record["rightsHolder"] or record["recordedBy"])
+    answers = _answers(desk, history, language)
+    place, said = _place(seen, open_to)
+    day = str(record["eventDate"])
+    return {
+        "id": str(record["occurrenceID"]),
+        "own": _own(seen, caller),
+        "author": author,
+        "date": day if open_to or not seen.sensitive else told_month([day])[0],
+        "place": place,
+        "dataGeneralizations": said,
+        "project": str(record["flora"]),
+        "license": str(record["license"]),
+        "species": _species(desk, str(record["taxonID"]), language),
+        "valid": bool(record["valid"]),
+        "confidence": round(float(record["agreement"]), 4),
+        "weight": round(float(record["confidence"]), 4),
+        "votes": int(record["determinations"]),
+        "answers": answers,
+        "prediction": {
+            "species": _species(desk, str(record["ai_taxonID"]), language),
+            "score": round(float(record["ai_score"]), 5),
+            "model": str(record["ai_model"]),
+        }
+        if record["ai_taxonID"]
+        else None,
+        "flags": {flag: round(float(record[flag]), 4) for flag in FLAGS},
+        "images": photos_of(desk, record, author, site) if _shows_photos(seen, caller) else [],
+    }
+
+
+def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> list[dict[str, Any]]:
+    """The images of a record, as results of identification tell related ones."""
+    license = str(record["license"])
+    pairs = zip(str(record["images"]).split("|"), str(record["organs"]).split("|"), strict=True)
+    return [
+        {
+            "id": digest,
+            "organ": "other" if organ == "auto" else organ,
+            "author": author or "unknown",
+            "license": license,
+            "date": date_of(str(record["eventDate"])[:10]),
+            "citation": f"{author or 'unknown'}, {_licence_name(desk, license)}",
+            "url": desk.media.urls(digest, site),
+            "observation": str(record["occurrenceID"]),
+        }
+        for digest, organ in pairs
+        if digest
+    ]
+
+
+def _licence_name(desk: Desk, address: str) -> str:
+    return next((word.upper() for word, known in desk.settings.licences.items() if known == address), address)
+
+
+def _place(seen: _Seen, open_to: bool) -> tuple[dict[str, Any] | None, str]:
+    """The place as it is told, and what was done to it."""
+    exact = seen.exact
+    if seen.sensitive and not open_to:
+        return None, _HIDDEN
+    if exact is None:
+        return None, ""
+    longitude, latitude = exact
+    if open_to or seen.record["valid"]:
+        radius = float(seen.record["coordinateUncertaintyInMeters"])
+        return {"latitude": latitude, "longitude": longitude, "uncertainty": None if math.isnan(radius) else radius}, ""
+    middle = [round((math.floor(degrees / _COARSE) + 0.5) * _COARSE, 2) for degrees in (latitude, longitude)]
+    return {"latitude": min(middle[0], 89.95), "longitude": min(middle[1], 179.95), "uncertainty": 8_000.0}, _COARSENED
+
+
+def _answers(desk: Desk, history: pd.DataFrame, language: str) -> list[dict[str, Any]]:
+    """What people say it is, each with its share of all weight, the greatest first."""
+    stands = history[(history["kind"] == KINDS[0]) & history["stands"] & (history["value"] != "")]
+    weights = stands["weight"].fillna(1.0).groupby(stands["value"]).agg(["sum", "size"]).sort_index()
+    total = float(weights["sum"].sum())
+    rows = [
+        {
+            "species": _species(desk, str(taxon), language),
+            "share": round(float(row["sum"]) / total, 4) if total else 0.0,
+            "votes": int(row["size"]),
+        }
+        for taxon, row in weights.iterrows()
+    ]
+    return sorted((row for row in rows if row["species"] is not None), key=lambda row: -row["share"])
+
+
+def _species(desk: Desk, taxon_id: str, language: str) -> dict[str, Any] | None:
+    """A species by its id; None for none, and for one that the net does not know."""
+    species = desk.facts.species
+    if not taxon_id or taxon_id not in species:
+        return None
+    return {"id": taxon_id, **desk.facts.described(species.index_of(taxon_id), language)}
+
+
+def _bytes(store: ObservationStore, digest: str) -> bytes:
+    try:
+        return store.images.get(digest, "jpg")
+    except StorageError:
+        return store.images.get(digest, "png")

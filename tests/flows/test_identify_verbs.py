@@ -1,0 +1,142 @@
+"""`geoplantnet identify`: from labelled photos to a server's answers, and training again from what people validated."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image as Picture
+from typer.testing import CliRunner
+
+from geoplantnet.errors import InputError, StorageError
+from geoplantnet.identify.classifier.train import Training
+from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
+from geoplantnet.identify.run_file import read_run, score_run
+from geoplantnet.taxonomy import Taxon
+from pipelines.cli import app
+from pipelines.identify import Maker, photos_of
+from pipelines.train_identify import RECORDS, current_version, is_held_out, retrain, use, validated_photos
+
+COLOURS = {"Rosa rubra": (220, 40, 60), "Viola caerulea": (60, 60, 220), "Primula flava": (230, 220, 40)}
+QUICK = Training(backbone="small", size=32, transfer="all", epochs=12, batch=8, lr=5e-3, backbone_lr=1.0, decay=1.0, ema=0.8, seed=1)
+
+
+def photo(colour, seed: int) -> bytes:
+    """A JPEG of one colour on green, unlike every other."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((48, 56, 3), (60, 120, 50), np.int16) + rng.integers(-30, 30, (48, 56, 3))
+    y, x = rng.integers(12, 30, 2)
+    pixels[y - 12 : y + 14, x - 12 : x + 14] = np.array(colour) + rng.integers(-20, 20, (26, 26, 3))
+    file = io.BytesIO()
+    Picture.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A CSV of 3 x 16 photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    rows = []
+    for k, (name, colour) in enumerate(COLOURS.items()):
+        for i in range(16):
+            (folder / f"{k}-{i}.jpg").write_bytes(photo(colour, 100 * k + i))
+            rows.append(
+                {"file": f"{k}-{i}.jpg", "label": name, "genus": name.split()[0], "family": "F", "organ": "flower" if i % 2 else "leaf"}
+            )
+    pd.DataFrame(rows).to_csv(folder / "photos.csv", index=False)
+    return folder / "photos.csv"
+
+
+def verb(*words: object):
+    """What a verb of `geoplantnet identify` came to; it must have ended well."""
+    told = CliRunner().invoke(app, ["identify", *map(str, words)], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    return told
+
+
+def test_from_photos_to_an_answer(labelled, tmp_path):
+    """Trained, judged, indexed and opened as a server does: the colours are told apart, the run file scores as the figures, images come beside."""
+    model, folder = tmp_path / "model", tmp_path / "index"
+    verb("train", labelled, "--output", model, "--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 4, "--held-out", 0.25)
+    verb("evaluate", model, labelled, "--run", tmp_path / "run.csv", "--json", tmp_path / "figures.json")
+    figures, photos = json.loads((tmp_path / "figures.json").read_text()), photos_of(str(labelled))
+    truth = {image.rpartition("/")[2]: photos.species[k].taxon_id for image, k in zip(photos.table["image"], photos.labels)}
+    assert score_run(read_run(tmp_path / "run.csv"), truth)["top1"] == pytest.approx(figures["top1"])
+    assert figures["photos"] == 48 and not list(tmp_path.glob(".*-state"))
+    verb("index", model, labelled, "--output", folder, "--bits", 64)
+    assert "0 of them new" in verb("index", model, labelled, "--output", folder).stderr
+    (tmp_path / "floras.csv").write_text("region,taxonID\nFR,rosa-rubra\nFR,viola-caerulea\n")
+    identifier = Maker(model=model, index=folder, floras=tmp_path / "floras.csv")(None)
+    pixels = np.asarray(Picture.open(io.BytesIO(photo(COLOURS["Primula flava"], 7))))
+    told = identifier.identify([pixels], ["flower"], project="FR", related=2)
+    assert {identifier.network.species[c.species].scientific_name for c in told.candidates} == {"Rosa rubra", "Viola caerulea"}
+    assert all(len(c.related) == 2 and c.related[0].image.organ == "flower" for c in told.candidates)
+
+
+def test_what_is_no_set_of_photos_is_said():
+    """A path that is not there names the three kinds that are taken."""
+    with pytest.raises(InputError, match="Pl@ntNet-300K"):
+        photos_of("/nowhere/at/all")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of photos of two species, validated by three people; one species more that nobody else looked at."""
+    path = tmp_path / "store.sqlite"
+    with ObservationStore.open(path, create=True) as opened:
+        opened.add_taxa(
+            "test",
+            [Taxon(taxon_id=name.lower().replace(" ", "-"), scientific_name=name, genus=name.split()[0], family="F") for name in COLOURS],
+        )
+        for k, name in enumerate(COLOURS):
+            for i in range(14):
+                add(opened, name, f"{k}-{i}", people=3 if k < 2 else 1)
+        opened.aggregate()
+    return path
+
+
+def add(store: ObservationStore, name: str, key: str, people: int) -> None:
+    """An observation with a photo, and so many people's vote for its name."""
+    image = Image(data=photo(COLOURS[name], int(key.replace("-", ""))), organ="flower")
+    store.add_observation(
+        Observation(observation_id=key, user_id="author", license="https://creativecommons.org/licenses/by/4.0/"), [image]
+    )
+    for user in ("author", "ada", "bob")[:people]:
+        store.vote(Vote(observation_id=key, user_id=user, kind="determination", value=name.lower().replace(" ", "-"), key=f"{user}-{key}"))
+
+
+def test_only_what_people_validated_teaches(store):
+    """Others are counted; who is held out is so by its id alone."""
+    found = validated_photos(str(store)).photos
+    assert [taxon.scientific_name for taxon in found.species] == ["Rosa rubra", "Viola caerulea"] and len(found) == 28
+    assert found.rejected == {"observation not validated": 14}
+    assert [is_held_out(o) for o in found.table["observation"]] == [s == "test" for s in found.table["split"]]
+    assert 0.15 < np.mean([is_held_out(str(i)) for i in range(2000)]) < 0.25
+
+
+def test_training_again(store, tmp_path):
+    """Nothing new, nothing done; a further validated species makes a version that is judged beside the last on the same photos; going back is a name."""
+    models = tmp_path / "models"
+    first = retrain(str(store), models, QUICK, minimum=4)
+    assert first.trained and first.promoted and current_version(models) == "0001"
+    again = retrain(str(store), models, QUICK, minimum=4)
+    assert not again.trained and again.version == "0001" and "nothing new" in again.words
+    with ObservationStore.open(store) as opened:
+        for i in range(14):
+            for user in ("ada", "bob"):
+                opened.vote(Vote(observation_id=f"2-{i}", user_id=user, kind="determination", value="primula-flava", key=f"{user}-2-{i}"))
+        opened.aggregate()
+    second = retrain(str(store), models, QUICK, minimum=4)
+    record = json.loads((models / RECORDS).read_text())[1]
+    assert second.trained and record["photos"]["held_out"] == sum(is_held_out(f"{k}-{i}") for k in range(3) for i in range(14))
+    assert record["promoted"] == (record["top1"] >= record["top1_of_current"]) and current_version(models) == second.version
+    use(models, "0001")
+    assert current_version(models) == "0001"
+    with pytest.raises(InputError, match="0001, 0002"):
+        use(models, "7")
+    (models / "current").write_text("0009\n")
+    with pytest.raises(StorageError, match="0009"):
+        current_version(models)

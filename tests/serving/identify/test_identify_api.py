@@ -1,0 +1,338 @@
+"""The routes of identification as Pl@ntNet's clients ask them: what is answered, what is refused and how, and the contract of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from starlette.testclient import TestClient
+
+from geoplantnet.identify.observations import ObservationStore
+from geoplantnet.serving.identify import IdentifySettings
+
+DATA = Path(os.environ.get("GEOPLANTNET_DATA", "../shared/data"))
+CONTRACT = DATA / "reference" / "plantnet_api" / "openapi_plantnet_2.2.1.json"
+
+
+def identify(client: TestClient, *photos: bytes, project: str = "all", query: str = "", **data: Any) -> Any:
+    files = [("images", (f"plant{i}.jpg", photo, "image/jpeg")) for i, photo in enumerate(photos)]
+    return client.post(f"/v2/identify/{project}{query}", files=files, data=data)
+
+
+@pytest.fixture(scope="session")
+def plantnet() -> dict[str, Any]:
+    if not CONTRACT.is_file():
+        pytest.skip(f"{CONTRACT} is not there; set GEOPLANTNET_DATA")
+    document: dict[str, Any] = json.loads(CONTRACT.read_text())
+    return document
+
+
+def test_every_answer_keeps_the_published_contract(
+    plantnet: dict[str, Any], client_of: Callable[..., TestClient], photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Each route of Pl@ntNet's OpenAPI document is there, its parameters are taken, and its answers validate against the document's schemas."""
+    table = tmp_path / "facts.csv"
+    table.write_text(
+        "taxonID,scientificNameAuthorship,gbifID,powoID,iucnID,iucnCategory\n"
+        "picea-abies,(L.) H.Karst.,5284884,urn:lsid:ipni.org:names:677089-1,42318,LC\ngentiana-lutea,L.,3169736,,,\n"
+    )
+    client = client_of(changes={"facts": table})
+    taken = {
+        "/v2/identify/{project}": lambda: identify(
+            client,
+            photo(1),
+            photo(2),
+            query="?include-related-images=true&detailed=true&lang=fr&type=kt&nb-results=6&no-reject=true",
+            organs=["flower", "auto"],
+        ),
+    }
+    asked = 0
+    for path, methods in plantnet["paths"].items():
+        for method, route in methods.items():
+            if (method, path) == ("get", "/v2/identify/{project}"):
+                assert client.get("/v2/identify/all?images=https://example.org/a.jpg").status_code == 400
+                continue
+            answer = taken[path]() if path in taken else client.get(path.replace("{project}", "all"))
+            assert answer.status_code == 200, (path, answer.text)
+            schema = {**route["responses"]["200"]["schema"], "definitions": plantnet["definitions"]}
+            schema = json.loads(json.dumps(schema).replace("Identification%20result", "Identification result"))
+            jsonschema.Draft4Validator(schema).validate(answer.json())
+            asked += 1
+            if method == "get":
+                known = {parameter["name"] for parameter in route.get("parameters", ()) if parameter["in"] == "query"}
+                assert known - {"authenix-access-token", "api-key"} <= _parameters(client, path, method), path
+    assert asked == 9
+
+
+def _parameters(client: TestClient, path: str, method: str) -> set[str]:
+    document = client.get("/v2/openapi.json").json()
+    return {parameter["name"] for parameter in document["paths"][path][method].get("parameters", ())}
+
+
+def test_the_answer_tells_what_clients_read(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """Scores fall and are within 0 and 1, names come in three parts, organs are told of each photo, and what is left of the quota."""
+    told = identify(
+        client, photo(1), photo(2), query="?nb-results=3&detailed=true", organs=["flower", "auto"], lat="46.4", lon="8.05"
+    ).json()
+    scores = [result["score"] for result in told["results"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True) and 0 <= scores[-1] <= scores[0] <= 1
+    assert told["bestMatch"] == told["results"][0]["species"]["scientificName"]
+    assert told["query"]["organs"] == ["flower", "auto"] and len(told["query"]["images"]) == 2
+    assert [organ["filename"] for organ in told["predictedOrgans"]] == ["plant0.jpg", "plant1.jpg"]
+    assert told["remainingIdentificationRequests"] == 39
+    assert told["evidence"] in ("sdm", "flora", "none")
+    assert sum(one["score"] for one in told["otherResults"]["family"]) == pytest.approx(1, abs=0.2)
+    assert not re.search(r"gpn_", json.dumps(told))
+
+
+def test_the_same_photos_get_the_same_answer(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """But for what is left of the quota."""
+    first, again = (identify(client, photo(1)).json() for _ in range(2))
+    del first["remainingIdentificationRequests"], again["remainingIdentificationRequests"]
+    assert first == again
+
+
+def test_photos_of_no_plant_are_refused_as_clients_expect_and_say_why(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """404 with the words that clients look for, a structured reason beside them; `no-reject` answers all the same."""
+    bare = photo(1, green=False)
+    answer = identify(client, bare)
+    assert answer.status_code == 404
+    body = answer.json()
+    assert (body["statusCode"], body["error"], body["message"]) == (404, "Not Found", "Species not found")
+    assert body["rejected"]["reason"] == "not-a-plant" and body["rejected"]["images"][0]["plant"] < 0.5
+    assert identify(client, bare, query="?no-reject=true").status_code == 200
+
+
+REFUSED = [
+    ({}, {"data": {"organs": "leaf"}, "files": [("x", b"")]}, 400, "images"),
+    ({}, {"files": []}, 415, "multipart"),
+    ({}, {"files": 6}, 400, "5"),
+    ({}, {"files": 1, "data": {"organs": ["leaf", "leaf"]}}, 400, "organs"),
+    ({}, {"files": 1, "data": {"organs": "root"}}, 400, "organ"),
+    ({}, {"files": 2, "data": {"organs": ["habit", "other"]}}, 400, "alone"),
+    ({"nb-results": "0"}, {"files": 1}, 400, "nb-results"),
+    ({"lang": "xx"}, {"files": 1}, 400, "lang"),
+    ({"type": "other"}, {"files": 1}, 400, "type"),
+    ({"lat": "46"}, {"files": 1}, 400, "lon"),
+    ({"lat": "91", "lon": "8"}, {"files": 1}, 400, "lat"),
+    ({"lat": "nan", "lon": "8"}, {"files": 1}, 400, "lat"),
+    ({"no-reject": "perhaps"}, {"files": 1}, 400, "no-reject"),
+    ({}, {"data": {"images": "https://example.org/a.jpg"}, "files": [("other", b"x")]}, 400, "images"),
+    ({}, {"content": b"{}", "headers": {"content-type": "application/json"}}, 415, "multipart"),
+    ({}, {"content": b"--x\r\nnonsense", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "photo"),
+    ({}, {"content": b"", "headers": {"content-type": "multipart/form-data; boundary=" + "y" * 300}}, 400, ""),
+]
+
+
+@pytest.mark.parametrize(("query", "sent", "status", "word"), REFUSED)
+def test_what_is_wrong_is_refused_in_the_shape_of_the_contract(
+    client: TestClient, photo: Callable[..., bytes], query: dict[str, str], sent: dict[str, Any], status: int, word: str
+) -> None:
+    """Status, error and message, and the message names what is wrong."""
+    given = dict(sent)
+    if isinstance(given.get("files"), int):
+        given["files"] = [("images", ("a.jpg", photo(i))) for i in range(given["files"])]
+    answer = client.post("/v2/identify/all", params=query, **given)
+    body = answer.json()
+    assert answer.status_code == status == body["statusCode"], body
+    assert isinstance(body["error"], str) and word in body["message"]
+
+
+def test_unknown_projects_paths_and_methods_are_told_in_the_same_shape(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """404 and 405 too."""
+    assert identify(client, photo(1), project="atlantis").json()["statusCode"] == 404
+    assert client.get("/v2/projects/atlantis/species").json()["statusCode"] == 404
+    assert client.get("/v2/nothing").json()["statusCode"] == 404
+    assert client.delete("/v2/identify/all").json()["statusCode"] == 405
+    for what in ("/v2/diseases", "/v2/varieties"):
+        assert client.get(what).json()["statusCode"] == 404
+
+
+def test_species_are_found_by_the_beginning_of_any_name_and_paged(client: TestClient) -> None:
+    """Pages together are the whole list, once each, by name."""
+    everything = client.get("/v2/species").json()
+    paged = [one for page in (1, 2, 3) for one in client.get(f"/v2/species?pageSize=2&page={page}").json()]
+    assert paged == everything and len(everything) == 6
+    assert [one["id"] for one in client.get("/v2/species?prefix=GENTIANA%20l").json()] == ["gentiana-lutea"]
+    assert [one["id"] for one in client.get("/v2/species?prefix=cowsl").json()] == ["primula-veris"]
+    assert client.get("/v2/species?prefix=zzz").json() == []
+
+
+def test_names_come_in_the_language_asked_and_else_in_english(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+    """A language of which a name is not known falls back, `pt-br` by way of `pt`."""
+    names = tmp_path / "names.json"
+    names.write_text(
+        json.dumps(
+            {"fr": {"picea-abies": ["épicéa commun", "épicéa"]}, "en": {"picea-abies": ["spruce"]}, "pt": {"picea-abies": ["espruce"]}}
+        )
+    )
+    client = client_of(changes={"names": names})
+    of = lambda lang: client.get(f"/v2/species?prefix=Picea&lang={lang}").json()[0]["commonNames"]  # noqa: E731
+    assert of("fr") == ["épicéa commun", "épicéa"] and of("de") == ["spruce"] and of("pt-br") == ["espruce"]
+    assert client.get("/v2/species?prefix=épicéa&lang=fr").json()[0]["id"] == "picea-abies"
+
+
+def test_a_key_is_taken_from_header_or_query_and_told_nowhere(
+    client_of: Callable[..., TestClient], key: str, photo: Callable[..., bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Header, bearer and Pl@ntNet's `api-key` in the query all work; no answer, header or line of the log holds the key."""
+    from geoplantnet.serving.guard import AccessLog
+
+    bare = client_of(key="", changes={"anonymous_quota": 0}, log=AccessLog(human=False, file=2))
+    ways: list[tuple[str, dict[str, str]]] = [
+        ("", {"Api-Key": key}),
+        ("", {"X-API-Key": key}),
+        ("", {"Authorization": f"Bearer {key}"}),
+        (f"?api-key={key}", {}),
+        (f"?lang=en&api%2Dkey={key}&nb-results=1", {}),
+    ]
+    for query, headers in ways:
+        answer = bare.post(f"/v2/identify/all{query}", files=[("images", ("a.jpg", photo(1)))], headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert key not in answer.text and key not in str(answer.headers)
+    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
+    for query, headers in (("", {}), (f"?api-key={wrong}", {}), ("?api-key=2b10abc", {}), (f"?authenix-access-token={key}", {})):
+        answer = bare.post(f"/v2/identify/all{query}", files=[("images", ("a.jpg", photo(1)))], headers=headers)
+        assert answer.status_code == 401, (query, answer.text)
+    assert bare.get(f"/v2/species?prefix={key}").status_code == 400
+    told = capfd.readouterr()
+    assert '"path"' in told.err and key[4:] not in told.err + told.out
+
+
+def test_quota_routes_tell_what_was_asked(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """Count and remainder of the day, by category; a day that is none is refused."""
+    for seed in range(3):
+        identify(client, photo(seed))
+    today = client.get("/v2/quota").json()
+    assert today["count"]["identify"] == 3 and today["remaining"]["identify"] == 37 and today["quota"]["identify"] == 40
+    assert client.get("/v2/quota/daily").json()["count"] == today["count"]
+    assert client.get("/v2/quota/daily?day=2001-01-01").json()["count"]["identify"] == 0
+    assert [day["count"]["identify"] for day in client.get("/v2/quota/history").json()] == [3]
+    assert client.get("/v2/quota/daily?day=yesterday").status_code == 400
+    assert client.get("/v2/subscription").json()["history"][0]["count"]["identify"] == 3
+
+
+def test_what_is_beyond_a_quota_is_told_with_the_time_to_wait(client_of: Callable[..., TestClient], photo: Callable[..., bytes]) -> None:
+    """429, Retry-After until midnight, and the RateLimit headers on every answer that cost something."""
+    client = client_of(key="", changes={"anonymous_quota": 2})
+    first = identify(client, photo(1))
+    assert (
+        first.headers["ratelimit"].startswith('"dailyQuota";r=1;t=')
+        and '"dailyQuota";q=2;w=86400;pk=:' in first.headers["ratelimit-policy"]
+    )
+    assert identify(client, b"nothing").status_code == 415
+    spent = identify(client, photo(1))
+    assert spent.status_code == 429 and 0 < int(spent.headers["retry-after"]) <= 86_400
+    assert ";r=0;" in spent.headers["ratelimit"]
+
+
+def test_errors_are_free_where_the_operator_says_so(client_of: Callable[..., TestClient], photo: Callable[..., bytes]) -> None:
+    """But not the answer that a photo shows no plant."""
+    client = client_of(changes={"errors_cost": False})
+    assert identify(client, b"nothing").status_code == 415
+    assert identify(client, photo(1), organs="root").status_code == 400
+    assert client.get("/v2/quota").json()["count"]["identify"] == 0
+    assert identify(client, photo(1, green=False)).status_code == 404
+    assert client.get("/v2/quota").json()["count"]["identify"] == 1
+
+
+def test_our_own_fault_costs_nothing_and_says_nothing(
+    client_of: Callable[..., TestClient], identifier: Any, photo: Callable[..., bytes]
+) -> None:
+    """An error inside is 500 without any detail, and the credit is given back."""
+
+    class Broken:
+        network = identifier.network
+        projects = identifier.projects
+
+        def identify(self, *args: object, **kwargs: object) -> None:
+            raise RuntimeError("secret detail")
+
+    client = client_of(identifier=Broken())
+    answer = identify(client, photo(1))
+    assert answer.status_code == 500 and "secret" not in answer.text and answer.json()["statusCode"] == 500
+    assert client.get("/v2/quota").json()["count"]["identify"] == 0
+
+
+def test_pages_of_named_origins_alone_may_read(client_of: Callable[..., TestClient]) -> None:
+    """Everybody's by default; else those named, each told its own name."""
+    free = client_of().get("/v2/_status", headers={"Origin": "https://a.example"})
+    assert free.headers["access-control-allow-origin"] == "*"
+    strict = client_of(changes={"origins": ("https://a.example",)})
+    assert strict.get("/v2/_status", headers={"Origin": "https://a.example"}).headers["access-control-allow-origin"] == "https://a.example"
+    assert "access-control-allow-origin" not in strict.get("/v2/_status", headers={"Origin": "https://b.example"}).headers
+    preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "api-key"}
+    answer = strict.options("/v2/identify/all", headers=preflight)
+    assert (
+        answer.status_code == 204
+        and "Api-Key" in answer.headers["access-control-allow-headers"]
+        and "POST" in answer.headers["access-control-allow-methods"]
+    )
+
+
+def test_bodies_are_limited_while_they_arrive_and_all_together(client_of: Callable[..., TestClient], photo: Callable[..., bytes]) -> None:
+    """A body above the limit is 413; more bodies than memory is set aside for are 503 with the time to wait."""
+    client = client_of()
+    assert identify(client, b"\xff" * 52_428_900).status_code == 413
+    small = client_of(changes={"max_bodies": 2000})
+    answer = identify(small, b"\xff" * 5000)
+    assert answer.status_code == 503 and answer.headers["retry-after"]
+    assert identify(small, photo(1)[:900]).status_code in (400, 415)
+
+
+def test_documents_and_page_need_no_other_host(client: TestClient) -> None:
+    """The OpenAPI document, its page and the page's configuration are there, and name nobody else."""
+    document = client.get("/v2/openapi.json").json()
+    assert document["openapi"].startswith("3.") and "/v2/identify/{project}" in document["paths"]
+    page = client.get("/v2/docs")
+    assert page.status_code == 200 and not re.search(r"https?://|<script", page.text)
+    config = client.get("/identify/config.json").json()
+    assert set(config) == {"title", "languages", "maps", "model", "store", "licences"} and config["model"] is None
+    assert client.get("/identify/model/card.json").status_code == 404
+    assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_the_offline_folder_is_served_beside_the_page(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+    """Its files, and nothing outside of it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "card.json").write_text("{}")
+    (tmp_path / "secret").write_text("x")
+    client = client_of(model_folder=folder)
+    assert client.get("/identify/model/card.json").json() == {}
+    assert client.get("/identify/model/%2e%2e/secret").status_code in (400, 404)
+    assert client.get("/identify/config.json").json()["model"] == {"size": 2, "version": "1"}
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    """With what to write instead."""
+    from geoplantnet.errors import ConfigurationError
+
+    for wrong in ({"anonymous_quota": 0}, {"max_concurrent": 0}, {"origins": ("example.org",)}, {"daily_quota": -1}):
+        with pytest.raises(ConfigurationError):
+            IdentifySettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_settings_reach_other_processes() -> None:
+    """Workers get the same ones."""
+    import pickle
+
+    settings = IdentifySettings(title="Alps", origins=("https://a.example",))
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_a_store_of_another_checklist_is_refused_when_the_server_starts(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
+    """Votes would name species of the other list."""
+    from geoplantnet.errors import ConfigurationError
+    from geoplantnet.taxonomy import Taxon
+
+    with ObservationStore.open(tmp_path / "other.sqlite", create=True) as store:
+        store.add_taxa("another list", [Taxon(taxon_id="a", scientific_name="Abies alba")])
+        with pytest.raises(ConfigurationError, match="another list"):
+            client_of(store=store)

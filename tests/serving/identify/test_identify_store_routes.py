@@ -1,0 +1,223 @@
+"""Observations, votes and the queue of review below /v2, over a real store."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from geoplantnet.identify.observations import ObservationStore
+from geoplantnet.serving.guard import KeyRing
+from geoplantnet.serving.identify import IdentifySettings
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ObservationStore]:
+    with ObservationStore.open(tmp_path / "store.sqlite", create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def others(settings: IdentifySettings, key: str) -> dict[str, str]:
+    """Keys of other accounts; the last may see sensitive species."""
+    assert settings.keys is not None
+    ring = KeyRing(settings.keys)
+    keys = {name: ring.add(name) for name in ("ada", "bea", "cai")} | {"warden": ring.add("warden", layers=("sensitive",))}
+    ring.close()
+    return keys
+
+
+def given(client: TestClient, photo: bytes, *, key: str = "", **fields: str) -> Any:
+    data = {"license": "cc-by-sa", "species": "gentiana-lutea", "lat": "46.4321", "lon": "8.0512", "date": "2026-05-12", **fields}
+    headers = {"Api-Key": key} if key else {}
+    return client.post("/v2/observations", files=[("images", ("DSC01.jpg", photo))], data=data, headers=headers)
+
+
+def test_a_contribution_is_kept_once_and_told_to_others_without_its_exact_place(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """Sent twice it is one observation; its author sees where it was, others the middle of a coarse square until the label is valid."""
+    client = client_of(store=store)
+    first, again = (given(client, photo(1), key="", author="Flora G.") for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201), first.text
+    assert first.json()["id"] == again.json()["id"]
+    assert store.statistics()["observations"] == 1
+    assert first.json()["place"] == {"latitude": 46.4321, "longitude": 8.0512, "uncertainty": None}
+    seen = client.get(f"/v2/observations/{first.json()['id']}", headers={"Api-Key": others["ada"]}).json()
+    assert seen["place"] == {"latitude": 46.45, "longitude": 8.05, "uncertainty": 8000.0}
+    assert seen["author"] == "Flora G." and not seen["own"]
+    assert "flora" not in str({name: value for name, value in seen.items() if name != "images"})
+
+
+def test_votes_of_others_make_a_label_valid_and_end_the_review(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """The queue holds others' observations that are not agreed on, until the account has spoken or all agree; votes replace each other."""
+    client = client_of(store=store)
+    name = given(client, photo(1)).json()["id"]
+    assert client.get("/v2/observations/review").json()["results"] == []
+    as_ada = {"Api-Key": others["ada"]}
+    queue = client.get("/v2/observations/review", headers=as_ada).json()
+    assert [one["id"] for one in queue["results"]] == [name] and queue["next"] is None
+    url = f"/v2/observations/{name}/votes/determination"
+    assert client.post(url, json={"species": "Picea abies"}, headers=as_ada).json()["new"]
+    assert client.get("/v2/observations/review", headers=as_ada).json()["results"] == []
+    assert client.post(url, json={"species": "gentiana-lutea", "key": "1"}, headers=as_ada).json()["new"]
+    assert not client.post(url, json={"species": "gentiana-lutea", "key": "1"}, headers=as_ada).json()["new"]
+    store.update()
+    seen = client.get(f"/v2/observations/{name}", headers=as_ada).json()
+    assert seen["species"]["id"] == "gentiana-lutea" and seen["votes"] == 2
+    assert [(answer["species"]["id"], answer["votes"]) for answer in seen["answers"]] == [("gentiana-lutea", 2)]
+
+
+def test_flags_organs_and_qualities_are_votes(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """What the page and Pl@ntNet's routes send is logged as the store's kinds of votes; what means nothing is refused and says why."""
+    client = client_of(store=store)
+    told = given(client, photo(2)).json()
+    name, image = told["id"], told["images"][0]["id"]
+    as_bea = {"Api-Key": others["bea"]}
+    votes = f"/v2/observations/{name}/votes"
+    assert client.post(f"{votes}/determination", json={"kind": "not_a_plant"}, headers=as_bea).status_code == 200
+    assert client.post(f"{votes}/cultivated", json={"value": True}, headers=as_bea).status_code == 200
+    assert client.post(f"{votes}/image/{image}/organ", json={"value": "flower"}, headers=as_bea).status_code == 200
+    assert client.post(f"{votes}/image/{image}/quality", json={"value": -1}, headers=as_bea).status_code == 200
+    log = store.history(name)
+    mine = log[log["user_id"] == "bea"]
+    assert list(zip(mine["kind"], mine["value"], strict=True)) == [
+        ("not_a_plant", "1"),
+        ("cultivated", "1"),
+        ("organ", "flower"),
+        ("quality", "-1"),
+    ]
+    for path, body, status in (
+        ("determination", {"species": "Rosa nulla"}, 400),
+        ("image/" + image + "/organ", {"value": "root"}, 400),
+        ("image/" + "0" * 64 + "/organ", {"value": "leaf"}, 404),
+        ("image/" + image + "/colour", {"value": "red"}, 404),
+        ("applause", {"value": True}, 404),
+        ("determination", {"surprise": 1}, 400),
+        ("determination", [1], 400),
+    ):
+        answer = client.post(f"{votes}/{path}", json=body, headers=as_bea)
+        assert answer.status_code == status, (path, answer.text)
+        assert set(answer.json()) >= {"statusCode", "error", "message"}
+    assert client.post("/v2/observations/none/votes/determination", json={"species": "picea-abies"}, headers=as_bea).status_code == 404
+
+
+def test_without_a_key_nothing_is_given_voted_or_reviewed(
+    client_of: Callable[..., TestClient], store: ObservationStore, photo: Callable[..., bytes]
+) -> None:
+    """An account is needed, and a licence."""
+    client = client_of(store=store)
+    bare = client_of(key="", store=store)
+    assert given(bare, photo(1)).status_code == 401
+    assert bare.get("/v2/observations/review").status_code == 401
+    name = given(client, photo(1)).json()["id"]
+    assert bare.post(f"/v2/observations/{name}/votes/determination", json={"species": "picea-abies"}).status_code == 401
+    assert given(client, photo(3), license="").status_code == 400
+    assert given(client, photo(3), license="all rights reserved").status_code == 400
+    assert given(client, photo(3), date="2999-01-01").status_code == 400
+    assert given(client, photo(3), lat="").status_code == 400
+    assert given(client, photo(3), species="Rosa nulla").status_code == 400
+    assert store.statistics()["observations"] == 1
+
+
+def test_nothing_is_kept_of_photos_that_are_only_identified(
+    client_of: Callable[..., TestClient], store: ObservationStore, photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Identification leaves no row and no file."""
+    client = client_of(store=store)
+    before = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".jpg", ".png"))
+    for seed in range(3):
+        assert client.post("/v2/identify/all", files=[("images", ("a.jpg", photo(seed)))]).status_code == 200
+    assert sorted(path for path in tmp_path.rglob("*") if path.suffix in (".jpg", ".png")) == before
+    assert store.statistics()["observations"] == 0 and store.statistics()["images"] == 0
+
+
+def test_photos_are_shown_by_signed_addresses_without_metadata(
+    client_of: Callable[..., TestClient], store: ObservationStore, photo: Callable[..., bytes]
+) -> None:
+    """Three sizes; no EXIF; an address that was not given out, or was changed, leads nowhere."""
+    with Image.open(io.BytesIO(photo(1, size=(900, 700)))) as image:
+        exif = Image.Exif()
+        exif[0x010F] = "SECRETCAMERA"
+        out = io.BytesIO()
+        image.save(out, "JPEG", exif=exif)
+    client = client_of(store=store)
+    urls = given(client, out.getvalue()).json()["images"][0]["url"]
+    longest = {}
+    for size, url in urls.items():
+        answer = client.get(url)
+        assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
+        assert b"SECRETCAMERA" not in answer.content
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            longest[size] = max(shown.size)
+    assert longest == {"o": 900, "m": 600, "s": 150}
+    for wrong in (urls["s"][:-1] + "g", urls["s"].replace("/s/", "/x/"), urls["s"].replace("/s/", "/s/A"), "/v2/media/s/abc.def"):
+        assert client.get(wrong).status_code in (400, 404)
+
+
+def test_of_sensitive_species_neither_place_nor_photos_are_told(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """One vote for a sensitive species is enough to hide an observation from everybody but its author and who is granted to see it."""
+    table = tmp_path / "sensitive.csv"
+    table.write_text("taxon,region,category,reason,review\nCypripedium calceolus,,2,collected,\n")
+    client = client_of(store=store, changes={"sensitive": table})
+    name = given(client, photo(4)).json()["id"]
+    client.post(
+        f"/v2/observations/{name}/votes/determination", json={"species": "cypripedium-calceolus"}, headers={"Api-Key": others["bea"]}
+    )
+    store.update()
+    stranger = client.get(f"/v2/observations/{name}", headers={"Api-Key": others["ada"]}).json()
+    assert stranger["place"] is None and stranger["images"] == [] and stranger["date"] == "2026-05" and stranger["dataGeneralizations"]
+    assert client.get("/v2/observations/review", headers={"Api-Key": others["ada"]}).json()["results"] == []
+    for who in ({}, {"Api-Key": others["warden"]}):
+        seen = client.get(f"/v2/observations/{name}", headers=who).json()
+        assert seen["place"]["latitude"] == 46.4321 and seen["images"]
+    assert len(client.get("/v2/observations/review", headers={"Api-Key": others["warden"]}).json()["results"]) == 1
+    again = f"/v2/projects/all/observations/{name}/identify"
+    assert client.get(again, headers={"Api-Key": others["ada"]}).status_code == 404
+    assert client.get(again).status_code == 200
+
+
+def test_the_queue_has_pages_in_the_order_of_certainty(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """Pages follow each other without a gap or an overlap; the least sure come first."""
+    client = client_of(store=store)
+    names = [given(client, photo(10 + i), species="gentiana-lutea" if i % 2 else "").json()["id"] for i in range(7)]
+    as_cai, found, after = {"Api-Key": others["cai"]}, [], ""
+    while after is not None:
+        page = client.get("/v2/observations/review", params={"limit": 3, "after": after}, headers=as_cai).json()
+        found += page["results"]
+        after = page["next"]
+    assert sorted(one["id"] for one in found) == sorted(names)
+    assert [one["weight"] for one in found] == sorted(one["weight"] for one in found)
+    assert client.get("/v2/observations/review?after=x", headers=as_cai).status_code == 400
+
+
+def test_a_species_is_told_with_its_months_and_photos(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """What was validly seen of it, month by month; a species that is none is 404."""
+    client = client_of(store=store)
+    name = given(client, photo(5), date="2026-05-12").json()["id"]
+    for who in ("ada", "bea", "cai"):
+        store.add_user(who)
+        store.set_weight(who, fixed=5.0)
+        client.post(f"/v2/observations/{name}/votes/determination", json={"species": "gentiana-lutea"}, headers={"Api-Key": others[who]})
+    store.update()
+    told = client.get("/v2/species/gentiana-lutea?lang=fr").json()
+    assert told["months"] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0] and told["recordCount"] == 1
+    assert len(told["images"]) == 1 and told["genus"]["scientificName"] == "Gentiana"
+    assert client.get("/v2/observations/review", headers={"Api-Key": others["warden"]}).json()["results"] == []
+    assert client.get(f"/v2/observations/{name}", headers={"Api-Key": others["warden"]}).json()["place"]["latitude"] == 46.4321
+    assert client.get("/v2/species/rosa-nulla").status_code == 404

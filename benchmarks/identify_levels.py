@@ -317,10 +317,10 @@ def _photos() -> Photos:
     told = PhotoSet.read_metadata(DATA / "plants" / "metadata.csv")
     file = Path(tempfile.gettempdir()) / "geoplantnet-plants-lite0.npz"
     if not file.is_file():
-        np.savez(file, features=_features(list(told.table["image"])), files=told.table["image"].map(os.path.basename).to_numpy(str))
+        np.savez(file, features=_features(list(told.table["image"])), files=np.array([Path(image).name for image in told.table["image"]]))
     kept = np.load(file)
-    at = {os.path.basename(name): i for i, name in enumerate(kept["files"])}
-    x = kept["features"][[at[os.path.basename(image)] for image in told.table["image"]]]
+    at = {Path(str(name)).name: i for i, name in enumerate(kept["files"])}
+    x = kept["features"][[at[Path(image).name] for image in told.table["image"]]]
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
     return Photos(torch.from_numpy(x.astype(np.float32)), told.labels, Levels.of(told.species))
 

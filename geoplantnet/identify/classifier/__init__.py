@@ -6,6 +6,8 @@ cosine_head  a head for losses with margins
 augment      photos as they might as well have been taken
 negatives    photos that show no plant, made up
 losses       `LOSSES`, for long tails too
+levels       genus and family in training: labels of any rank
+partition    a master and experts of groups of species: `fit_partition`, `open_partition`
 train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable
 evaluate     held-out figures: `cross_validate`, `evaluate`, what is told apart from the unknown
 checkpoint   `save`, `load`: safetensors and JSON
@@ -14,8 +16,10 @@ checkpoint   `save`, `load`: safetensors and JSON
 from geoplantnet.identify.classifier.backbones import BACKBONES, make_backbone
 from geoplantnet.identify.classifier.checkpoint import load, save
 from geoplantnet.identify.classifier.evaluate import HeldOut, cross_validate, evaluate
+from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, make_loss
 from geoplantnet.identify.classifier.model import TorchNetwork
+from geoplantnet.identify.classifier.partition import PartitionedHead, PartitionedNetwork, fit_partition, open_partition
 from geoplantnet.identify.classifier.train import Fitted, Training, begin, fit, predict
 
 __all__ = [
@@ -23,15 +27,20 @@ __all__ = [
     "LOSSES",
     "Fitted",
     "HeldOut",
+    "MultiLevelLoss",
+    "PartitionedHead",
+    "PartitionedNetwork",
     "TorchNetwork",
     "Training",
     "begin",
     "cross_validate",
     "evaluate",
     "fit",
+    "fit_partition",
     "load",
     "make_backbone",
     "make_loss",
+    "open_partition",
     "predict",
     "save",
 ]

@@ -7,12 +7,12 @@ one without weights: then the figures are those of everything but the net.
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import io
-import multiprocessing
+import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -70,27 +70,30 @@ def server(folder: Path, quota: int, **settings: Any) -> Iterator[tuple[str, str
     ring = KeyRing(keys, create=True)
     token = ring.add("ada", quota=quota)
     ring.close()
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    own = IdentifySettings(keys=keys, quota=keys.with_name("quota.sqlite"), access_log="none", **settings)
-    run = functools.partial(serve_identify, make, host="127.0.0.1", port=0, announce=sender.send, settings=own)
-    process = context.Process(target=run)
-    process.start()
-    try:
-        if not receiver.poll(180):
-            raise SystemExit("the server did not start within three minutes")
-        address = receiver.recv().removeprefix("http://").rstrip("/")
-        connection = http.client.HTTPConnection(address, timeout=120)
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                connection.request("GET", "/v2/_status")
-                connection.getresponse().read()
-                break
-            time.sleep(0.1)
-        yield address, token, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.join(30)
+    options = {"keys": str(keys), "quota": str(keys.with_name("quota.sqlite")), **settings}
+    command = [sys.executable, "-c", "import sys; from benchmarks.identify_api import serve; serve(sys.argv[1])", json.dumps(options)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            address = process.stdout.readline().strip().removeprefix("http://").rstrip("/")
+            for _ in range(600):
+                try:
+                    connection = http.client.HTTPConnection(address, timeout=120)
+                    connection.request("GET", "/v2/_status")
+                    connection.getresponse().read()
+                    break
+                except OSError:
+                    time.sleep(0.2)
+            yield address, token, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def serve(options: str) -> None:
+    """What the process of the server does: `IdentifySettings` as JSON in, its address on standard output."""
+    told = json.loads(options)
+    own = IdentifySettings(access_log="none", **{**told, **{name: Path(told[name]) for name in ("keys", "quota")}})
+    serve_identify(make, host="127.0.0.1", port=0, announce=lambda url: print(url, flush=True), settings=own)
 
 
 def form(photos: list[bytes]) -> tuple[bytes, str]:

@@ -18,6 +18,10 @@ export          trusted records -> rows of a Darwin Core Archive
 protection      records of sensitive species: where they are told, and what of them is not said
 bridge          trusted records -> the presence-only occurrences a species distribution model learns from
 similarity      the most similar observations to a photo: binary codes, an index of images
+metrics         how good a classifier's answers are; sets of answers with a promised coverage
+temperature     what a net's logits are divided by, so that its probabilities hold
+levels          genera and families: sums over species; labels at any rank
+partition       species in groups, an expert each behind a master
 simulated       observers of a virtual world: their photos, votes and mistakes, and the truth
 
 Nothing here imports torch; the classifier, which does, is imported where it is used.

@@ -133,8 +133,9 @@ def auroc(positive: npt.ArrayLike, negative: npt.ArrayLike, *, confidence: float
         variance = theta * (1 - theta) * (1 + size * (1 - theta) / (2 - theta) + size * theta / (1 + theta)) / (m * n)
         return float(abs(seen - theta) - z * np.sqrt(max(variance, 0.0)))
 
-    low = brentq(beyond, 0.0, seen) if seen > 0 and beyond(0.0) > 0 else 0.0
-    high = brentq(beyond, seen, 1.0) if seen < 1 and beyond(1.0) > 0 else 1.0
+    inside = float(np.clip(seen, 1e-9, 1 - 1e-9))  # at 0 and 1 the standard error is 0
+    low = brentq(beyond, 0.0, inside) if seen > 0 else 0.0
+    high = brentq(beyond, inside, 1.0) if seen < 1 else 1.0
     return Auroc(value=seen, low=float(low), high=float(high))
 
 
@@ -195,9 +196,10 @@ def answer_set(probabilities: npt.ArrayLike, rule: SetRule) -> tuple[int, ...]:
 def set_figures(probabilities: npt.ArrayLike, truth: npt.ArrayLike, rule: SetRule) -> dict[str, float]:
     """What the sets of held-out photos hold: `coverage` (micro) and `macro_coverage` of the true species, `size` on average, share `alone` of sets of one."""
     p, y = _checked(probabilities, truth)
-    sets = [answer_set(row, rule) for row in p]
-    found = np.array([species in named for species, named in zip(y, sets, strict=True)])
-    sizes = np.array([len(named) for named in sets])
+    true = p[np.arange(len(y)), y][:, None]
+    before = ((p > true) | ((p == true) & (np.arange(p.shape[1]) < y[:, None]))).sum(axis=1)
+    sizes = np.full(len(y), int(rule.wanted)) if rule.rule == "top" else np.maximum((p >= rule.threshold).sum(axis=1), 1)
+    found = before < sizes  # as `answer_set`, of all photos at once
     return {
         "coverage": _mean(found, y, False),
         "macro_coverage": _mean(found, y, True),

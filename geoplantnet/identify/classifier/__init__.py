@@ -1,1 +1,37 @@
-"""The trained nets: losses, levels, partition, and what trains them. The one room of `identify` with torch."""
+"""The classifier of photos: made, trained, judged and kept. The one room of `identify` with torch.
+
+backbones    nets that turn photos into features, by name (`BACKBONES`), as stages of which any number may be frozen
+model        a backbone with heads for species, organ and plant or not; `TorchNetwork`, the seam's net
+cosine_head  a head for losses with margins
+augment      photos as they might as well have been taken
+negatives    photos that show no plant, made up
+losses       `LOSSES`, for long tails too
+train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable
+evaluate     held-out figures: `cross_validate`, `evaluate`, what is told apart from the unknown
+checkpoint   `save`, `load`: safetensors and JSON
+"""
+
+from geoplantnet.identify.classifier.backbones import BACKBONES, make_backbone
+from geoplantnet.identify.classifier.checkpoint import load, save
+from geoplantnet.identify.classifier.evaluate import HeldOut, cross_validate, evaluate
+from geoplantnet.identify.classifier.losses import LOSSES, make_loss
+from geoplantnet.identify.classifier.model import TorchNetwork
+from geoplantnet.identify.classifier.train import Fitted, Training, begin, fit, predict
+
+__all__ = [
+    "BACKBONES",
+    "LOSSES",
+    "Fitted",
+    "HeldOut",
+    "TorchNetwork",
+    "Training",
+    "begin",
+    "cross_validate",
+    "evaluate",
+    "fit",
+    "load",
+    "make_backbone",
+    "make_loss",
+    "predict",
+    "save",
+]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoplantnet.identify.classifier.backbones import Backbone
+from geoplantnet.identify.classifier.cosine_head import CosineHead
 from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.taxonomy.species_list import SpeciesList
 
@@ -38,16 +39,17 @@ class PhotoClassifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, n_species: int, card: Card) -> None:
+    def __init__(self, backbone: Backbone, n_species: int, card: Card, *, cosine: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
-        self.species = nn.Linear(backbone.d, n_species)
+        self.n_species = n_species
+        self.species: nn.Linear | CosineHead = CosineHead(backbone.d, n_species) if cosine else nn.Linear(backbone.d, n_species)
         self.organs = nn.Linear(backbone.d, len(ORGANS))
         self.plant = nn.Linear(backbone.d, 1)
         self.card = card
         self.register_buffer("mean", torch.tensor(card.mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).reshape(1, 3, 1, 1), persistent=False)
-        for head in (self.species, self.organs, self.plant):
+        for head in (h for h in (self.species, self.organs, self.plant) if isinstance(h, nn.Linear)):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
 
@@ -102,5 +104,5 @@ class TorchNetwork:
 
 
 def _nothing(model: PhotoClassifier) -> tuple[npt.NDArray[np.float32], ...]:
-    shapes: tuple[tuple[int, ...], ...] = ((0, model.species.out_features), (0, model.backbone.d), (0, len(ORGANS)), (0,))
+    shapes: tuple[tuple[int, ...], ...] = ((0, model.n_species), (0, model.backbone.d), (0, len(ORGANS)), (0,))
     return tuple(np.zeros(shape, np.float32) for shape in shapes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from geoplantnet.identify import fusion
 from geoplantnet.identify.calibration import FEWEST
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.backbones import make_backbone
+from geoplantnet.identify.classifier.cosine_head import SCALE, CosineHead
+from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import textures
 from geoplantnet.identify.metrics import top_k
@@ -32,10 +34,10 @@ from geoplantnet.identify.photos.squares import Squares
 from geoplantnet.identify.temperature import fit_temperature, probabilities
 from geoplantnet.storage import json_text, write_beside
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits (n, species) and labels (n,) -> a scalar."""
 _ROOM = 8 / 7
 """Side of the squares that photos are cut out of, of the side of the net's input."""
+_PROBE = 0.1
+"""Inverse strength of the penalty on the weights of a probe of standardised features."""
 _CACHE = 4_000_000_000
 """Bytes of a frozen part's answers that are kept."""
 
@@ -60,6 +62,13 @@ class Training:
     decay: float = 0.7
     """Learning rate of a stage beside that of the next (Howard & Ruder 2018, section 3.2, discriminative fine-tuning)."""
     weight_decay: float = 0.01
+    start: Literal["probe", "zero"] = "probe"
+    """What the head of species begins as: a logistic regression of the features a taught backbone came with, so that the first steps do not
+    spoil these (Kumar et al. 2022, Fine-tuning can distort pretrained features), or nothing."""
+    loss: str = "cross_entropy"
+    """One of `losses.LOSSES`; margin losses come with a head of cosines."""
+    loss_options: Mapping[str, float] = field(default_factory=dict)
+    """Other values of what `losses.LOSSES` says may be set."""
     smoothing: float = 0.1
     """Of the labels, under cross-entropy (Szegedy et al. 2016, section 7)."""
     views: int = 8
@@ -74,6 +83,17 @@ class Training:
         wrong += ["smoothing"] * (not 0 <= self.smoothing < 1) + ["ema"] * (not 0 <= self.ema < 1)
         if wrong:
             raise ConfigurationError(f"training: {wrong[0]} is {getattr(self, wrong[0])}; see what `Training` says of it")
+        self.made_loss([1, 1])  # a name or option that is none is told now
+
+    @property
+    def cosine(self) -> bool:
+        """Whether the head's logits are cosines times a factor, as the loss asks."""
+        return LOSSES[self.loss].cosine if self.loss in LOSSES else False
+
+    def made_loss(self, counts: npt.ArrayLike, generator: torch.Generator | None = None) -> Loss:
+        """The loss for photos a species (species,). Raises ConfigurationError for a name or option that is none."""
+        smoothing = {"smoothing": self.smoothing} if self.loss == "cross_entropy" else {}
+        return make_loss(self.loss, counts, scale=SCALE if self.cosine else 1.0, generator=generator, **{**smoothing, **self.loss_options})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,7 +123,7 @@ def fit(
 ) -> Fitted:
     """Train on all of `photos`; temperature and figures come from `validation`, of which nothing else is learnt.
 
-    `negatives` (n, size, size, 3) show no plant; None: made-up textures. `loss` replaces cross-entropy. `begun`: what `begin` made of these photos among
+    `negatives` (n, size, size, 3) show no plant; None: made-up textures. `loss` replaces the one that `training` names. `begun`: what `begin` made of these photos among
     others. `resume` is a folder where the state is kept after every epoch: the same call goes on from there, with the same result as one that was
     never stopped. Raises InputError for a set without photos, or with one species.
     """
@@ -114,7 +134,12 @@ def fit(
     model = _untrained(training, len(photos.species), name, version, device)
     with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
         batches = _Batches(model, photos, squares, training, begun)
-        history = _learn(model, batches, training, loss, _State(resume, training, photos), on_epoch)
+        state = _State(resume, training, photos)
+        if training.start == "probe" and model.backbone.taught and not state.kept:
+            _set(model.species, _pooled(model, photos, training, begun), photos.labels, _PROBE)
+        noise = torch.Generator(device)
+        judge = loss or training.made_loss(photos.counts, noise)
+        history = _learn(model, batches, training, judge, noise, state, on_epoch)
     network = TorchNetwork(model, photos.species)
     model.card = _organs_and_plants(model, photos, negatives, training, begun)
     told = predict(network, validation, begun) if validation is not None and len(validation) else None
@@ -184,8 +209,10 @@ def begin(photos: PhotoSet, training: Training, *, device: str = "cpu") -> Begun
 def _untrained(training: Training, n_species: int, name: str, version: str, device: str) -> PhotoClassifier:
     torch.manual_seed(training.seed)
     backbone = make_backbone(training.backbone)
-    card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
-    model = channels_last(PhotoClassifier(backbone, n_species, card).to(device).eval())
+    card = Card(
+        name=name, version=version, backbone=training.backbone, size=training.size or backbone.size, mean=backbone.mean, std=backbone.std
+    )
+    model = channels_last(PhotoClassifier(backbone, n_species, card, cosine=training.cosine).to(device).eval())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
@@ -250,7 +277,7 @@ class _Batches:
         order = torch.randperm(len(self.labels), generator=generator)
         device = self.model.mean.device
         kept = self._kept[epoch % len(self._kept)] if self._kept else None
-        for rows in order.split(self.training.batch):
+        for rows in order.tensor_split(self.steps):  # of equal size: a norm learns nothing from one photo that is left over
             if kept is None:
                 x = _begun(self.model, self.squares, rows, self.frozen, generator)
             else:
@@ -259,24 +286,30 @@ class _Batches:
 
 
 def _learn(
-    model: PhotoClassifier, batches: _Batches, training: Training, loss: Loss | None, state: _State, on_epoch: Callable[[int, float], None]
+    model: PhotoClassifier,
+    batches: _Batches,
+    training: Training,
+    judge: Loss,
+    noise: torch.Generator,
+    state: _State,
+    on_epoch: Callable[[int, float], None],
 ) -> list[Mapping[str, float]]:
     groups = _groups(model, training, batches.frozen)
     optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
     learning = [parameter for group in groups for parameter in group["params"]]
     mean = [parameter.detach().clone() for parameter in learning]
-    judge = loss or (lambda logits, labels: functional.cross_entropy(logits, labels, label_smoothing=training.smoothing))
-    norms = [] if model.backbone.taught else [buffer for buffer in model.backbone.buffers() if buffer.is_floating_point()]
+    norms = [] if model.backbone.taught else list(model.backbone.buffers())
     history = state.load(learning, [*mean, *norms], optimiser)
     n, steps = len(batches.labels), training.epochs * batches.steps
     for epoch in range(len(history), training.epochs):
         total = 0.0
+        noise.manual_seed(training.seed * 100_003 + 70_000 + epoch)  # so that an epoch is the same after a stop
         model.backbone.stages[batches.frozen :].train(not model.backbone.taught)
         for step, (x, labels) in enumerate(batches.epoch(epoch), start=epoch * batches.steps):
             share = _schedule(step, steps)
             for group in optimiser.param_groups:
                 group["lr"] = group["highest"] * share
-            value = judge(model.species(model.backbone.end(x, batches.frozen)), labels)
+            value = judge(model.species(model.backbone.end(x, batches.frozen)), labels, step / steps)
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)
@@ -324,9 +357,14 @@ class _State:
         self.folder = folder
         self.of = {"training": asdict(training), "species": photos.species.hash, "photos": list(photos.table["image"])}
 
+    @property
+    def kept(self) -> bool:
+        """Whether an epoch was done."""
+        return self.folder is not None and (self.folder / "state.json").is_file()
+
     def load(self, learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer) -> list[Mapping[str, float]]:
         """The epochs that were done. Raises ConfigurationError where the folder is of another training."""
-        if self.folder is None or not (self.folder / "state.json").is_file():
+        if self.folder is None or not self.kept:
             return []
         told = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
         if told["of"] != self.of:
@@ -363,12 +401,12 @@ def _organs_and_plants(
     organs = photos.table["organ"].map({organ: i for i, organ in enumerate(ORGANS)}).to_numpy(float)
     said = ~np.isnan(organs)
     if len(np.unique(organs[said])) > 1:
-        _set(model.organs, pooled[said], organs[said].astype(int), len(ORGANS))
+        _set(model.organs, pooled[said], organs[said].astype(int))
         card = replace(card, organs=True)
     others = textures(min(max(200, len(photos) // 4), 1000), card.size, training.seed) if negatives is None else negatives
     if len(others):
         away = np.concatenate([_raw(model, others[i : i + BATCH]) for i in range(0, len(others), BATCH)])
-        _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)], 2)
+        _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)])
         card = replace(card, rejects=True)
     return card
 
@@ -379,23 +417,27 @@ def _raw(model: PhotoClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[n
     return raw
 
 
-def _set(head: nn.Linear, x: npt.NDArray[np.float32], y: npt.NDArray[np.int64], classes: int) -> None:
-    """A logistic regression of standardised features, folded into a head; a class without photos becomes as unlikely as e^-20 makes it."""
+def _set(head: nn.Linear | CosineHead, x: npt.NDArray[np.float32], y: npt.NDArray[np.int64], strength: float = 0.01) -> None:
+    """A logistic regression of standardised features, folded into a head; a class without photos becomes as unlikely as e^-20 makes it.
+
+    A head of cosines takes its directions alone, the biases laid into the weights along the mean feature.
+    """
     middle, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    found = LogisticRegression(C=0.01, max_iter=500, class_weight="balanced").fit((x - middle) / spread, y)
+    found = LogisticRegression(C=strength, max_iter=500, class_weight="balanced").fit((x - middle) / spread, y)
     weight = found.coef_ / spread
     bias = found.intercept_ - weight @ middle
+    if len(found.classes_) == 2 and head.weight.shape[0] > 1:
+        weight, bias = np.concatenate([0 * weight, weight]), np.r_[0.0, bias]
+    rows = found.classes_ if head.weight.shape[0] > 1 else np.zeros(1, int)
     with torch.no_grad():
-        if head.out_features == 1:
-            head.weight.copy_(torch.from_numpy(weight.astype(np.float32)))
-            head.bias.copy_(torch.from_numpy(bias.astype(np.float32)))
+        if isinstance(head, CosineHead):
+            laid = weight + bias[:, None] * middle / max(float(middle @ middle), 1e-12)
+            head.weight[rows] = functional.normalize(torch.from_numpy(laid.astype(np.float32)), dim=1)
             return
-        if len(found.classes_) == 2:
-            weight, bias = np.concatenate([0 * weight, weight]), np.r_[0.0, bias]
         head.weight.zero_()
         head.bias.fill_(float(np.min(bias)) - 20.0)
-        head.weight[found.classes_] = torch.from_numpy(weight.astype(np.float32))
-        head.bias[found.classes_] = torch.from_numpy(bias.astype(np.float32))
+        head.weight[rows] = torch.from_numpy(weight.astype(np.float32))
+        head.bias[rows] = torch.from_numpy(bias.astype(np.float32))
 
 
 def _described(card: Card, told: Outputs | None, validation: PhotoSet | None) -> Card:

@@ -1,9 +1,11 @@
-// Build dist/ from src/: one script, one style sheet, the page, Europe's countries, the licences of what is bundled.
+// Build dist/ from src/: one script, one style sheet, the page, Europe's countries, the licences of what is bundled; and the same for
+// dist/identify/, which works without a network: its service worker knows the files it must keep.
 // Same sources and lock file, same bytes: no dates, no hashes in names, no source maps.
 import { createHash } from "node:crypto";
 import { readFile, readdir, rm, mkdir, writeFile, copyFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 import { merge, mesh } from "topojson-client";
 
@@ -15,26 +17,62 @@ const EUROPE = [-32, 26, 58, 74];
 // Degrees: about 500 m, half a line's width at 1:10 million, the source's scale.
 const TOLERANCE = 0.005;
 const DECIMALS = 3;
+// Packages whose licence is not among their files.
+const LICENCES = { "onnxruntime-web": "src/identify/offline/LICENSE.onnxruntime", "onnxruntime-common": "src/identify/offline/LICENSE.onnxruntime" };
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-const { metafile } = await esbuild.build({
-  absWorkingDir: here,
-  entryPoints: { app: "src/main.js", style: "src/style.css" },
-  outdir: "dist",
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: ["chrome109", "firefox115", "safari16.4"],
-  legalComments: "none", // the licences stand in THIRD_PARTY.txt
-  logLevel: "warning",
-  metafile: true,
-});
+const metafile = await bundle({ app: "src/main.js", style: "src/style.css" });
 await copyFile(path.join(src, "index.html"), path.join(dist, "index.html"));
 await copyFile(path.join(src, "icon.svg"), path.join(dist, "icon.svg"));
 await writeFile(path.join(dist, "countries.json"), JSON.stringify(await countries()) + "\n");
-await writeFile(path.join(dist, "THIRD_PARTY.txt"), await licences(metafile));
+await writeFile(
+  path.join(dist, "THIRD_PARTY.txt"),
+  await licences(metafile, ["world-atlas"], ["Countries: Natural Earth 1:10m (public domain), by way of world-atlas, cut to Europe."]),
+);
+await identify();
 await writeFile(path.join(dist, "SOURCES.sha256"), await sourceHashes());
+
+async function bundle(entryPoints, define = {}) {
+  const { metafile: meta } = await esbuild.build({
+    absWorkingDir: here,
+    entryPoints,
+    outdir: "dist",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: ["chrome109", "firefox115", "safari16.4"],
+    define,
+    legalComments: "none", // the licences stand in THIRD_PARTY.txt
+    logLevel: "warning",
+    metafile: true,
+  });
+  return meta;
+}
+
+// The page of identification: its scripts and style, the engine for answers without a network (packed: the page unpacks it, whatever
+// the server does), icons, manifest, and a service worker that is told what belongs to the page and what version that is.
+async function identify() {
+  const out = path.join(dist, "identify");
+  await mkdir(out, { recursive: true });
+  const meta = await bundle({ "identify/app": "src/identify/main.js", "identify/style": "src/identify/style.css", "identify/worker": "src/identify/offline/worker.js" });
+  for (const file of ["index.html", "manifest.webmanifest", "icon-192.png", "icon-512.png", "icon-maskable-512.png"]) {
+    await copyFile(path.join(src, "identify", file), path.join(out, file));
+  }
+  await copyFile(path.join(src, "icon.svg"), path.join(out, "icon.svg"));
+  const engine = await readFile(path.join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
+  await writeFile(path.join(out, "engine.wasm.gz"), gzipSync(engine, { level: 9 }));
+  await writeFile(
+    path.join(out, "THIRD_PARTY.txt"),
+    await licences(meta, ["onnxruntime-web"], ["What onnxruntime-web itself is built of: ENGINE_NOTICES.txt.", "engine.wasm.gz: ort-wasm-simd-threaded.wasm of onnxruntime-web, packed."]),
+  );
+  await copyFile(path.join(src, "identify/offline/ENGINE_NOTICES.txt"), path.join(out, "ENGINE_NOTICES.txt"));
+  // "./" is the page itself; the engine is kept with the net, when the reader asks for it.
+  const shell = ["app.js", "style.css", "worker.js", "manifest.webmanifest", "icon.svg", "icon-192.png"];
+  const hash = createHash("sha256");
+  for (const file of ["index.html", ...shell]) hash.update(await readFile(path.join(out, file)));
+  await bundle({ "identify/sw": "src/identify/sw.js" }, { SHELL: JSON.stringify(["./", ...shell.map((file) => `./${file}`)]), VERSION: JSON.stringify(hash.digest("hex").slice(0, 16)) });
+}
 
 // Land and borders of Europe from Natural Earth 1:10m: {unit, land: polygons of rings, borders: lines}, each line as `steps` writes it.
 async function countries() {
@@ -105,25 +143,30 @@ function offset(point, from, to) {
 }
 
 // The licence text of every package whose code or data is in dist, sorted by name.
-async function licences(meta) {
-  const names = new Set(["world-atlas"]);
+async function licences(meta, more, remarks) {
+  const names = new Set(more);
   for (const input of Object.keys(meta.inputs)) {
     const match = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
     if (match) names.add(match[1]);
   }
   const parts = [
     "Software and data bundled in this folder, with their licences.",
-    "Countries: Natural Earth 1:10m (public domain), by way of world-atlas, cut to Europe.",
+    ...remarks,
   ];
   for (const name of [...names].sort()) {
     const folder = path.join(here, "node_modules", name);
     const manifest = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
-    const file = (await readdir(folder)).sort().find((entry) => /^licen[cs]e/i.test(entry));
-    if (!file) throw new Error(`${name} ${manifest.version} ships no licence file; add its text before bundling it`);
-    const text = (await readFile(path.join(folder, file), "utf8")).trim();
+    const text = (await readFile(await licenceOf(name, folder, manifest), "utf8")).trim();
     parts.push(`${"=".repeat(78)}\n${name} ${manifest.version} (${manifest.license})\n${"=".repeat(78)}\n${text}`);
   }
   return parts.join("\n\n") + "\n";
+}
+
+async function licenceOf(name, folder, manifest) {
+  const file = (await readdir(folder)).sort().find((entry) => /^licen[cs]e/i.test(entry));
+  if (file) return path.join(folder, file);
+  if (LICENCES[name]) return path.join(here, LICENCES[name]);
+  throw new Error(`${name} ${manifest.version} ships no licence file; add its text before bundling it`);
 }
 
 async function sources() {

@@ -1,5 +1,5 @@
 // Coordinates as people type them: "46.48, 8.01", "46°28'N 8°E", "8.01 E 46.48 N", metres of EPSG:3035.
-import { EUROPE } from "./projection.js";
+import { EUROPE } from "./extent.js";
 
 const LETTERS = { n: ["latitude", 1], s: ["latitude", -1], e: ["longitude", 1], w: ["longitude", -1], o: ["longitude", -1] };
 // degrees, minutes and seconds with their signs

@@ -1,15 +1,15 @@
 // Words, numbers and dates in the reader's language.
-import areaEn from "./strings/area.en.js";
-import areaFr from "./strings/area.fr.js";
-import en from "./strings/en.js";
-import fr from "./strings/fr.js";
-
-const STRINGS = { en: { ...en, ...areaEn }, fr: { ...fr, ...areaFr } };
 const LOCALES = { en: "en-GB", fr: "fr-FR" };
-export const LANGUAGES = Object.keys(STRINGS);
+export const LANGUAGES = Object.keys(LOCALES);
 
+const STRINGS = { en: {}, fr: {} };
 let language = "en";
 const listeners = [];
+
+// What a page can say, {en: {key: words}, fr: ...}: before it says anything.
+export function teach(strings) {
+  for (const code of LANGUAGES) Object.assign(STRINGS[code], strings[code]);
+}
 
 // The first of the browser's languages that the page speaks.
 export function preferred() {

@@ -5,7 +5,7 @@ import { APPLICABILITY, RELIEF, fetchCatalog } from "./catalog.js";
 import { at, element } from "./dom.js";
 import { told } from "./format.js";
 import { createHere } from "./here.js";
-import { date, lang, onLanguage, preferred, setLanguage, t } from "./i18n.js";
+import { date, lang, onLanguage, preferred, setLanguage, t, teach } from "./i18n.js";
 import { createLayers, skeleton } from "./layers.js";
 import { createLegend, styleOf } from "./legend.js";
 import { createMap } from "./map.js";
@@ -13,6 +13,10 @@ import { registerPanel } from "./panel.js";
 import { ServerError } from "./server.js";
 import { createSheet } from "./sheet.js";
 import { state } from "./state.js";
+import areaEn from "./strings/area.en.js";
+import areaFr from "./strings/area.fr.js";
+import en from "./strings/en.js";
+import fr from "./strings/fr.js";
 import { createSwipe } from "./swipe.js";
 import { startTheme } from "./theme.js";
 
@@ -31,6 +35,7 @@ let remark = null; // what is to be said of the link once its layer is shown
 let touched = false; // by the reader: until then the centre of the link stays the centre, however the panels grow
 let fetching = new AbortController();
 
+teach({ en: { ...en, ...areaEn }, fr: { ...fr, ...areaFr } });
 state.readLink();
 setLanguage(state.get().lang ?? preferred());
 for (const node of document.querySelectorAll("[data-lang]")) {

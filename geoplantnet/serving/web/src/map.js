@@ -19,8 +19,9 @@ import VectorSource from "ol/source/Vector.js";
 import { Circle, Fill, Stroke, Style, Text } from "ol/style.js";
 import TileGrid from "ol/tilegrid/TileGrid.js";
 import { basemapLayer } from "./basemap.js";
+import { EUROPE } from "./extent.js";
 import { hatchOf } from "./hatch.js";
-import { CRS, EUROPE } from "./projection.js";
+import { CRS } from "./projection.js";
 
 // 50 m, the cell, times powers of two: a pixel is then a whole number of cells, or a whole fraction of one.
 const RESOLUTIONS = Array.from({ length: 12 }, (_, k) => 6400 / 2 ** k);

@@ -4,10 +4,9 @@ import Projection from "ol/proj/Projection.js";
 import proj4 from "proj4/lib/core.js";
 import Proj from "proj4/lib/Proj.js";
 import laea from "proj4/lib/projections/laea.js";
+import { EUROPE } from "./extent.js";
 
 export const CRS = "EPSG:3035";
-// West, south, east, north in metres: the land the map covers.
-export const EUROPE = [900_000, 900_000, 7_400_000, 6_500_000];
 
 const ETRS89 = "+proj=longlat +ellps=GRS80 +towgs84=0,0,0,0,0,0,0 +no_defs";
 // WMS 1.3.0 gives EPSG:3035 as northing, easting: +axis=neu says so, and axisOrientation makes OpenLayers write BBOX

@@ -3,12 +3,13 @@ import { t } from "./i18n.js";
 
 const PATIENCE = 60_000; // milliseconds before a silent server is called silent
 
-// What went wrong, to be shown as it is. `status` 0: no answer at all. `problem`: the server's own document.
+// What went wrong, to be shown as it is. `status` 0: no answer at all. `problem`: the server's own document. `retryAfter`: that header.
 export class ServerError extends Error {
-  constructor(message, { status = 0, problem = null } = {}) {
+  constructor(message, { status = 0, problem = null, retryAfter = null } = {}) {
     super(message);
     this.status = status;
     this.problem = problem;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -58,5 +59,5 @@ export async function ask(url, init = {}, { signal, patience = PATIENCE } = {}) 
   }
   const { status } = response;
   const words = problem?.detail ?? t(status === 503 ? "server.busy" : status >= 500 ? "server.broken" : "server.refused", { status: String(status) });
-  throw new ServerError(words, { status, problem });
+  throw new ServerError(words, { status, problem, retryAfter: response.headers.get("Retry-After") });
 }

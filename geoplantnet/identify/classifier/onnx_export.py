@@ -1,0 +1,147 @@
+"""A trained classifier as a folder that answers without torch: ONNX, 32-bit or 8-bit, with labels, floras, index and a runner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
+
+from geoplantnet.errors import InputError
+from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork
+from geoplantnet.identify.network import Outputs
+from geoplantnet.identify.offline.network import MODEL, OUTPUTS, PARITY, OnnxNetwork
+from geoplantnet.identify.projects import Projects
+from geoplantnet.identify.temperature import probabilities
+from geoplantnet.storage import json_text, sha256, write_beside
+
+OPSET = 17
+"""Of the graph: onnxruntime since 1.12 and onnxruntime-web run it."""
+FEWEST = 16
+"""Photos that 8-bit weights are calibrated on, at least."""
+
+
+class _OfPixels(nn.Module):
+    """The classifier of uint8 photos (n, size, size, 3), as they come out of a decoder."""
+
+    def __init__(self, model: PhotoClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return tuple(self.model(pixels.to(torch.float32).permute(0, 3, 1, 2)))  # type: ignore[return-value]
+
+
+def export(
+    network: TorchNetwork,
+    folder: str | os.PathLike[str],
+    *,
+    int8: bool = True,
+    calibration: npt.NDArray[np.uint8] | None = None,
+    projects: Projects | None = None,
+    names: Mapping[str, Mapping[str, list[str]]] | None = None,
+    index: Path | None = None,
+) -> dict[str, float]:
+    """Commit the folder; what it loses beside the net, on the calibration photos (n, size, size, 3) or noise where there are none.
+
+    `int8`: weights a channel and activations in 8 bits, ranges from the calibration photos; else 32-bit floats. `projects`, `names` (language -> taxonID ->
+    names) and `index` (a folder `ImageIndex.save` wrote) go with it. Raises InputError for fewer than 16 photos to calibrate with.
+    """
+    size = network.card.size
+    photos = calibration if calibration is not None and len(calibration) else _noise(size)
+    if int8 and (calibration is None or len(calibration) < FEWEST):
+        raise InputError(
+            f"{0 if calibration is None else len(calibration)} photos to calibrate 8-bit weights with; give at least {FEWEST}, or keep 32 bits"
+        )
+    with tempfile.TemporaryDirectory(prefix="geoplantnet-onnx-") as work, write_beside(folder) as temporary:
+        temporary.mkdir()
+        whole = Path(work) / "whole.onnx"
+        _write_graph(network.model, size, whole)
+        if int8:
+            _quantise(whole, temporary / MODEL, photos)
+        else:
+            shutil.copyfile(whole, temporary / MODEL)
+        (temporary / "labels.json").write_text(json_text(network.species.to_dict()), encoding="utf-8")
+        if projects is not None:
+            (temporary / "projects.json").write_text(json_text(projects.to_dict()), encoding="utf-8")
+        (temporary / "names.json").write_text(json_text(names or {}), encoding="utf-8")
+        if index is not None:
+            shutil.copytree(index, temporary / "index")
+        shutil.copyfile(Path(__file__).parents[1] / "offline" / "identify.py", temporary / "identify.py")
+        ran = OnnxNetwork.of_graph(temporary / MODEL, network.card, network.species)
+        lost = parity(network(photos), ran(photos), network.card.temperature)
+        told = {**lost, "megabytes": (temporary / MODEL).stat().st_size / 1e6, "bits": 8.0 if int8 else 32.0}
+        files = {file.relative_to(temporary).as_posix(): sha256(file) for file in sorted(temporary.rglob("*")) if file.is_file()}
+        (temporary / "card.json").write_text(json_text({**network.card.to_dict(), "files": files, PARITY: told}), encoding="utf-8")
+    return told
+
+
+def parity(whole: Outputs, ours: Outputs, temperature: float) -> dict[str, float]:
+    """How far two runs of a net on the same photos differ: share with the same first species, largest and mean difference of a probability, least cosine
+    of features.
+    """
+    p, q = probabilities(whole.logits, temperature), probabilities(ours.logits, temperature)
+    return {
+        "photos": float(len(p)),
+        "same_first": float((p.argmax(axis=1) == q.argmax(axis=1)).mean()),
+        "largest_difference": float(np.abs(p - q).max()),
+        "mean_difference": float(np.abs(p - q).max(axis=1).mean()),
+        "least_cosine": float((whole.features * ours.features).sum(axis=1).min()),
+    }
+
+
+def _write_graph(model: PhotoClassifier, size: int, path: Path) -> None:
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    torch.onnx.export(
+        _OfPixels(model).eval(),
+        (example,),
+        str(path),
+        input_names=["pixels"],
+        output_names=list(OUTPUTS),
+        dynamic_axes={name: {0: "n"} for name in ("pixels", *OUTPUTS)},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+
+
+class _Photos(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, photos: npt.NDArray[np.uint8]) -> None:
+        self._each = iter([{"pixels": photos[i : i + 1]} for i in range(len(photos))])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._each, None)
+
+
+def _quantise(whole: Path, target: Path, photos: npt.NDArray[np.uint8]) -> None:
+    """Convolutions in 8 bits; the heads, which are small and decide, stay in 32."""
+    prepared = whole.with_name("prepared.onnx")
+    quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
+    graph = onnx.load(str(prepared)).graph
+    heads = [node.name for node in graph.node if node.op_type in ("Gemm", "MatMul")]
+    quantize_static(
+        str(prepared),
+        str(target),
+        _Photos(photos),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "AveragePool", "MaxPool"],
+        nodes_to_exclude=heads,
+        extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+    )
+
+
+def _noise(size: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), np.uint8)

@@ -1,0 +1,92 @@
+// The reader says what it is: it stays private, unless they give it to everybody under a licence.
+import { announce } from "../announce.js";
+import { button, element } from "../dom.js";
+import { openDialog } from "../dialog.js";
+import { t } from "../i18n.js";
+import { idOf, link, mayContribute, nameOf } from "./answer.js";
+import { contribute, newKey } from "./api.js";
+import { offers } from "./config.js";
+import { choices, field, notice, radio, scientific } from "./parts.js";
+import { prefs } from "./prefs.js";
+import { session, startAnew } from "./session.js";
+
+export function confirmSpecies(result, opener) {
+  const { body, signal } = openDialog({ id: "confirm", title: t("confirm.title", { name: nameOf(result) }), about: result.species.scientificNameWithoutAuthor, opener });
+  const dialog = body.closest("dialog");
+  const extra = element("div", "stack");
+  const id = idOf(result);
+  const open = mayContribute() && id !== null;
+  let way = "private";
+
+  const pick = (wanted) => {
+    way = wanted;
+    extra.replaceChildren();
+    done.textContent = t(way === "private" ? "confirm.done" : "confirm.give");
+    if (way === "share") drawForm();
+  };
+  const done = button("strong big", t("confirm.done"), finish);
+  const group = element("fieldset", "", element("legend", "", t("confirm.what")), radio("way", "private", t("confirm.private"), way, pick));
+  if (open) group.append(radio("way", "share", t("confirm.share"), way, pick));
+  body.append(element("p", "", scientific(result.species)), group);
+  if (!open) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
+  body.append(extra, element("div", "go", done));
+
+  const key = newKey();
+  let form = null;
+  function drawForm() {
+    if (!prefs.get().key) {
+      extra.append(notice("mind", t("confirm.needs-key"), link("#settings", t("error.to-settings"), "")));
+      done.disabled = true;
+      return;
+    }
+    done.disabled = false;
+    const { licences } = offers();
+    const license = choices(licences.map((one) => [one, licenceName(one)]), prefs.get().licence || licences[0]);
+    const author = Object.assign(element("input"), { type: "text", value: prefs.get().author, autocomplete: "name", maxLength: 120 });
+    const day = Object.assign(element("input"), { type: "date", value: session.photos.find((photo) => photo.taken)?.taken ?? today(), max: today() });
+    form = { license, author, day };
+    extra.append(
+      field(t("confirm.license"), license),
+      field(t("confirm.author"), author, t("confirm.author-help")),
+      field(t("confirm.day"), day),
+      notice("mind", t(session.place ? "confirm.with-place" : "confirm.without-place", session.place ? { at: `${session.place.latitude.toFixed(4)}, ${session.place.longitude.toFixed(4)}` } : {})),
+    );
+  }
+
+  async function finish() {
+    if (way === "private") {
+      dialog.close();
+      announce(t("confirm.kept-private"));
+      return;
+    }
+    extra.querySelector('[role="alert"]')?.remove();
+    prefs.set({ author: form.author.value, licence: form.license.value });
+    done.disabled = true;
+    done.textContent = t("confirm.giving");
+    try {
+      const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(5) ?? null, lon: session.place?.longitude.toFixed(5) ?? null, "no-reject": session.answer.reject === false ? "true" : null, key };
+      const given = await contribute(session.photos, told);
+      if (signal.aborted) return;
+      const next = button("strong", t("answer.next"), async () => {
+        dialog.close();
+        await startAnew();
+        location.hash = "#identify";
+      });
+      const thanks = element("p", "", t("confirm.thanks", { id: String(given?.id ?? given?.observationID ?? "") }));
+      thanks.tabIndex = -1;
+      body.replaceChildren(notice("good", thanks), element("p", "small", t("confirm.thanks-more")), element("div", "go", next));
+      thanks.focus();
+      announce(thanks.textContent);
+    } catch (error) {
+      const box = notice("bad", error.message, ...(error.detail ? [element("p", "small", error.detail)] : []));
+      box.setAttribute("role", "alert");
+      extra.append(box);
+      done.disabled = false;
+      done.textContent = t("confirm.give");
+    }
+  }
+}
+
+const NAMES = { "cc-by-sa": "CC BY-SA 4.0", "cc-by": "CC BY 4.0", "cc-by-nc": "CC BY-NC 4.0", "cc-by-nc-sa": "CC BY-NC-SA 4.0", cc0: "CC0 1.0" };
+const licenceName = (code) => NAMES[code] ?? code;
+const today = () => new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString().slice(0, 10);

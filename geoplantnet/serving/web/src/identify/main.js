@@ -1,0 +1,92 @@
+// The page of identification: the address says which view is shown; the session outlives the views.
+import { announce } from "../announce.js";
+import { at } from "../dom.js";
+import { lang, onLanguage, preferred, setLanguage, t, teach } from "../i18n.js";
+import { showAnswer } from "./answer.js";
+import { showCapture } from "./capture.js";
+import { configure } from "./config.js";
+import { prefs } from "./prefs.js";
+import { showReview } from "./review.js";
+import { sendWaiting } from "./session.js";
+import { showSettings } from "./settings.js";
+import { showSpecies } from "./species.js";
+import en from "./strings/en.js";
+import fr from "./strings/fr.js";
+
+// A view writes itself into `root`; `signal` is aborted when it is left. -> the page's title
+const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies, review: showReview, settings: showSettings };
+const TABS = { answer: "identify" };
+
+let leaving = new AbortController();
+let started = false;
+
+teach({ en, fr });
+setLanguage(prefs.get().lang ?? preferred());
+for (const node of document.querySelectorAll("[data-lang]")) {
+  const paint = () => node.setAttribute("aria-pressed", String(node.dataset.lang === lang()));
+  node.addEventListener("click", () => {
+    prefs.set({ lang: node.dataset.lang });
+    setLanguage(node.dataset.lang);
+  });
+  onLanguage(paint);
+  paint();
+}
+onLanguage(() => show({ quiet: true }));
+
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+const dress = () => {
+  const { theme } = prefs.get();
+  document.documentElement.dataset.theme = theme === "dark" || (theme === "auto" && system.matches) ? "dark" : "light";
+};
+system.addEventListener("change", dress);
+prefs.on(dress);
+dress();
+
+const network = () => (at("network").hidden = navigator.onLine);
+window.addEventListener("offline", network);
+window.addEventListener("online", () => {
+  network();
+  if (prefs.get().sendWaiting) sendWaiting();
+});
+network();
+// The hash is the address of a view: going to the content must not change it.
+at("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  at("view").focus();
+});
+window.addEventListener("hashchange", () => show());
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("./sw.js").catch(() => {}); // without it the page needs the network, and works
+start();
+
+async function start() {
+  const config = await configure();
+  if (config.title) at("wordmark").textContent = config.title;
+  at("to-map").hidden = !config.maps;
+  show({ quiet: true });
+  if (navigator.onLine && prefs.get().sendWaiting) sendWaiting();
+}
+
+// quiet: the reader is not led to the top, such as after a change of the language
+function show({ quiet = false } = {}) {
+  const [name, ...rest] = location.hash.slice(1).split("/");
+  const view = name in VIEWS ? name : "identify";
+  const root = at("view");
+  leaving.abort();
+  leaving = new AbortController();
+  document.querySelector("dialog[open]")?.close(); // the way back leads out of a dialog, too
+  root.className = `view-${view}`;
+  root.replaceChildren();
+  const title = VIEWS[view](root, { rest: rest.map(decodeURIComponent), signal: leaving.signal });
+  document.title = `${title} · ${at("wordmark").textContent}`;
+  for (const tab of document.querySelectorAll("[data-tab]")) {
+    if (tab.dataset.tab === (TABS[view] ?? view)) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+  if (started && !quiet) {
+    window.scrollTo(0, 0);
+    root.focus({ preventScroll: true });
+    announce(title);
+  }
+  started = true;
+  document.documentElement.dataset.view = view;
+}

@@ -1,0 +1,180 @@
+"""The exported folder: the net's own answers without torch, the engine's own answers by the runner alone, no damaged file believed."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geoplantnet.errors import InputError, IntegrityError, ModelError
+from geoplantnet.identify.classifier.backbones import make_backbone
+from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork
+from geoplantnet.identify.classifier.onnx_export import export, parity
+from geoplantnet.identify.engine import Identifier
+from geoplantnet.identify.network import Card
+from geoplantnet.identify.offline import OnnxNetwork
+from geoplantnet.identify.photos import Decoder
+from geoplantnet.identify.projects import Project, Projects
+from geoplantnet.taxonomy import SpeciesList, Taxon
+
+SPECIES = SpeciesList(
+    checklist="test",
+    taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"Genus{i // 2} s{i}", genus=f"Genus{i // 2}", family="F") for i in range(7)),
+)
+PROJECTS = Projects(species=SPECIES, items=(Project(id="few", title="A few", species=np.array([1, 2, 5])),))
+NAMES = {"fr": {"t1": ["la une"]}}
+BLOCKED = """
+import runpy, sys
+allowed = {"numpy", "PIL", "onnxruntime"}
+import numpy, PIL.Image, PIL.ImageOps, onnxruntime
+for name in ("torch", "onnx", "scipy", "pandas", "geoplantnet", "pipelines", "sklearn", "pydantic", "rasterio"):
+    assert name not in sys.modules, name
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def network():
+    """An untrained net that knows organs and rejects, with everything a card says set to something."""
+    torch.manual_seed(3)
+    card = Card(
+        name="n",
+        version="2",
+        backbone="small",
+        size=48,
+        temperature=1.7,
+        organs=True,
+        rejects=True,
+        view_weights={"flower": 2.5},
+        view_gain=0.8,
+        plant_threshold=0.3,
+    )
+    model = PhotoClassifier(make_backbone("small"), len(SPECIES), card).eval()
+    for head in (model.species, model.organs, model.plant):
+        torch.nn.init.normal_(head.weight, std=8.0)
+    return TorchNetwork(model, SPECIES)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """40 squares with shapes and colours."""
+    rng = np.random.default_rng(2)
+    blocks = rng.integers(0, 256, (40, 6, 6, 3)).repeat(8, axis=1).repeat(8, axis=2)
+    return np.clip(blocks + rng.integers(-20, 20, blocks.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(network, photos, tmp_path_factory):
+    """Of 32-bit weights, with projects and names."""
+    where = tmp_path_factory.mktemp("offline") / "model"
+    export(network, where, int8=False, calibration=photos, projects=PROJECTS, names=NAMES)
+    return where
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Three photos as files: a JPEG, one that EXIF turns, a PNG with alpha."""
+    where, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(8)
+    made = []
+    for i, size in enumerate([(90, 130), (200, 120), (64, 64)]):
+        pixels = rng.integers(0, 256, (size[0] // 10 + 1, size[1] // 10 + 1, 3), np.uint8).repeat(10, 0).repeat(10, 1)[: size[0], : size[1]]
+        image = Image.fromarray(pixels)
+        path = where / f"{i}.{'png' if i == 2 else 'jpg'}"
+        if i == 2:
+            image.putalpha(Image.fromarray(rng.integers(0, 256, size, np.uint8)))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.save(path, **({"exif": exif} if i == 1 else {}))
+        made.append(path)
+    return made
+
+
+def run(folder, *words):
+    """What the runner prints, where nothing but onnxruntime, NumPy and Pillow can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(folder / "identify.py"), *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def test_floats_answer_as_the_net(network, photos, folder):
+    """To 1e-4, for one photo and many."""
+    ours = OnnxNetwork(folder)
+    assert ours.card == network.card and ours.species.hash == SPECIES.hash
+    for some in (photos[:1], photos):
+        lost = parity(network(some), ours(some), 1.0)
+        assert lost["largest_difference"] < 1e-4 and lost["least_cosine"] > 1 - 1e-4, lost
+        np.testing.assert_allclose(network(some).organs, ours(some).organs, atol=1e-4)
+        np.testing.assert_allclose(network(some).plant, ours(some).plant, atol=1e-4)
+
+
+def test_eight_bits_say_what_they_lose(network, photos, tmp_path):
+    """A quarter of the size, and the loss in the card is the loss there is."""
+    told = export(network, tmp_path / "m", int8=True, calibration=photos)
+    seen = parity(network(photos), OnnxNetwork(tmp_path / "m")(photos), network.card.temperature)
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    assert card["parity"]["largest_difference"] == pytest.approx(seen["largest_difference"], abs=1e-6) and told["bits"] == 8
+    assert seen["least_cosine"] > 0.95 and seen["same_first"] >= 0.8
+    with pytest.raises(InputError, match="at least 16"):
+        export(network, tmp_path / "n", int8=True, calibration=photos[:3])
+    assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.parametrize("asked", [{}, {"project": "few"}, {"organs": ["flower", "leaf", "flower"]}])
+def test_the_runner_answers_as_the_engine(folder, files, asked):
+    """Three photos, decoded by the server's decoder there and by the runner here: scores to 1e-5, organs, genera, common names."""
+    with Decoder(workers=1) as decoder:
+        pixels = [decoder.pixels(file.read_bytes()) for file in files]
+    told = Identifier(OnnxNetwork(folder), projects=PROJECTS).identify(
+        pixels, asked.get("organs", ()), project=asked.get("project", "all"), top=7
+    )
+    words = [word for organ in asked.get("organs", ()) for word in ("--organ", organ)] + ["--project", asked.get("project", "all")]
+    ended = run(folder, *files, *words, "--json")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    answer = json.loads(ended.stdout)
+    assert [row["taxonID"] for row in answer["species"]] == [SPECIES[c.species].taxon_id for c in told.candidates]
+    np.testing.assert_allclose([row["score"] for row in answer["species"]], [c.score for c in told.candidates], atol=1e-5)
+    np.testing.assert_allclose([s for _, s in answer["genus"]], [s for _, s in told.genera], atol=1e-5)
+    assert [organ for organ, _ in answer["organs"]] == [organ for organ, _ in told.organs] and answer["rejected"] == told.rejected
+    assert all(row["names"] == {"fr": NAMES["fr"].get(row["taxonID"], [])} for row in answer["species"])
+
+
+def test_the_runner_says_what_is_wrong(folder, files, tmp_path):
+    """An unknown project, organs that do not fit, six photos, a file that is no photo."""
+    assert "few" in run(folder, files[0], "--project", "more").stderr
+    assert "one to five" in run(folder, *files, "--organ", "leaf").stderr
+    assert "one to five" in run(folder, *files, *files).stderr
+    (tmp_path / "x.jpg").write_bytes(b"GIF89a")
+    assert run(folder, tmp_path / "x.jpg").returncode != 0
+    assert run(folder, files[0]).stdout.count("%") == 7
+
+
+def test_a_damaged_folder_is_not_believed(folder, tmp_path):
+    """A flipped bit in the model or the labels, no card, another folder: typed errors; the runner refuses the model too."""
+    import shutil
+
+    for name in ("model.onnx", "labels.json"):
+        copy = tmp_path / name.replace(".", "-")
+        shutil.copytree(folder, copy)
+        data = bytearray((copy / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (copy / name).write_bytes(data)
+        with pytest.raises((IntegrityError, ModelError)):
+            OnnxNetwork(copy)
+    (tmp_path / "photo.jpg").write_bytes(_jpeg())
+    assert "not as it was written" in run(tmp_path / "model-onnx", tmp_path / "photo.jpg").stderr
+    with pytest.raises(ModelError, match="identify export"):
+        OnnxNetwork(tmp_path)
+
+
+def _jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (60, 60), "green").save(file, "JPEG")
+    return file.getvalue()

@@ -1,0 +1,384 @@
+"""Every task of the page of identification, on a phone, in English and French."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.responses import JSONResponse
+
+from tests.serving.page_identify.conftest import FakeApi, Opener, drawn, expect, image_of, jpeg, species_of
+
+
+def _answer_of(visit: Any, *photos: bytes) -> None:
+    visit.open()
+    visit.photos(*(photos or (jpeg(drawn(1)),)))
+    visit.identify()
+    visit.answered()
+
+
+@pytest.mark.parametrize(("lang", "size", "name", "words"), [("en", "phone", "Stemless gentian", "82 % very likely"), ("fr", "phone", "Gentiane acaule", "82 % très probable"), ("en", "desktop", "Stemless gentian", "82 % very likely")])  # fmt: skip
+def test_a_photo_becomes_candidates(identify_visits: Opener, api: FakeApi, lang: str, size: str, name: str, words: str) -> None:
+    """A photo is taken in, sent, and answered by candidates with scores in figures and words, names in the language, and photos beside one's own."""
+    visit = identify_visits(lang=lang, size=size)
+    _answer_of(visit)
+    cards = visit.page.locator(".candidate")
+    expect(cards).to_have_count(5)
+    expect(cards.first).to_contain_text(name)
+    expect(cards.first).to_contain_text("Gentiana acaulis")
+    expect(cards.first.locator(".score")).to_have_text(words.replace(" %", "\u00a0%" if lang == "en" else "\u202f%"))
+    expect(cards.first.locator(".gallery .own")).to_be_visible()
+    expect(cards.first.locator(".gallery li")).to_have_count(5)
+    assert visit.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "nothing runs out of the screen"
+
+
+def test_what_is_sent_holds_pixels_and_nothing_else(identify_visits: Opener, api: FakeApi) -> None:
+    """A large photo with camera, place and time goes as a JPEG of 1,600 pixels, upright, without EXIF and without the file's name."""
+    visit = identify_visits()
+    photo = drawn(1, (2400, 1200))
+    _answer_of(visit, jpeg(photo, place=(8.0123, 46.4812), taken="2026:05:12 10:11:12", orientation=6))
+    sent = api.forms[0]
+    field, filename, data = sent["files"][0]
+    assert (field, filename) == ("images", "photo-1.jpg")
+    assert b"Exif" not in data and b"SECRETCAMERA" not in data and b"2026:05:12" not in data
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "JPEG" and image.size == (800, 1600) and not image.getexif()
+    assert "lat" not in sent["query"], "the place is sent only when the reader says so"
+    assert sent["fields"]["organs"] == ["auto"]
+
+
+def test_the_photos_own_place_is_asked_for(identify_visits: Opener, api: FakeApi) -> None:
+    """The place in a photo is offered, not taken; once chosen it is sent with four decimals."""
+    visit = identify_visits()
+    visit.open()
+    visit.photos(jpeg(drawn(1), place=(8.01234567, 46.48123456)))
+    expect(visit.page.get_by_text("Your photo says where it was taken")).to_be_visible()
+    expect(visit.page.locator("input[value=none]")).to_be_checked()
+    visit.page.locator("input[value=photo]").check()
+    visit.identify()
+    visit.answered()
+    assert (api.forms[0]["query"]["lat"], api.forms[0]["query"]["lon"]) == ("46.4812", "8.0123")
+    expect(visit.page.locator(".why")).to_contain_text("what is predicted to grow at the place")
+
+
+def test_a_place_from_the_device_or_typed(identify_visits: Opener, api: FakeApi) -> None:
+    """The device's place and typed coordinates are sent; what cannot be read is said, and not sent."""
+    visit = identify_visits(geolocation={"latitude": 47.5, "longitude": 9.25}, permissions=["geolocation"])
+    visit.open()
+    visit.photos(jpeg(drawn(1)))
+    visit.page.locator("input[value=device]").check()
+    expect(visit.page.locator(".place")).to_contain_text("47.5000, 9.2500")
+    visit.page.locator("input[value=typed]").check()
+    typed = visit.page.get_by_label("Latitude, longitude")
+    typed.fill("somewhere")
+    expect(visit.page.get_by_text("Not understood")).to_be_visible()
+    typed.fill("95, 8")
+    expect(visit.page.get_by_text("A latitude goes to 90")).to_be_visible()
+    typed.fill("46°28'N 8°E")
+    visit.identify()
+    visit.answered()
+    assert (api.forms[0]["query"]["lat"], api.forms[0]["query"]["lon"]) == ("46.4667", "8.0000")
+
+
+def test_organs_and_several_photos(identify_visits: Opener, api: FakeApi) -> None:
+    """Photos go with the organs the reader named, at most five; one can be taken out; candidates show the compared photo's organ first."""
+    visit = identify_visits()
+    visit.open()
+    visit.photos(*(jpeg(drawn(i)) for i in range(6)))
+    expect(visit.page.get_by_role("alert")).to_contain_text("One photo too many")
+    visit.page.get_by_role("button", name="Remove photo 5").click()
+    visit.page.get_by_role("button", name="Remove photo 4").click()
+    visit.page.get_by_role("button", name="Remove photo 3").click()
+    expect(visit.page.locator(".photos li")).to_have_count(2)
+    visit.page.get_by_label("It shows").nth(1).select_option("leaf")
+    visit.identify()
+    visit.answered()
+    assert api.forms[0]["fields"]["organs"] == ["auto", "leaf"]
+    first = visit.page.locator(".candidate").first.locator(".gallery li:not(.own) .caption")
+    expect(first.first).to_have_text("Flower")
+    visit.page.locator(".yours button").nth(1).click()
+    expect(first.first).to_have_text("Leaf")
+
+
+def test_files_that_are_no_pictures_are_said(identify_visits: Opener, api: FakeApi) -> None:
+    """Each file that cannot be opened, or shows too little, is named with what to do; the others are taken."""
+    visit = identify_visits()
+    visit.open()
+    tiny = jpeg(drawn(0, (20, 20)))
+    files = [("plant.jpg", jpeg(drawn(1))), ("notes.heic", b"no picture"), ("dot.jpg", tiny)]
+    visit.page.locator(".files input").set_input_files([{"name": n, "mimeType": "image/jpeg", "buffer": data} for n, data in files])
+    expect(visit.page.locator(".photos li")).to_have_count(1)
+    expect(visit.page.get_by_role("alert")).to_contain_text("notes.heic is no picture that this browser can open")
+    expect(visit.page.get_by_role("alert")).to_contain_text("dot.jpg is too small")
+
+
+def test_side_by_side(identify_visits: Opener, api: FakeApi) -> None:
+    """A press on a photo shows it large beside one's own; arrows go through both; Escape leads back to where one was."""
+    visit = identify_visits()
+    _answer_of(visit, jpeg(drawn(1)), jpeg(drawn(2)))
+    opener = visit.page.get_by_role("button", name="Stemless gentian, photo 2: Flower. Compare with yours")
+    opener.click()
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Your photo 1: Flower")
+    expect(dialog).to_contain_text("Stemless gentian: Flower, 2 of 4")
+    dialog.get_by_role("button", name="The next one").last.click()
+    expect(dialog).to_contain_text("Stemless gentian: Leaf, 3 of 4")
+    dialog.get_by_role("button", name="The next one").first.click()
+    expect(dialog).to_contain_text("Your photo 2: Flower")
+    visit.page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(opener).to_be_focused()
+
+
+def test_no_plant_is_an_answer(identify_visits: Opener, api: FakeApi) -> None:
+    """A rejection says so and what helps; the guesses come on demand, marked as such."""
+    visit = identify_visits()
+    api.refuse(404, "Species not found")
+    visit.forgiven = True  # the browser reports the 404
+    visit.open()
+    visit.photos(jpeg(drawn(1)))
+    visit.identify()
+    expect(visit.page.get_by_role("heading", name="No plant found")).to_be_visible()
+    visit.page.get_by_role("button", name="Show the best guesses all the same").click()
+    expect(visit.page.locator(".candidate")).to_have_count(5)
+    expect(visit.page.get_by_text("These are guesses")).to_be_visible()
+    assert api.forms[1]["query"]["no-reject"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"), [((0.4, 0.38, 0.05), "Not sure"), ((0.49, 0.45, 0.02), "The genus is almost certain (Gentiana, 94")]
+)
+def test_doubt_is_said(identify_visits: Opener, api: FakeApi, scores: tuple[float, ...], words: str) -> None:
+    """Where no species is likely enough, the answer says so; where its genus is, that."""
+    if scores[0] < 0.45:
+        scores = (scores[0], 0.05, scores[1])  # the second of another genus
+    api.scores = scores
+    visit = identify_visits()
+    _answer_of(visit)
+    expect(visit.page.locator(".notice")).to_contain_text(words)
+
+
+def test_another_flora_can_be_asked(identify_visits: Opener, api: FakeApi) -> None:
+    """Where the server says that another flora fits better, one press asks it, and it stays chosen."""
+    api.extra = {"switchToProject": "alps"}
+    visit = identify_visits()
+    _answer_of(visit)
+    api.extra = {}
+    visit.page.get_by_role("button", name="Ask that one").click()
+    expect(visit.page.get_by_text("Another flora fits")).to_have_count(0)
+    assert [form["query"].get("lang") for form in api.forms] == ["en", "en"]
+    assert "/identify/alps?" in visit.requests[-1] or any("/identify/alps?" in url for url in visit.requests)
+    visit.open("#settings")
+    expect(visit.page.get_by_label("Plants to choose from")).to_have_value("alps")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "headers"),
+    [
+        (413, "too large for this server", {}),
+        (415, "cannot read one of the photos", {}),
+        (429, "used up. Try again in 30 minutes", {"Retry_After": "1800"}),
+        (503, "too much to do just now. Try again in a minute", {"Retry_After": "5"}),
+        (401, "asks for a key", {}),
+        (400, "HTTP 400", {}),
+        (500, "failed to answer", {}),
+    ],
+)
+def test_refusals_are_told_in_words(identify_visits: Opener, api: FakeApi, status: int, words: str, headers: dict[str, str]) -> None:
+    """Each refusal says what happened and when or how to go on; the photos stay, and the next press works."""
+    api.refuse(status, "words of the server", **headers)
+    visit = identify_visits()
+    visit.forgiven = True
+    visit.open()
+    visit.photos(jpeg(drawn(1)))
+    visit.identify()
+    expect(visit.page.locator("[role=alert]")).to_contain_text(words)
+    expect(visit.page.locator(".photos li")).to_have_count(1)
+    visit.identify()
+    visit.answered()
+
+
+def test_private_unless_contributed(identify_visits: Opener, api: FakeApi) -> None:
+    """To confirm keeps everything private by default: nothing is sent."""
+    visit = identify_visits(key="good-key")
+    _answer_of(visit)
+    visit.page.get_by_role("button", name="This is it: Stemless gentian").click()
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog.get_by_label("Keep it to myself")).to_be_checked()
+    dialog.get_by_role("button", name="Done").click()
+    expect(dialog).to_have_count(0)
+    assert len(api.forms) == 1, "only the identification itself"
+
+
+def test_contributing(identify_visits: Opener, api: FakeApi) -> None:
+    """A contribution goes with key, licence, name, day and place, photos without EXIF; the answer names the observation."""
+    visit = identify_visits(key="good-key")
+    visit.open()
+    visit.photos(jpeg(drawn(1), place=(8.0123, 46.4812), taken="2026:05:12 10:11:12"))
+    visit.page.locator("input[value=photo]").check()
+    visit.identify()
+    visit.answered()
+    visit.page.get_by_role("button", name="This is it: Stemless gentian").click()
+    dialog = visit.page.get_by_role("dialog")
+    dialog.get_by_label("Contribute it").check()
+    expect(dialog.get_by_label("Seen on")).to_have_value("2026-05-12")
+    dialog.get_by_label("Name to be credited").fill("Ann")
+    dialog.get_by_label("Licence of photos and record").select_option("cc-by")
+    dialog.get_by_role("button", name="Contribute").click()
+    expect(dialog).to_contain_text("It is observation obs-77")
+    sent = api.forms[1]
+    told = {name: values[0] for name, values in sent["fields"].items()}
+    assert len(told.pop("key")) == 32, "sent twice, it is kept once"
+    assert told == {
+        "organs": "auto",
+        "species": "gentiana-acaulis",
+        "license": "cc-by",
+        "author": "Ann",
+        "date": "2026-05-12",
+        "lat": "46.48120",
+        "lon": "8.01230",
+    }
+    assert sent["key"] == "good-key" and b"Exif" not in sent["files"][0][2]
+
+
+def test_a_contribution_needs_a_key(identify_visits: Opener, api: FakeApi) -> None:
+    """Without a key, and with one the server does not know, the reader is told what to do and nothing is lost."""
+    visit = identify_visits(key="bad-key")
+    visit.forgiven = True
+    _answer_of(visit)
+    visit.page.get_by_role("button", name="This is it: Stemless gentian").click()
+    dialog = visit.page.get_by_role("dialog")
+    dialog.get_by_label("Contribute it").check()
+    dialog.get_by_role("button", name="Contribute").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("asks for a key, or does not know yours")
+    visit = identify_visits()
+    _answer_of(visit)
+    visit.page.get_by_role("button", name="This is it: Stemless gentian").click()
+    dialog = visit.page.get_by_role("dialog")
+    dialog.get_by_label("Contribute it").check()
+    expect(dialog).to_contain_text("A contribution needs your key")
+    expect(dialog.get_by_role("button", name="Contribute")).to_be_disabled()
+
+
+def _queue(n: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"o{i}",
+            "species": species_of(i),
+            "date": "2026-05-03",
+            "place": {"latitude": 46.48, "longitude": 8.01},
+            "author": "Ann",
+            "confidence": 0.56,
+            "votes": 3,
+            "images": [image_of(i, "flower"), image_of(i + 7, "leaf")],
+            "answers": [{"species": species_of(i), "share": 0.56}, {"species": species_of((i + 1) % 5), "share": 0.3}],
+        }
+        for i in range(n)
+    ]
+
+
+def test_the_review_queue(identify_visits: Opener, api: FakeApi) -> None:
+    """Others' plants come one by one, over pages: agree, another name, no plant, cultivated, skip; each vote is sent once with the key."""
+    api.queue = _queue(5)
+    visit = identify_visits(key="good-key")
+    visit.open("#review")
+    title = visit.page.locator(".review h2")
+    expect(title).to_contain_text("Gentiana acaulis")
+    visit.page.get_by_role("button", name="I agree").click()
+    expect(title).to_contain_text("Gentiana clusii")
+    visit.page.get_by_role("button", name="Another name").click()
+    finder = visit.page.get_by_role("combobox", name="Which species is it?")
+    finder.fill("bel")
+    visit.page.get_by_role("option", name="Bellis perennis").click()
+    expect(title).to_contain_text("Bellis perennis")
+    visit.page.get_by_role("button", name="Not a plant").click()
+    expect(title).to_contain_text("Taraxacum officinale")
+    visit.page.get_by_role("button", name="Skip").click()
+    expect(title).to_contain_text("Lilium martagon")
+    visit.page.get_by_role("button", name="Cultivated").click()
+    expect(visit.page.get_by_text("Nothing waits for a review")).to_be_visible()
+    expect(visit.page.get_by_text("4 votes today")).to_be_visible()
+    assert api.votes == [
+        ("o0", {"species": "gentiana-acaulis"}, "good-key"),
+        ("o1", {"species": "bellis-perennis"}, "good-key"),
+        ("o2", {"kind": "not_a_plant"}, "good-key"),
+        ("o4", {"kind": "cultivated"}, "good-key"),
+    ]
+
+
+def test_a_vote_that_fails_can_be_cast_again(identify_visits: Opener, api: FakeApi) -> None:
+    """A refused vote stays on the screen with its reason, and goes through at the next press."""
+    api.queue = _queue(2)
+    visit = identify_visits(key="good-key")
+    visit.forgiven = True
+    visit.open("#review")
+    api.refuse(503, "busy", Retry_After="5")
+    visit.page.get_by_role("button", name="I agree").click()
+    expect(visit.page.locator(".review [role=alert]")).to_contain_text("too much to do")
+    visit.page.get_by_role("button", name="I agree").click()
+    expect(visit.page.locator(".review h2")).to_contain_text("Gentiana clusii")
+    assert len(api.votes) == 1
+
+
+def test_exploring_a_species(identify_visits: Opener, api: FakeApi) -> None:
+    """A species is found by its name with the keyboard alone, and told by names, months as bars and as a table, and photos."""
+    visit = identify_visits()
+    visit.open("#species")
+    finder = visit.page.get_by_role("combobox", name="Name of a species")
+    finder.focus()
+    visit.page.keyboard.type("gent")
+    expect(visit.page.get_by_role("option")).to_have_count(2)
+    visit.page.keyboard.press("ArrowDown")
+    visit.page.keyboard.press("ArrowDown")
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.get_by_role("heading", name="Trumpet gentian")).to_be_visible()
+    expect(visit.page.locator(".columns")).to_have_attribute("aria-label", "Records by month; most in June (34)")
+    expect(visit.page.locator(".pictures li")).to_have_count(3)
+    visit.forgiven = True
+    visit.open("#species/nothing-such")
+    expect(visit.page.get_by_role("alert")).to_contain_text("does not have this")
+
+
+def test_language_and_choices_last(identify_visits: Opener, api: FakeApi) -> None:
+    """French is a press away in any view, photos stay; language, key and colours outlast a reload; the key goes in a header alone."""
+    visit = identify_visits()
+    visit.open()
+    visit.photos(jpeg(drawn(1)))
+    visit.page.get_by_role("button", name="Français").click()
+    expect(visit.page.get_by_role("heading", name="Quelle est cette plante")).to_be_visible()
+    expect(visit.page.locator(".photos li")).to_have_count(1)
+    visit.page.get_by_role("link", name="Réglages").click()
+    visit.page.get_by_label("Clé").fill("good-key")
+    visit.page.get_by_label("Couleurs").select_option("dark")
+    visit.page.reload()
+    expect(visit.page.get_by_label("Clé")).to_have_value("good-key")
+    assert visit.page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    visit.page.get_by_role("link", name="Identifier").click()
+    visit.photos(jpeg(drawn(1)))
+    visit.identify()
+    visit.answered()
+    assert api.forms[0]["key"] == "good-key" and api.forms[0]["query"]["lang"] == "fr"
+    assert not [url for url in visit.requests if "good-key" in url]
+
+
+def test_names_are_text_not_markup(identify_visits: Opener, api: FakeApi) -> None:
+    """Names and credits with markup are shown as they are written, and run nothing."""
+    evil = "<img src=x onerror=\"document.title='owned'\">"
+    visit = identify_visits()
+
+    async def answer(request: Any) -> JSONResponse:
+        await request.form()
+        one = {
+            "score": 0.9,
+            "taxonID": "x",
+            "species": species_of(0) | {"commonNames": [evil]},
+            "images": [image_of(1, "flower") | {"citation": evil}],
+        }
+        return JSONResponse({"results": [one], "predictedOrgans": [], "evidence": "flora", "preferedReferential": evil, "version": evil})
+
+    api.identify = answer  # type: ignore[method-assign, assignment]
+    _answer_of(visit)
+    expect(visit.page.locator(".candidate h2")).to_have_text(evil)
+    assert "owned" not in visit.page.title()

@@ -7,13 +7,15 @@ augment      photos as they might as well have been taken
 negatives    photos that show no plant, made up
 losses       `LOSSES`, for long tails too
 train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable
-evaluate     held-out figures: `cross_validate`, `evaluate`, what is told apart from the unknown
+cross_validation  held-out figures of a way of training
+partition    a master of genera and an expert for each
+levels       genus and family in a loss
 checkpoint   `save`, `load`: safetensors and JSON
 """
 
 from geoplantnet.identify.classifier.backbones import BACKBONES, make_backbone
 from geoplantnet.identify.classifier.checkpoint import load, save
-from geoplantnet.identify.classifier.evaluate import HeldOut, cross_validate, evaluate
+from geoplantnet.identify.classifier.cross_validation import HeldOut, cross_validate
 from geoplantnet.identify.classifier.losses import LOSSES, make_loss
 from geoplantnet.identify.classifier.model import TorchNetwork
 from geoplantnet.identify.classifier.train import Fitted, Training, begin, fit, predict
@@ -27,7 +29,6 @@ __all__ = [
     "Training",
     "begin",
     "cross_validate",
-    "evaluate",
     "fit",
     "load",
     "make_backbone",

@@ -1,0 +1,114 @@
+"""A net offline: what ONNX, in 32 and in 8 bits, costs and loses beside the same net in torch.
+
+    GEOPLANTNET_DATA=... python -m benchmarks.identify_offline [--quick] --json FILE
+
+EfficientNet-Lite0 with its ImageNet weights and heads trained on four fifths of the labelled photos of `plants/`, by observation; all figures are of the
+fifth that neither training nor the calibration of 8 bits saw. Times are of one photo at a time on one thread: medians of CPU time, the three nets in turns.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.rows import Row, main
+from geoplantnet.errors import UsageError
+from geoplantnet.identify.classifier import checkpoint
+from geoplantnet.identify.classifier.onnx_export import export, parity
+from geoplantnet.identify.classifier.train import Training, fit
+from geoplantnet.identify.network import Network
+from geoplantnet.identify.offline import OnnxNetwork
+from geoplantnet.identify.photo_set import PhotoSet
+from geoplantnet.identify.photos.squares import Squares
+from geoplantnet.storage import size_of
+
+CALIBRATION = 128
+"""Photos that 8 bits are calibrated on."""
+TORCH, FLOAT, INT8 = "torch", "ONNX, 32 bits", "ONNX, 8 bits"
+
+
+def rows(quick: bool) -> list[Row]:
+    torch.set_num_threads(1)
+    data = os.environ.get("GEOPLANTNET_DATA")
+    if not data:
+        raise UsageError("set GEOPLANTNET_DATA to the folder that holds plants/metadata.csv")
+    learnt, held = _divided(PhotoSet.read_metadata(Path(data) / "plants" / "metadata.csv"), 3 if quick else 1)
+    training = Training(transfer="head", epochs=5, views=1)
+    network = fit(learnt, training, validation=held, name="plants").network
+    network.model.eval()
+    calibration = _squares(learnt, network.card.size, np.linspace(0, len(learnt) - 1, CALIBRATION).astype(int))
+    pixels = _squares(held, network.card.size, np.arange(len(held)))
+    with tempfile.TemporaryDirectory(prefix="geoplantnet-offline-") as work:
+        checkpoint.save(network, f"{work}/torch")
+        for bits, int8 in (("32", False), ("8", True)):
+            export(network, f"{work}/{bits}", int8=int8, calibration=calibration)
+        nets: dict[str, Network] = {TORCH: network, FLOAT: OnnxNetwork(f"{work}/32"), INT8: OnnxNetwork(f"{work}/8")}
+        sizes = {
+            TORCH: size_of(f"{work}/torch/{checkpoint.WEIGHTS}") / 1e6,
+            FLOAT: size_of(f"{work}/32/model.onnx") / 1e6,
+            INT8: size_of(f"{work}/8/model.onnx") / 1e6,
+        }
+        starts = {name: _start(f"{work}/{bits}") for name, bits in ((FLOAT, "32"), (INT8, "8"))}
+        told = {name: net(pixels) for name, net in nets.items()}
+        times = _times(nets, pixels, 10 if quick else 60)
+    right = {name: float((one.logits.argmax(axis=1) == held.labels).mean()) for name, one in told.items()}
+    made = []
+    for name in (FLOAT, INT8):
+        lost = parity(told[TORCH], told[name], network.card.temperature)
+        whole = name == FLOAT
+        made += [
+            Row(name=f"{name}: size", value=sizes[name], unit="MB", reference=f"torch {sizes[TORCH]:.1f} MB", target="" if whole else "< 6", ok=whole or sizes[name] < 6),
+            Row(name=f"{name}: a photo", value=times[name], unit="ms CPU", reference=f"torch {times[TORCH]:.1f} ms, in turns", target="< torch", ok=times[name] < times[TORCH]),
+            Row(name=f"{name}: reading the folder", value=starts[name], unit="ms CPU", reference="once"),
+            Row(name=f"{name}: first species is torch's", value=lost["same_first"], unit="of 1", reference=f"{len(held)} held-out photos of {len(held.species)} labels", target="1" if whole else ">= .97", ok=lost["same_first"] >= (1 if whole else 0.97)),
+            Row(name=f"{name}: first species is right", value=right[name], unit="of 1", reference=f"torch {right[TORCH]:.4f}, the same photos", target="within .01", ok=right[name] >= right[TORCH] - 0.01),
+            Row(name=f"{name}: largest difference of a probability", value=lost["largest_difference"], unit="p", reference=f"torch; mean of each photo's largest {lost['mean_difference']:.2g}", target="<= 1e-4" if whole else "", ok=not whole or lost["largest_difference"] <= 1e-4),
+            Row(name=f"{name}: least cosine of features", value=lost["least_cosine"], unit="of 1", reference="torch's features of the same photo"),
+        ]  # fmt: skip
+    return made
+
+
+def _divided(photos: PhotoSet, every: int) -> tuple[PhotoSet, PhotoSet]:
+    """Four fifths and one fifth of every n-th photo, by observation."""
+    some = photos.subset(np.arange(len(photos)) % every == 0)
+    fold = some.folds(5, 0)
+    return some.subset(fold != 0), some.subset(fold == 0)
+
+
+def _squares(photos: PhotoSet, size: int, which: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    with Squares(list(photos.table["image"]), size) as squares:
+        return squares[which]
+
+
+def _cpu_ms(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return (time.process_time() - start) * 1e3
+
+
+def _start(folder: str) -> float:
+    return median(_cpu_ms(lambda: OnnxNetwork(folder)) for _ in range(3))
+
+
+def _times(nets: dict[str, Network], pixels: npt.NDArray[np.uint8], count: int) -> dict[str, float]:
+    for net in nets.values():
+        net(pixels[:1])
+    spent: dict[str, list[float]] = {name: [] for name in nets}
+    for i in range(count):
+        for name, net in nets.items():
+            one = pixels[i % len(pixels)][None]
+            spent[name].append(_cpu_ms(lambda net=net, one=one: net(one)))  # type: ignore[misc]
+    return {name: median(values) for name, values in spent.items()}
+
+
+if __name__ == "__main__":
+    main(rows)

@@ -17,7 +17,7 @@ from geoplantnet.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from geoplantnet.identify.engine import Identifier
-    from geoplantnet.identify.network import Network, Outputs
+    from geoplantnet.identify.network import Network
     from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.projects import Projects
     from geoplantnet.serving.atlas import Atlas
@@ -83,6 +83,7 @@ def train(
     frozen: Annotated[int | None, typer.Option(help="Stages that do not learn under freeze; default: two thirds.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     size: Annotated[int | None, typer.Option(help="Side of the net's input, pixels; default: what the backbone was made for.")] = None,
+    loss: Annotated[str, typer.Option(help="cross_entropy, focal, ldam, ldam_drw, top_k or imbalanced_top_k.")] = "cross_entropy",
     held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = 0.2,
     name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
@@ -96,7 +97,7 @@ def train(
     console = Console(stderr=True)
     known = photos_of(photos, images=images)
     learn, judge = split(known, held_out, seed)
-    training = Training(backbone=backbone, transfer=transfer, frozen=frozen, epochs=epochs, size=size, seed=seed)  # type: ignore[arg-type]
+    training = Training(backbone=backbone, transfer=transfer, frozen=frozen, epochs=epochs, size=size, loss=loss, seed=seed)  # type: ignore[arg-type]
     console.print(f"{len(learn):,} photos of {len(known.species):,} species to learn from, {len(judge):,} held out")
     _tell_rejected(console, known.rejected)
     state = output.parent / f".{output.name}-state"
@@ -126,6 +127,7 @@ def evaluate(
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
 ) -> None:
     """Say how good a classifier is on labelled photos; those of species it does not know count as wrong."""
+    from geoplantnet.identify import evaluation
     from geoplantnet.identify.run_file import write_run
     from geoplantnet.identify.temperature import probabilities
     from geoplantnet.storage import write_json
@@ -136,9 +138,10 @@ def evaluate(
         known = known.of_split(of)
     if not len(known):
         raise InputError(f"{photos} has no photos of the split {of!r}; name train, val or test, or leave it out")
-    outputs = answers(network, known)
+    outputs = evaluation.answers(network, known)
     p = probabilities(outputs.logits, network.card.temperature)
-    figures = figures_of(p, _positions(known, network))
+    table = evaluation.evaluate(network, known, outputs)
+    figures: dict[str, Any] = {str(key): value for key, value in table.loc["all"].dropna().items()}
     if run is not None:
         names = (
             [f"{i}" for i in range(len(known))]
@@ -151,32 +154,6 @@ def evaluate(
     _print(console, figures, f"{model}: {len(known):,} photos")
 
 
-def answers(network: Network, photos: PhotoSet) -> Outputs:
-    """What any net says of the photos of a set, prepared as online."""
-    from geoplantnet.identify.network import Outputs
-    from geoplantnet.identify.photos.squares import Squares
-
-    with Squares(list(photos.table["image"]), network.card.size) as squares:
-        parts = [network(squares[np.arange(i, min(i + 32, len(photos)))]) for i in range(0, len(photos), 32)]
-    return Outputs(**{key: np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "features", "organs", "plant")})
-
-
-def figures_of(p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Micro and macro top-1 and top-5, average-5, and ECE of probabilities (n, species); truth -1: a species the net does not know."""
-    from geoplantnet.identify import metrics
-
-    known = truth >= 0
-    figures = {"photos": float(len(truth)), "photos_of_unknown_species": float((~known).sum())}
-    if not known.any():
-        return figures
-    share, p, truth = float(known.mean()), p[known], truth[known]
-    k = min(5, p.shape[1])
-    figures |= {"top1": metrics.top_k(p, truth, 1) * share, "top5": metrics.top_k(p, truth, k) * share}
-    figures |= {"macro_top1": metrics.top_k(p, truth, 1, macro=True), "macro_top5": metrics.top_k(p, truth, k, macro=True)}
-    figures |= {"average5": metrics.average_k(p, truth, k), "macro_average5": metrics.average_k(p, truth, k, macro=True)}
-    return figures | {"ece": metrics.expected_calibration_error(p, truth)}
-
-
 @app.command()
 def index(
     model: ModelArg,
@@ -187,6 +164,7 @@ def index(
     bits: Annotated[int, typer.Option(help="Bits of a code.")] = 256,
 ) -> None:
     """Index labelled photos, so that answers come with the most similar ones."""
+    from geoplantnet.identify import evaluation
     from geoplantnet.identify.similarity import ImageIndex, IndexedImage
 
     network, known = network_of(model), photos_of(photos, images=images)
@@ -200,7 +178,7 @@ def index(
         known = known.subset(np.array([Path(image).name not in grown and image not in grown for image in known.table["image"]], bool))
     ids = [known.species[k].taxon_id for k in known.labels]
     if len(known):
-        outputs = answers(network, known)
+        outputs = evaluation.answers(network, known)
         if grown is None:
             grown = ImageIndex.train(outputs.features, bits=bits, floras=by_flora, network=f"{network.card.name} {network.card.version}")
         rows = known.table.to_dict("records")
@@ -363,12 +341,6 @@ def projects_of(floras: Path, network: Network) -> Projects:
     from geoplantnet.identify.regions import countries
 
     return Projects.read(floras, network.species, countries())
-
-
-def _positions(photos: PhotoSet, network: Network) -> np.ndarray:
-    """(n,): where a net has each photo's species, by scientific name; -1 where it does not know it."""
-    at = {taxon.scientific_name: i for i, taxon in enumerate(network.species)}
-    return np.array([at.get(photos.species[k].scientific_name, -1) for k in photos.labels], np.intp)
 
 
 def _ids(network: Network, species: np.ndarray) -> list[str]:

@@ -9,13 +9,13 @@ losses       `LOSSES`, for long tails too
 levels       genus and family in training: labels of any rank
 partition    a master and experts of groups of species: `fit_partition`, `open_partition`
 train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable
-evaluate     held-out figures: `cross_validate`, `evaluate`, what is told apart from the unknown
+cross_validation  held-out figures of a way of training
 checkpoint   `save`, `load`: safetensors and JSON
 """
 
 from geoplantnet.identify.classifier.backbones import BACKBONES, make_backbone
 from geoplantnet.identify.classifier.checkpoint import load, save
-from geoplantnet.identify.classifier.evaluate import HeldOut, cross_validate, evaluate
+from geoplantnet.identify.classifier.cross_validation import HeldOut, cross_validate
 from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, make_loss
 from geoplantnet.identify.classifier.model import TorchNetwork
@@ -34,7 +34,6 @@ __all__ = [
     "Training",
     "begin",
     "cross_validate",
-    "evaluate",
     "fit",
     "fit_partition",
     "load",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 KINDS = ("noise", "gradient", "stripes", "tiles", "blobs")
 
 
-def textures(n: int, size: int, seed: int) -> npt.NDArray[np.uint8]:
-    """(n, size, size, 3): fractal noise (sky, soil, walls), gradients, stripes, tiles with joints, and blobs, in all colours; as many of each kind."""
+def textures(n: int, size: int, seed: int, kinds: Sequence[str] = KINDS) -> npt.NDArray[np.uint8]:
+    """(n, size, size, 3): fractal noise (sky, soil, walls), gradients, stripes, tiles with joints, and blobs, in all colours; as many of each of `kinds`."""
     rng = np.random.default_rng(seed)
-    return np.stack([_texture(KINDS[i % len(KINDS)], size, rng) for i in range(n)]) if n else np.zeros((0, size, size, 3), np.uint8)
+    return np.stack([_texture(kinds[i % len(kinds)], size, rng) for i in range(n)]) if n else np.zeros((0, size, size, 3), np.uint8)
 
 
 def _texture(kind: str, size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

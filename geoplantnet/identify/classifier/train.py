@@ -24,9 +24,12 @@ from geoplantnet.identify.calibration import FEWEST
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.backbones import make_backbone
 from geoplantnet.identify.classifier.cosine_head import SCALE, CosineHead
+from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import textures
+from geoplantnet.identify.evaluation import answers
+from geoplantnet.identify.levels import Levels
 from geoplantnet.identify.metrics import top_k
 from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
@@ -69,6 +72,8 @@ class Training:
     """One of `losses.LOSSES`; margin losses come with a head of cosines."""
     loss_options: Mapping[str, float] = field(default_factory=dict)
     """Other values of what `losses.LOSSES` says may be set."""
+    levels: tuple[float, float, float] | None = None
+    """Weights of species, genus and family, where coarser levels are learnt too (`levels.MultiLevelLoss`)."""
     smoothing: float = 0.1
     """Of the labels, under cross-entropy (Szegedy et al. 2016, section 7)."""
     views: int = 8
@@ -139,9 +144,11 @@ def fit(
             _set(model.species, _pooled(model, photos, training, begun), photos.labels, _PROBE)
         noise = torch.Generator(device)
         judge = loss or training.made_loss(photos.counts, noise)
+        if training.levels is not None:
+            judge = MultiLevelLoss(Levels.of(photos.species), species=judge, weights=training.levels)
         history = _learn(model, batches, training, judge, noise, state, on_epoch)
     network = TorchNetwork(model, photos.species)
-    model.card = _organs_and_plants(model, photos, negatives, training, begun)
+    _organs_and_plants(model, photos, negatives, training, begun)
     told = predict(network, validation, begun) if validation is not None and len(validation) else None
     model.card = _described(model.card, told, validation)
     return Fitted(network=network, history=tuple(history), validation=told)
@@ -154,10 +161,7 @@ def predict(network: TorchNetwork, photos: PhotoSet, begun: Begun | None = None)
         pooled = torch.from_numpy(_pooled(network.model, photos, begun.training, begun)).to(network.model.mean.device)
         told = network.model.heads(pooled)
         return Outputs(**{key: getattr(told, key).float().cpu().numpy() for key in told._fields})
-    with Squares(list(photos.table["image"]), network.card.size) as squares:
-        parts = [network(squares[np.arange(i, min(i + BATCH, len(photos)))]) for i in range(0, len(photos), BATCH)]
-    joined = {key: np.concatenate([getattr(part, key) for part in parts]) for key in ("logits", "features", "organs", "plant")}
-    return Outputs(**joined)
+    return answers(network, photos)
 
 
 def stages_frozen(training: Training, stages: int) -> int:
@@ -355,7 +359,8 @@ class _State:
 
     def __init__(self, folder: Path | None, training: Training, photos: PhotoSet) -> None:
         self.folder = folder
-        self.of = {"training": asdict(training), "species": photos.species.hash, "photos": list(photos.table["image"])}
+        told = {"training": asdict(training), "species": photos.species.hash, "photos": list(photos.table["image"])}
+        self.of = json.loads(json.dumps(told))  # as it is read again
 
     @property
     def kept(self) -> bool:
@@ -393,22 +398,32 @@ class _State:
             (temporary / "state.json").write_text(json_text({"of": self.of, "history": history}), encoding="utf-8")
 
 
+def teach_to_reject(
+    network: TorchNetwork, photos: PhotoSet, negatives: npt.NDArray[np.uint8], training: Training, *, begun: Begun | None = None
+) -> None:
+    """Fit the head of plant or not anew, and nothing else: from photos of plants, and of what shows none (n, size, size, 3)."""
+    _teach_plants(network.model, _pooled(network.model, photos, training, begun), negatives)
+
+
+def _teach_plants(model: PhotoClassifier, pooled: npt.NDArray[np.float32], negatives: npt.NDArray[np.uint8]) -> None:
+    away = np.concatenate([_raw(model, negatives[i : i + BATCH]) for i in range(0, len(negatives), BATCH)])
+    _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)])
+    model.card = replace(model.card, rejects=True)
+
+
 def _organs_and_plants(
     model: PhotoClassifier, photos: PhotoSet, negatives: npt.NDArray[np.uint8] | None, training: Training, begun: Begun | None
-) -> Card:
-    """Fit the heads of organs and of plant or not on the features that were learnt; the card that says whether they were."""
-    card, pooled = model.card, _pooled(model, photos, training, begun)
+) -> None:
+    """Fit the heads of organs and of plant or not on the features that were learnt; the card says whether they were."""
+    pooled = _pooled(model, photos, training, begun)
     organs = photos.table["organ"].map({organ: i for i, organ in enumerate(ORGANS)}).to_numpy(float)
     said = ~np.isnan(organs)
     if len(np.unique(organs[said])) > 1:
         _set(model.organs, pooled[said], organs[said].astype(int))
-        card = replace(card, organs=True)
-    others = textures(min(max(200, len(photos) // 4), 1000), card.size, training.seed) if negatives is None else negatives
+        model.card = replace(model.card, organs=True)
+    others = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed) if negatives is None else negatives
     if len(others):
-        away = np.concatenate([_raw(model, others[i : i + BATCH]) for i in range(0, len(others), BATCH)])
-        _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)])
-        card = replace(card, rejects=True)
-    return card
+        _teach_plants(model, pooled, others)
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from geoplantnet.identify.classifier import LOSSES, Training, begin, load, predi
 from geoplantnet.identify.classifier import fit as train
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.negatives import KINDS, textures
-from geoplantnet.identify.classifier.train import stages_frozen
+from geoplantnet.identify.classifier.train import stages_frozen, teach_to_reject
 from geoplantnet.identify.metrics import auroc, top_k
 from geoplantnet.identify.photo_set import PhotoSet
 
@@ -165,6 +165,28 @@ def test_every_loss_is_learnt_by_name(parts, tmp_path, loss):
     assert top_k(fitted.validation.logits, parts[1].labels) > 1 / 3
     save(fitted.network, tmp_path / "m")
     np.testing.assert_array_equal(predict(load(tmp_path / "m"), parts[1]).logits, predict(fitted.network, parts[1]).logits)
+
+
+def test_coarser_levels_are_learnt_where_asked(parts, tmp_path):
+    """Weights of species, genus and family change what is learnt; a stop does not."""
+    training = replace(QUICK, levels=(1.0, 0.5, 0.25))
+    whole = fit(parts[0], training)
+    assert not _same(_weights(whole), _weights(fit(parts[0], QUICK)))
+    with pytest.raises(_Killed):
+        fit(parts[0], training, resume=tmp_path / "s", on_epoch=_kill_after(1))
+    assert _same(_weights(whole), _weights(fit(parts[0], training, resume=tmp_path / "s")))
+
+
+def test_what_to_reject_is_taught_anew_and_nothing_else(parts):
+    """A net without the head learns it from photos of its user's; every other weight stays to the bit."""
+    learn, judge = parts
+    fitted = fit(learn, replace(QUICK, epochs=6, ema=0.8))
+    before = _weights(fitted)
+    assert not fitted.network.card.rejects and (predict(fitted.network, judge).plant == 1).all()
+    teach_to_reject(fitted.network, learn, textures(100, 32, seed=1, kinds=("stripes", "tiles")), QUICK)
+    after = _weights(fitted)
+    assert fitted.network.card.rejects and {k for k in after if not torch.equal(before[k], after[k])} == {"plant.weight", "plant.bias"}
+    assert auroc(predict(fitted.network, judge).plant, fitted.network(textures(20, 32, seed=2, kinds=("tiles",))).plant).value > 0.75
 
 
 def test_a_taught_backbone_begins_with_a_probe(photos, monkeypatch):

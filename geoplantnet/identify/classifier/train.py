@@ -61,7 +61,7 @@ class Training:
     batch: int = 32
     lr: float = 2e-3
     """Of the heads, at its highest."""
-    backbone_lr: float = 0.1
+    backbone_lr: float = 0.25
     """Of the backbone's last stage, beside the heads'; stages before learn more slowly yet."""
     decay: float = 0.7
     """Learning rate of a stage beside that of the next (Howard & Ruder 2018, section 3.2, discriminative fine-tuning)."""
@@ -77,7 +77,7 @@ class Training:
     """Weights of species, genus and family, where coarser levels are learnt too (`levels.MultiLevelLoss`)."""
     smoothing: float = 0.1
     """Of the labels, under cross-entropy (Szegedy et al. 2016, section 7)."""
-    views: int = 8
+    views: int = 4
     """Augmented versions of a photo, where a frozen part's answers are kept; else every epoch has its own."""
     ema: float = 0.98
     """Weights are a running mean of the last 1 / (1 - ema) steps."""

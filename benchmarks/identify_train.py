@@ -21,22 +21,21 @@ import numpy.typing as npt
 import sklearn
 import torch
 from PIL import Image
-from scipy.sparse.csgraph import connected_components
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.rows import Row, main
 from geoplantnet.identify.classifier import HeldOut, TorchNetwork, Training, begin, cross_validate, fit, make_backbone, predict
 from geoplantnet.identify.classifier.negatives import KINDS, textures
 from geoplantnet.identify.classifier.train import Begun, teach_to_reject
-from geoplantnet.identify.evaluation import telling_apart
+from geoplantnet.identify.evaluation import telling_apart, twins_together
 from geoplantnet.identify.metrics import auroc, average_k, top_k
 from geoplantnet.identify.network import Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos import square
 
 DATA = Path(os.environ.get("GEOPLANTNET_DATA", Path(__file__).parent.parent.parent / "shared" / "data")) / "plants"
-FOLDS, DRAWS, TWICE = 5, 1_000, 0.98
-"""Folds, bootstrap draws, and the cosine of features from which on two photos are one."""
+FOLDS, DRAWS = 5, 1_000
+"""Folds and bootstrap draws."""
 SEEN = {"flower": 0.951, "habit": 0.779, "all": 0.877}
 """Top-1 of a linear probe on these photos, as measured before there was a classifier here: what fine-tuning has to beat."""
 NAMES = {"flower": "17 flowers", "habit": "12 seedlings", "all": "29 labels"}
@@ -74,13 +73,6 @@ def features_of(begun: Begun, training: Training) -> Floats:
     with torch.no_grad():
         parts = [backbone.end(part.float(), training.frozen or 0) for part in begun.plain.split(32)]
     return torch.cat(parts).numpy().astype(float)
-
-
-def twins_together(photos: PhotoSet, features: Floats) -> PhotoSet:
-    """The same photos, those stored twice being of one plant, so that no fold is judged on what the others learnt from."""
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    _, plant = connected_components(unit @ unit.T > TWICE, directed=False)
-    return PhotoSet(species=photos.species, table=photos.table.assign(observation=[f"plant {i}" for i in plant]))
 
 
 # ---- accuracy

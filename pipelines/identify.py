@@ -85,6 +85,7 @@ def train(
     size: Annotated[int | None, typer.Option(help="Side of the net's input, pixels; default: what the backbone was made for.")] = None,
     loss: Annotated[str, typer.Option(help="cross_entropy, focal, ldam, ldam_drw, top_k or imbalanced_top_k.")] = "cross_entropy",
     held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = 0.2,
+    negatives: Annotated[Path | None, typer.Option(help="Folder of photos that show no plant; made-up textures teach that too.")] = None,
     name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
@@ -107,6 +108,7 @@ def train(
         validation=judge,
         name=name,
         version=version,
+        without_plants=negatives,
         resume=state,
         on_epoch=lambda epoch, value: console.print(f"epoch {epoch} of {epochs}: loss {value:.3f}"),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
 from geoplantnet.errors import InputError
@@ -16,6 +20,9 @@ from geoplantnet.identify.temperature import probabilities
 
 RIGHT = ("top1", "macro_top1", "top5", "macro_top5", "average5", "macro_average5")
 """Columns that say how often an answer is right, shares; see `metrics.figures`."""
+TWIN = 0.98
+"""Cosine of two photos' features from which on they are taken for one photo, stored twice."""
+_BLOCK = 1024
 BATCH = 32
 """Photos that are decoded, and go through a net, at once."""
 
@@ -40,6 +47,28 @@ def positions(photos: PhotoSet, network: Network) -> npt.NDArray[np.int64]:
         return photos.labels
     at = {taxon.scientific_name: i for i, taxon in enumerate(network.species)}
     return np.array([at.get(taxon.scientific_name, -1) for taxon in photos.species], np.int64)[photos.labels]
+
+
+def twins_together(photos: PhotoSet, features: npt.ArrayLike, *, cosine: float = TWIN) -> PhotoSet:
+    """The same photos, those that are stored twice being of one observation, so that no split judges a net on what it learnt from.
+
+    `features` (n, d) are any net's, of any length; photos are twins from a `cosine` on, and twins of twins. An observation's photos stay together.
+    """
+    x = np.asarray(features, np.float32)
+    if x.shape[:1] != (len(photos),) or x.ndim != 2:
+        raise InputError(f"features {x.shape} of {len(photos)} photos; give one row of numbers a photo")
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    plants = np.unique(photos.table["observation"].to_numpy(), return_inverse=True)[1]
+    first = np.unique(plants, return_index=True)[1][plants]
+    pairs = [(np.arange(len(x)), first)]
+    for start in range(0, len(x), _BLOCK):
+        row, column = np.nonzero(unit[start : start + _BLOCK] @ unit.T >= cosine)
+        pairs.append((row + start, column))
+    rows, columns = (np.concatenate(side) for side in zip(*pairs))
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(x), len(x)))
+    _, group = connected_components(graph, directed=False)
+    names = photos.table["observation"].to_numpy()[np.unique(group, return_index=True)[1][group]]
+    return replace(photos, table=photos.table.assign(observation=names))
 
 
 def by_organ(photos: PhotoSet) -> dict[str, npt.NDArray[np.bool_]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import top_k_accuracy_score
 
 from geoplantnet.errors import InputError
@@ -91,3 +93,22 @@ def test_what_is_known_scores_above_what_is_not():
     found = evaluation.telling_apart(sure, flat, FakeNetwork(species_of(4)).card)
     assert (found["first"].value, found["energy"].value, found["plant"].value) == (1, 1, 0.5)
     assert evaluation.knowing(flat, FakeNetwork(species_of(4)).card)["energy"] == pytest.approx(np.log(4))
+
+
+@given(st.integers(0, 10_000))
+def test_photos_stored_twice_are_of_one_observation(seed):
+    """By brute force: two photos share an observation after where a chain of twins or of shared observations leads from one to the other, and only there."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    features = rng.normal(size=(5, 8))[rng.integers(0, 5, n)] * rng.uniform(0.5, 2, (n, 1)) + rng.normal(0, 0.01, (n, 8))
+    before = rng.integers(0, 8, n)
+    table = pd.DataFrame({"image": [f"{i}" for i in range(n)], "species": 0, "observation": [f"o{i}" for i in before]})
+    photos = PhotoSet(species=species_of(1), table=table.assign(organ="", split="", author="", license=""))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    reach = (unit @ unit.T > 0.98) | (before[:, None] == before)
+    for _ in range(n):
+        reach = (reach.astype(int) @ reach) > 0
+    after = evaluation.twins_together(photos, features).table["observation"].to_numpy()
+    assert ((after[:, None] == after) == reach).all() and set(after) <= set(table["observation"])
+    with pytest.raises(InputError, match="one row"):
+        evaluation.twins_together(photos, features[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -58,16 +59,19 @@ def cross_validate(
     seed: int = 0,
     loss: Loss | None = None,
     begun: Begun | None = None,
+    resume: Path | None = None,
     on_fold: Callable[[int, Mapping[str, float]], None] = lambda fold, figures: None,
 ) -> HeldOut:
     """Train a net for each fold of `photos.folds` on the others, and let it tell what it sees in its own. `begun` (`train.begin`) saves most of the time.
 
+    `resume` is a folder where each fold keeps the state of its training, as in `train.fit`: what was killed goes on, folds that were done are not done again.
     The validation photos of `train.fit` are those of the fold: what it learns from them, the temperature, is not used here.
     """
     fold = photos.folds(folds, seed)
     told, networks = [], []
     for k in range(folds):
-        fitted = fit(photos.subset(fold != k), training, validation=photos.subset(fold == k), loss=loss, begun=begun)
+        state = resume / f"fold{k}" if resume is not None else None
+        fitted = fit(photos.subset(fold != k), training, validation=photos.subset(fold == k), loss=loss, begun=begun, resume=state)
         if fitted.validation is not None:  # a fold may be empty where there are hardly more plants than folds
             told.append(fitted.validation)
         networks.append(fitted.network)

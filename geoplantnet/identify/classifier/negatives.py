@@ -1,11 +1,16 @@
-"""Photos that show no plant, made up: what a net is taught to reject where nobody gives it real ones."""
+"""Photos that show no plant: real ones of the user's, and made-up textures where there are none."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from geoplantnet.errors import InputError
+from geoplantnet.identify.photos.squares import Squares
 
 KINDS = ("noise", "gradient", "stripes", "tiles", "blobs")
 
@@ -14,6 +19,19 @@ def textures(n: int, size: int, seed: int, kinds: Sequence[str] = KINDS) -> npt.
     """(n, size, size, 3): fractal noise (sky, soil, walls), gradients, stripes, tiles with joints, and blobs, in all colours; as many of each of `kinds`."""
     rng = np.random.default_rng(seed)
     return np.stack([_texture(kinds[i % len(kinds)], size, rng) for i in range(n)]) if n else np.zeros((0, size, size, 3), np.uint8)
+
+
+def photos_below(folder: str | os.PathLike[str], size: int, *, at_most: int = 2000) -> npt.NDArray[np.uint8]:
+    """(n, size, size, 3): the JPEG and PNG files below a folder, in the order of their names, evenly thinned to `at_most`.
+
+    Raises InputError for a folder without any, and for one that cannot be read.
+    """
+    files = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not files:
+        raise InputError(f"{folder} holds no JPEG or PNG; give a folder of photos that show no plant")
+    chosen = files if len(files) <= at_most else [files[i] for i in np.linspace(0, len(files) - 1, at_most).round().astype(int)]
+    with Squares(chosen, size) as squares:
+        return squares[np.arange(len(chosen))]
 
 
 def _texture(kind: str, size: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from geoplantnet.identify.classifier.cosine_head import SCALE, CosineHead
 from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
-from geoplantnet.identify.classifier.negatives import textures
+from geoplantnet.identify.classifier.negatives import photos_below, textures
 from geoplantnet.identify.evaluation import answers
 from geoplantnet.identify.levels import Levels
 from geoplantnet.identify.metrics import top_k
@@ -60,7 +61,7 @@ class Training:
     batch: int = 32
     lr: float = 2e-3
     """Of the heads, at its highest."""
-    backbone_lr: float = 0.1
+    backbone_lr: float = 0.25
     """Of the backbone's last stage, beside the heads'; stages before learn more slowly yet."""
     decay: float = 0.7
     """Learning rate of a stage beside that of the next (Howard & Ruder 2018, section 3.2, discriminative fine-tuning)."""
@@ -76,7 +77,7 @@ class Training:
     """Weights of species, genus and family, where coarser levels are learnt too (`levels.MultiLevelLoss`)."""
     smoothing: float = 0.1
     """Of the labels, under cross-entropy (Szegedy et al. 2016, section 7)."""
-    views: int = 8
+    views: int = 4
     """Augmented versions of a photo, where a frozen part's answers are kept; else every epoch has its own."""
     ema: float = 0.98
     """Weights are a running mean of the last 1 / (1 - ema) steps."""
@@ -119,6 +120,7 @@ def fit(
     validation: PhotoSet | None = None,
     negatives: npt.NDArray[np.uint8] | None = None,
     loss: Loss | None = None,
+    without_plants: str | os.PathLike[str] | None = None,
     begun: Begun | None = None,
     name: str = "classifier",
     version: str = "1",
@@ -128,7 +130,7 @@ def fit(
 ) -> Fitted:
     """Train on all of `photos`; temperature and figures come from `validation`, of which nothing else is learnt.
 
-    `negatives` (n, size, size, 3) show no plant; None: made-up textures. `loss` replaces the one that `training` names. `begun`: what `begin` made of these photos among
+    `negatives` (n, size, size, 3) show no plant; None: made-up textures, and the photos below the folder `without_plants`. `loss` replaces the one that `training` names. `begun`: what `begin` made of these photos among
     others. `resume` is a folder where the state is kept after every epoch: the same call goes on from there, with the same result as one that was
     never stopped. Raises InputError for a set without photos, or with one species.
     """
@@ -148,6 +150,10 @@ def fit(
             judge = MultiLevelLoss(Levels.of(photos.species), species=judge, weights=training.levels)
         history = _learn(model, batches, training, judge, noise, state, on_epoch)
     network = TorchNetwork(model, photos.species)
+    if negatives is None:
+        negatives = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed)
+        if without_plants is not None:
+            negatives = np.concatenate([negatives, photos_below(without_plants, model.card.size)])
     _organs_and_plants(model, photos, negatives, training, begun)
     told = predict(network, validation, begun) if validation is not None and len(validation) else None
     model.card = _described(model.card, told, validation)
@@ -412,7 +418,7 @@ def _teach_plants(model: PhotoClassifier, pooled: npt.NDArray[np.float32], negat
 
 
 def _organs_and_plants(
-    model: PhotoClassifier, photos: PhotoSet, negatives: npt.NDArray[np.uint8] | None, training: Training, begun: Begun | None
+    model: PhotoClassifier, photos: PhotoSet, negatives: npt.NDArray[np.uint8], training: Training, begun: Begun | None
 ) -> None:
     """Fit the heads of organs and of plant or not on the features that were learnt; the card says whether they were."""
     pooled = _pooled(model, photos, training, begun)
@@ -421,9 +427,8 @@ def _organs_and_plants(
     if len(np.unique(organs[said])) > 1:
         _set(model.organs, pooled[said], organs[said].astype(int))
         model.card = replace(model.card, organs=True)
-    others = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed) if negatives is None else negatives
-    if len(others):
-        _teach_plants(model, pooled, others)
+    if len(negatives):
+        _teach_plants(model, pooled, negatives)
 
 
 @torch.inference_mode()

@@ -14,13 +14,13 @@ from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.identify.classifier import LOSSES, Training, begin, load, predict, save
 from geoplantnet.identify.classifier import fit as train
 from geoplantnet.identify.classifier.augment import augmented
-from geoplantnet.identify.classifier.negatives import KINDS, textures
+from geoplantnet.identify.classifier.negatives import KINDS, photos_below, textures
 from geoplantnet.identify.classifier.train import stages_frozen, teach_to_reject
 from geoplantnet.identify.metrics import auroc, top_k
 from geoplantnet.identify.photo_set import PhotoSet
 
 sys.path.append(str(Path(__file__).parent))
-from drawn import drawn_set
+from drawn import drawn_set, jpeg
 
 QUICK = Training(backbone="small", size=32, transfer="all", epochs=3, batch=16, lr=1e-2, backbone_lr=1.0, decay=1.0, ema=0.5)
 
@@ -187,6 +187,24 @@ def test_what_to_reject_is_taught_anew_and_nothing_else(parts):
     after = _weights(fitted)
     assert fitted.network.card.rejects and {k for k in after if not torch.equal(before[k], after[k])} == {"plant.weight", "plant.bias"}
     assert auroc(predict(fitted.network, judge).plant, fitted.network(textures(20, 32, seed=2, kinds=("tiles",))).plant).value > 0.75
+
+
+def test_a_folder_of_photos_without_plants_is_learnt_from(parts, tmp_path):
+    """They are read below the folder, thinned evenly; what is like them is rejected, which nets taught textures alone take for plants; empty: told."""
+    rng = np.random.default_rng(0)
+    skin = [np.clip(np.array([220, 180, 150]) + rng.normal(0, 8, (40, 50, 3)), 0, 255).astype(np.uint8) for _ in range(30)]
+    (tmp_path / "a").mkdir()
+    for i, pixels in enumerate(skin):
+        (tmp_path / "a" / f"{i:02}.JPG").write_bytes(jpeg(pixels))
+    (tmp_path / "notes.txt").write_text("no photo")
+    assert photos_below(tmp_path, 32).shape == (30, 32, 32, 3)
+    assert (photos_below(tmp_path, 32, at_most=3) == photos_below(tmp_path, 32)[[0, 14, 29]]).all()
+    fitted = train(parts[0], replace(QUICK, epochs=6), without_plants=tmp_path)
+    assert (fitted.network(photos_below(tmp_path, 32)).plant < 0.5).mean() > 0.9
+    assert (predict(fitted.network, parts[1]).plant > 0.5).mean() > 0.8
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no JPEG or PNG"):
+        photos_below(tmp_path / "none", 32)
 
 
 def test_a_taught_backbone_begins_with_a_probe(photos, monkeypatch):

@@ -40,6 +40,22 @@ def test_each_photo_is_told_by_the_net_of_its_fold(held):
         assert top_k(own.outputs.logits[mask], own.photos.labels[mask]) == pytest.approx(seen[k][1])
 
 
+def test_a_cross_validation_that_was_killed_goes_on(tmp_path):
+    """Killed in the second fold: the first is not learnt again, and what comes out is the same."""
+    photos = drawn_set(tmp_path / "photos", 2, 12)
+    training = Training(backbone="small", size=32, transfer="all", epochs=2, batch=12)
+
+    def kill(fold, figures):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(photos, training, folds=2, resume=tmp_path / "state", on_fold=kill)
+    first = (tmp_path / "state" / "fold0" / "state.json").stat().st_mtime_ns
+    again = cross_validate(photos, training, folds=2, resume=tmp_path / "state")
+    assert (tmp_path / "state" / "fold0" / "state.json").stat().st_mtime_ns == first
+    np.testing.assert_array_equal(again.outputs.logits, cross_validate(photos, training, folds=2).outputs.logits)
+
+
 def test_figures_are_of_all_photos_and_of_groups(held):
     """The rows' photos add up; top-1 is the mean over photos, spread the folds' deviation; a temperature is learnt, held out."""
     own, seen = held

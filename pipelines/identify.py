@@ -235,9 +235,8 @@ def export(
     names: Annotated[Path | None, typer.Option("--names", help="Common names (JSON: language -> taxonID -> names).")] = None,
 ) -> None:
     """Write a classifier as a folder that answers without torch, a server or a network."""
-    from geoplantnet.identify.classifier.onnx_export import export as write
-
     from geoplantnet.identify.classifier import checkpoint
+    from geoplantnet.identify.classifier.onnx_export import export as write
     from geoplantnet.identify.photos.squares import Squares
 
     if photos is None and not whole:

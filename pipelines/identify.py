@@ -359,11 +359,10 @@ def retrain(
 
 def projects_of(floras: Path, network: Network) -> Projects:
     """The floras of a file as projects of a net; names are looked up among the net's own species."""
-    from geoplantnet.identify.floras import Floras
     from geoplantnet.identify.projects import Projects
     from geoplantnet.identify.regions import countries
 
-    return Projects.from_floras(Floras.read(floras, countries()), network.species)
+    return Projects.read(floras, network.species, countries())
 
 
 def _positions(photos: PhotoSet, network: Network) -> np.ndarray:

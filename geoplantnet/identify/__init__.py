@@ -8,6 +8,11 @@ quality         which records may be trusted, and under which reason each of the
 calibration     a model's score -> how often it is right
 regions         countries and other polygons of the world: which a point lies in, how far the border is
 floras          checklists of species by region
+engine          photos of a plant -> species: fusion, prior and projects around a net
+network         the seam between a trained net and what is done with its answers
+fusion          several photos of one plant -> one answer
+prior           the place as evidence: what a map or a flora says of it
+projects        floras that an identification may be limited to, over the species a net knows
 crawl           of pages an image search returned, those whose image most likely shows the species
 export          trusted records -> rows of a Darwin Core Archive
 protection      records of sensitive species: where they are told, and what of them is not said

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,19 @@ import pandas as pd
 
 from geoplantnet.errors import InputError, did_you_mean
 from geoplantnet.identify.regions import Regions
-from geoplantnet.taxonomy.backbone import Backbone
 
 STATUSES = ("native", "introduced", "doubtful")
 """How a species is known in a region; what POWO calls extinct there is not in its checklist."""
 COLUMNS = ("region", "taxonID", "status")
 NONE = -1
 """No flora, no status."""
+
+
+class Names(Protocol):
+    """What knows the species of names, as `geoplantnet.taxonomy.Backbone` does."""
+
+    def resolve(self, names: pd.Series, /) -> pd.DataFrame:
+        """A row a name, in order: taxon_id (empty = not found) and the reason why not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +62,7 @@ class Floras:
             raise InputError(f"checklist {twice['region'].iloc[0]} names {twice['taxonID'].iloc[0]} twice; keep one row, with one status")
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], regions: Regions | None = None, *, backbone: Backbone | None = None) -> Floras:
+    def read(cls, path: str | os.PathLike[str], regions: Regions | None = None, *, backbone: Names | None = None) -> Floras:
         """A CSV table in UTF-8: region, status (blank = native) and taxonID, or scientificName to be looked up in `backbone`.
 
         Several names of one accepted species are one row: of their statuses the first of `STATUSES` holds. Names that lead nowhere are counted in

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from geoplantnet.errors import InputError, LookupFailed, did_you_mean
 from geoplantnet.identify.floras import Floras
 from geoplantnet.identify.regions import Regions
 from geoplantnet.storage import write_json
 from geoplantnet.taxonomy import SpeciesList
+from geoplantnet.taxonomy.backbone import parse_name
 
 ALL = "all"
 """Asks for the most relevant flora, as ``best`` does: no project has these names."""
@@ -56,6 +58,10 @@ class Projects:
     """Where floras of a place lie, by their codes."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Floras that are no project, and why."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """Species of each flora that the net does not know; floras without such are not named."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Rows of a file that named no species of the net, counted by reason."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -82,9 +88,12 @@ class Projects:
         which the net knows no species is left out, and said to be.
         """
         genera = {taxon.genus: i for i, taxon in enumerate(species) if taxon.genus and taxon.scientific_name == taxon.genus}
-        placed, items, left_out = set(floras.placed.codes), [], {}
+        placed, items, left_out, unknown = set(floras.placed.codes), [], {}, {}
         for code in floras.codes:
-            named = {species.index_of(taxon) for taxon in floras.checklist(code).index if taxon in species}
+            checklist = floras.checklist(code).index
+            named = {species.index_of(taxon) for taxon in checklist if taxon in species}
+            if len(named) < len(checklist):
+                unknown[code] = len(checklist) - len(named)
             named |= {genera[species[i].genus] for i in named if species[i].genus in genera}
             if not named or code in RESERVED:
                 left_out[code] = "the net knows none of its species" if not named else f"{code!r} is a reserved name"
@@ -95,7 +104,29 @@ class Projects:
                     id=code, title=title, description=description, species=np.array(sorted(named)), codes=(code,) if code in placed else ()
                 )
             )
-        return cls(species=species, items=tuple(items), regions=floras.placed, left_out=left_out)
+        return cls(
+            species=species,
+            items=tuple(items),
+            regions=floras.placed,
+            left_out=left_out,
+            unknown=unknown,
+            refused=dict(floras.refused or {}),
+        )
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        species: SpeciesList,
+        regions: Regions | None = None,
+        *,
+        titles: Mapping[str, tuple[str, str]] | None = None,
+    ) -> Projects:
+        """Projects of a CSV table as `Floras.read` takes it; where it has names, these are looked up among the net's species, without their authors.
+
+        Raises InputError as `Floras.read`.
+        """
+        return cls.from_floras(Floras.read(path, regions, backbone=_OwnNames(species)), species, titles=titles)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -206,6 +237,24 @@ class Projects:
         except (OSError, ValueError) as error:
             raise InputError(f"{path} holds no projects ({error}); write them with Projects.save") from error
         return cls.from_dict(value, species, regions)
+
+
+class _OwnNames:
+    """The species of a list, by their names."""
+
+    def __init__(self, species: SpeciesList) -> None:
+        self._ids = {taxon.scientific_name: taxon.taxon_id for taxon in species}
+
+    def resolve(self, names: pd.Series, /) -> pd.DataFrame:
+        found = [self._resolved(str(name)) for name in names]
+        return pd.DataFrame(found, columns=["taxon_id", "reason"], dtype=object)
+
+    def _resolved(self, name: str) -> tuple[str, str]:
+        parsed = parse_name(name)
+        for candidate in (name, *parsed.candidates):
+            if candidate in self._ids:
+                return self._ids[candidate], ""
+        return "", parsed.reason or "the net does not know it"
 
 
 def mass(probabilities: npt.NDArray[np.floating], project: Project) -> float:

@@ -56,7 +56,24 @@ def test_floras_are_projects_over_the_species_of_the_net(projects):
     assert [project.id for project in projects] == ["isle", "land", "useful", "valley"] and len(projects) == 4
     assert projects["land"].species.tolist() == [0, 1, 3] and projects["valley"].species.tolist() == [1, 3]
     assert projects["useful"].title == "Useful plants" and projects["useful"].codes == () and projects["land"].codes == ("land",)
+    assert projects.unknown == {"land": 1, "moss": 1}
     assert list(projects.left_out) == ["moss"] and "none of its species" in projects.left_out["moss"]
+
+
+def test_a_file_of_names_is_read_by_the_species_of_the_net(tmp_path):
+    """With authors and without; synonyms are one species; what the net does not know, and what is no species, is counted."""
+    path = tmp_path / "floras.csv"
+    rows = [
+        "land,Abies alba Mill.,native",
+        "land,Bellis perennis,",
+        "land,Bellis perennis L.,introduced",
+        "valley,Carex sp.,native",
+        "useful,Malus domestica,",
+    ]
+    path.write_text("\n".join(["region,scientificName,status", *rows]), encoding="utf-8")
+    read = Projects.read(path, SPECIES, REGIONS)
+    assert [project.id for project in read] == ["land"] and read["land"].species.tolist() == [0, 1, 3]
+    assert read.refused == {"genus only": 1, "the net does not know it": 1}
 
 
 def test_the_smallest_region_around_a_place_speaks(projects):

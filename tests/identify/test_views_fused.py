@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from scipy.special import log_softmax
 from geoplantnet.errors import InputError
 from geoplantnet.identify.fusion import alike, fuse, learn_views, shown, view_weights
 from geoplantnet.identify.network import ORGANS, Card, Outputs
+from geoplantnet.identify.photo_set import PhotoSet
+from geoplantnet.taxonomy import SpeciesList, Taxon
 
 CARD = Card(name="n", version="1", backbone="b", size=32, organs=True)
 
@@ -156,3 +159,29 @@ def test_learning_views_needs_plants_of_one_species_and_enough_of_them():
     species[0] = (species[0] + 1) % 8
     with pytest.raises(InputError, match="observation 0"):
         learn_views(out, species, names, organs, card=CARD)
+
+
+def test_a_trained_net_carries_what_validation_says_of_views():
+    """Weights and gain are in its card; too few plants of several photos leave it as it was; labels that differ are plants apart."""
+    train = pytest.importorskip("geoplantnet.identify.classifier.train")
+    out, species, names, organs = plants(60, 5, shared=0)
+    columns = {"image": [f"{i}.jpg" for i in range(120)], "species": species, "organ": organs, "observation": names}
+    table = pd.DataFrame(columns | dict.fromkeys(("split", "author", "license"), ""))
+    taxa = SpeciesList(checklist="t", taxa=tuple(Taxon(taxon_id=f"t{i}", scientific_name=f"S{i}") for i in range(8)))
+    learnt = train._described(CARD, out, PhotoSet(species=taxa, table=table))
+    assert set(learnt.view_weights) == {"flower", "leaf"} and learnt.view_gain != CARD.view_gain
+    apart = table.assign(observation=[f"o{i}" for i in range(120)])
+    assert train._described(CARD, out, PhotoSet(species=taxa, table=apart)).view_weights == {}
+    mixed = table.assign(observation=[f"o{i // 4}" for i in range(120)])  # two plants each
+    assert set(train._described(CARD, out, PhotoSet(species=taxa, table=mixed)).view_weights) == {"flower", "leaf"}
+
+
+def test_of_many_species_the_likeliest_are_learnt_from():
+    """Ten thousand species that nobody takes the plants for change neither the gain nor the weights; a plant may have seven photos."""
+    rng = np.random.default_rng(0)
+    species, names = np.repeat(rng.integers(0, 8, 40), 7), np.repeat(np.arange(40), 7).astype(str)
+    logits = np.full((280, 10_000), -20, np.float32)
+    logits[:, :8] = 3 * np.eye(8)[species] + 3 * rng.normal(size=(280, 8))
+    sides = {"features": np.zeros((280, 2), np.float32), "organs": np.full((280, 6), 1 / 6, np.float32), "plant": np.ones(280, np.float32)}
+    found = [learn_views(Outputs(logits=logits[:, :n], **sides), species, names, card=CARD) for n in (200, 10_000)]
+    assert found[0].gain == pytest.approx(found[1].gain, abs=1e-3) and 0 < found[0].gain < 1

@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geoplantnet.errors import ModelError, UsageError, did_you_mean
+from geoplantnet.identify.network import MEAN, STD
 
 LITE_SIZES = {0: 224, 1: 240, 2: 260}
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""What most transformers were taught with; the nets of the Lite family have those of `network.MEAN`."""
 
 
 class Backbone(nn.Module):
@@ -34,6 +38,10 @@ class Backbone(nn.Module):
         """Side of the photos it was made for, pixels; others do too."""
         self.taught = taught
         """Whether it came with weights; then its batch norms keep the statistics they came with, which few photos would estimate badly."""
+        self.mean, self.std = MEAN, STD
+        """Photos are normalised by these, red, green, blue."""
+        self.config: Mapping[str, Any] | None = None
+        """What makes the same net again, where its name does not say all."""
 
     def begin(self, x: Tensor, stages: int) -> Tensor:
         """What the first `stages` stages make of photos."""
@@ -146,24 +154,27 @@ class _Layer(nn.Module):
         return told if isinstance(told, Tensor) else told[0]
 
 
-def dinov2(folder: str | Path, *, pretrained: bool = True) -> Backbone:
+def dinov2(folder: str | Path, *, config: Mapping[str, Any] | None = None) -> Backbone:
     """A DINOv2 vision transformer from a folder that `save_pretrained` wrote; its class token is the feature.
 
-    `pretrained=False` reads only its config.json. Raises UsageError where `transformers` is missing, ModelError for a folder that holds no such net.
+    With `config` (what its config.json holds) it is made untrained, and the folder is not asked. Raises UsageError where `transformers` is missing, ModelError for a folder that holds no such net.
     """
     try:
         transformers = importlib.import_module("transformers")
     except ModuleNotFoundError as error:
         raise UsageError(f"a DINOv2 backbone needs a package that is missing ({error.name}): pip install 'geoplantnet[dinov2]'") from error
     try:
-        if pretrained:
+        if config is None:
             net = transformers.Dinov2Model.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         else:
-            net = transformers.Dinov2Model(transformers.Dinov2Config.from_pretrained(str(folder), local_files_only=True))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+            net = transformers.Dinov2Model(transformers.Dinov2Config.from_dict(dict(config)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(f"{folder} holds no DINOv2 net in safetensors ({error}); give a folder written by save_pretrained") from error
     stages = [_Embeddings(net.embeddings), *(_Layer(layer) for layer in net.encoder.layer), net.layernorm]
-    return Backbone(stages, _ClassToken(), net.config.hidden_size, net.config.image_size, taught=pretrained)
+    made = Backbone(stages, _ClassToken(), net.config.hidden_size, net.config.image_size, taught=config is None)
+    made.mean, made.std = IMAGENET_MEAN, IMAGENET_STD
+    made.config = net.config.to_diff_dict()
+    return made
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
@@ -174,10 +185,13 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 """Backbones by name; besides them ``dinov2:FOLDER``."""
 
 
-def make_backbone(name: str, *, pretrained: bool = True) -> Backbone:
-    """A backbone by its name. `pretrained=False`: where weights are about to be loaded. Raises UsageError for a name that is none."""
+def make_backbone(name: str, *, pretrained: bool = True, config: Mapping[str, Any] | None = None) -> Backbone:
+    """A backbone by its name. `pretrained=False`: where weights are about to be loaded; a transformer then needs its `config`.
+
+    Raises UsageError for a name that is none.
+    """
     if name.startswith("dinov2:"):
-        return dinov2(name.removeprefix("dinov2:"), pretrained=pretrained)
+        return dinov2(name.removeprefix("dinov2:"), config=config)
     if name not in BACKBONES:
         raise UsageError(f"no backbone {name!r}; there are {', '.join(BACKBONES)} and dinov2:FOLDER.{did_you_mean(name, BACKBONES)}")
     return BACKBONES[name](pretrained=pretrained)

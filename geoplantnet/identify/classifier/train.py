@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoplantnet.errors import ConfigurationError, InputError
+from geoplantnet.identify import fusion
 from geoplantnet.identify.calibration import FEWEST
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.backbones import make_backbone
@@ -208,7 +209,9 @@ def begin(photos: PhotoSet, training: Training, *, device: str = "cpu") -> Begun
 def _untrained(training: Training, n_species: int, name: str, version: str, device: str) -> PhotoClassifier:
     torch.manual_seed(training.seed)
     backbone = make_backbone(training.backbone)
-    card = Card(name=name, version=version, backbone=training.backbone, size=training.size or backbone.size)
+    card = Card(
+        name=name, version=version, backbone=training.backbone, size=training.size or backbone.size, mean=backbone.mean, std=backbone.std
+    )
     model = channels_last(PhotoClassifier(backbone, n_species, card, cosine=training.cosine).to(device).eval())
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -295,7 +298,7 @@ def _learn(
     optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
     learning = [parameter for group in groups for parameter in group["params"]]
     mean = [parameter.detach().clone() for parameter in learning]
-    norms = [] if model.backbone.taught else [buffer for buffer in model.backbone.buffers() if buffer.is_floating_point()]
+    norms = [] if model.backbone.taught else list(model.backbone.buffers())
     history = state.load(learning, [*mean, *norms], optimiser)
     n, steps = len(batches.labels), training.epochs * batches.steps
     for epoch in range(len(history), training.epochs):
@@ -454,4 +457,16 @@ def _described(card: Card, told: Outputs | None, validation: PhotoSet | None) ->
     found = fit_temperature(told.logits, truth, groups=validation.table["observation"].to_numpy())
     figures |= {"ece_before": found.ece_before, "ece": found.ece_after}
     figures["sure"] = float(probabilities(told.logits, found.temperature).max(axis=1).mean())
-    return replace(card, temperature=found.temperature, figures=figures)
+    return _with_views(replace(card, temperature=found.temperature, figures=figures), told, validation)
+
+
+def _with_views(card: Card, told: Outputs, validation: PhotoSet) -> Card:
+    """The card with what validation photos say of putting several of one plant together; as it is where too few plants have several."""
+    table = validation.table
+    plant = (
+        table["observation"].astype(str) + "/" + table["species"].astype(str)
+    )  # photos of one observation that two people labelled apart are apart
+    if int((plant.value_counts() > 1).sum()) < fusion.FEWEST:
+        return card
+    views = fusion.learn_views(told, validation.labels, plant.to_numpy(), table["organ"].tolist(), card=card)
+    return replace(card, view_weights=views.weights, view_gain=views.gain)

@@ -1,0 +1,37 @@
+"""Identify: classifier, losses, evidence of views and places, similar images, offline engine, photos that break decoders, the API.
+
+    python -m benchmarks.identify [--quick] --json FILE
+
+Each part can be run alone: `python -m benchmarks.identify_train` and so on, with the same options.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+
+from benchmarks.rows import Row, main
+
+PARTS = {
+    "identify_train": "training: ",
+    "identify_levels": "losses and levels: ",
+    "identify_evidence": "evidence: ",
+    "identify_similarity": "similar images: ",
+    "identify_offline": "offline: ",
+    "identify_photos": "photos: ",
+    "identify_api": "API: ",
+}
+"""Modules of this package, each with `rows(quick)`; what is written before the names of their rows, to make a table of them."""
+
+
+def rows(quick: bool) -> list[Row]:
+    """Of all parts, in their order."""
+    return [
+        replace(row, name=title + row.name)
+        for part, title in PARTS.items()
+        for row in importlib.import_module(f"benchmarks.{part}").rows(quick)
+    ]
+
+
+if __name__ == "__main__":
+    main(rows)

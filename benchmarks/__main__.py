@@ -13,7 +13,21 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHMARKS = ("cubes", "patches", "scheduling", "mapping", "training", "alps", "maxent", "skill", "serving", "planner", "votes", "identify", "faults")
+BENCHMARKS = (
+    "cubes",
+    "patches",
+    "scheduling",
+    "mapping",
+    "training",
+    "alps",
+    "maxent",
+    "skill",
+    "serving",
+    "planner",
+    "votes",
+    "identify",
+    "faults",
+)
 GROUPED = ("skill", "votes", "identify")
 """Benchmarks of many tables: rows are told apart by what stands before the first colon of their names."""
 HEAD = """# Benchmarks

@@ -20,21 +20,29 @@ DOUBT = 0.02  # as geoplantnet.identify.fusion says of these three
 ALIKE, DIFFERENT = 4.0, 12.0
 
 
-def read(name):
-    return json.loads((HERE / name).read_text(encoding="utf-8"))
+def read(name, files):
+    """The bytes of a file, as it was written."""
+    data = (HERE / name).read_bytes() if (HERE / name).is_file() else b""
+    if hashlib.sha256(data).hexdigest() != files[name]:
+        sys.exit(f"{name} is not as it was written; bring back a copy of this folder")
+    return data
 
 
 def square(path, size):
-    """The central square, upright, as the net sees it."""
-    with Image.open(path, formats=("JPEG", "PNG")) as image:
-        if image.width * image.height > LARGEST:
-            sys.exit(f"{path}: more than {LARGEST:,} pixels; save it smaller")
-        photo = ImageOps.exif_transpose(image)
-        if photo.mode in ("RGBA", "LA", "P", "PA") and (photo.mode != "P" or "transparency" in photo.info):
-            over = Image.new("RGBA", photo.size, "white")
-            over.alpha_composite(photo.convert("RGBA"))
-            photo = over
-        photo = photo.convert("RGB")
+    """The central square, upright, as the net sees it: of 16 bits the upper 8, what is transparent over white."""
+    try:
+        with Image.open(path, formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > LARGEST:
+                sys.exit(f"{path}: more than {LARGEST:,} pixels; save it smaller")
+            photo = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        sys.exit(f"{path} cannot be read as a JPEG or PNG ({error}); save it anew")
+    if photo.mode.startswith("I"):
+        photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
+    elif photo.has_transparency_data:
+        over, photo = photo.convert("RGBA"), Image.new("RGB", photo.size, "white")
+        photo.paste(over, mask=over.getchannel("A"))
+    photo = photo.convert("RGB")
     side = min(photo.size)
     left, top = (photo.width - side) / 2, (photo.height - side) / 2
     return np.asarray(photo.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)))
@@ -71,34 +79,31 @@ def log_softmax(x):
 
 def identify(paths, organs=(), project="all", top=10):
     """What the photos show, as `--json` prints it."""
-    card, species = read("card.json"), read("labels.json")["taxa"]
-    if hashlib.sha256((HERE / "model.onnx").read_bytes()).hexdigest() != card["files"]["model.onnx"]:
-        sys.exit("model.onnx is not as it was written; bring back a copy of this folder")
+    card = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
+    files = card["files"]
+    species, names = json.loads(read("labels.json", files))["taxa"], json.loads(read("names.json", files))
+    projects = json.loads(read("projects.json", files))["projects"] if "projects.json" in files else []
+    floras = {"all": None, "best": None} | {flora["id"]: flora["species"] for flora in projects}
+    if project not in floras:
+        sys.exit(f"no project {project!r}; this folder has {', '.join(floras)}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    net = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    net = onnxruntime.InferenceSession(read("model.onnx", files), options, providers=["CPUExecutionProvider"])
     pixels = np.stack([square(path, card["size"]) for path in paths])
     logits, _, shows, plant = (part.astype(float) for part in net.run(["logits", "features", "organs", "plant"], {"pixels": pixels}))
     if not card["organs"]:
         shows = np.full(shows.shape, 1 / len(ORGANS))
     seen = [(ORGANS[int(row.argmax())], float(row.max())) for row in shows]
     for i, organ in enumerate(organs):
-        if organ in ORGANS:
+        if organ != "auto":
             shows[i] = np.eye(len(ORGANS))[ORGANS.index(organ)]
     plants = plant >= card["plant_threshold"] if card["rejects"] else np.ones(len(plant), bool)
     weights = shows @ np.array([card["view_weights"].get(organ, 1.0) for organ in ORGANS]) * (plants if plants.any() else 1)
     log_p = fuse(log_softmax(logits / card["temperature"]), weights, alike(pixels), card["view_gain"])
-    if project != "all":
-        known = {p["id"]: p["species"] for p in (read("projects.json")["projects"] if (HERE / "projects.json").is_file() else [])}
-        if project not in known:
-            sys.exit(f"no project {project!r}; this folder has {', '.join(['all', *known])}")
-        if known[project] is not None:
-            outside = np.setdiff1d(np.arange(len(log_p)), known[project])
-            log_p[outside] = -np.inf
-            log_p = log_softmax(log_p)
-    p = np.exp(log_p)
-    order = [int(k) for k in np.argsort(-p, kind="stable")[:top] if p[k] > 0 or project == "all"]
-    names = read("names.json")
+    own = np.arange(len(log_p)) if floras[project] is None else np.array(floras[project], int)
+    p = np.zeros(len(log_p))
+    p[own] = np.exp(log_softmax(log_p[own])) if len(own) else 0.0
+    order = own[np.argsort(-p[own], kind="stable")][:top].tolist()
     sums: dict[str, dict[str, float]] = {"genus": {}, "family": {}}
     for taxon, value in zip(species, p.tolist()):
         for rank, mine in sums.items():
@@ -120,13 +125,15 @@ def identify(paths, organs=(), project="all", top=10):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--organ", action="append", default=[], help="what each photo shows, in order; auto: the net looks")
+    parser.add_argument(
+        "--organ", action="append", default=[], choices=[*ORGANS, "auto"], help="of each photo, in order; auto: the net looks"
+    )
     parser.add_argument("--project", default="all", help="limit the answer to a flora")
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    if len(asked.photos) > 5 or (asked.organ and len(asked.organ) != len(asked.photos)):
-        sys.exit("one to five photos of one plant, and an --organ for each or none")
+    if len(asked.photos) > 5 or (asked.organ and len(asked.organ) != len(asked.photos)) or asked.top < 1:
+        sys.exit("one to five photos of one plant, an --organ for each or none, and a --top of at least 1 were expected")
     told = identify(asked.photos, asked.organ, asked.project, asked.top)
     if asked.json:
         print(json.dumps(told, ensure_ascii=False, indent=1))
@@ -134,9 +141,8 @@ def main():
     if told["rejected"]:
         print("These photos hardly show a plant.")
     for row in told["species"]:
-        print(
-            f"{row['score']:6.1%}  {row['scientificName']} ({row['family']})  {', '.join(n for names in row['names'].values() for n in names[:1])}".rstrip()
-        )
+        common = ", ".join(names[0] for names in row["names"].values() if names)
+        print(f"{row['score']:6.1%}  {row['scientificName']} ({row['family']})  {common}".rstrip())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from geoplantnet.taxonomy.species_list import SpeciesList
 MODEL, CARD, LABELS = "model.onnx", "card.json", "labels.json"
 OUTPUTS = ("logits", "features", "organs", "plant")
 PARITY = "parity"
+INDEX = "index/"
+"""Files of the index are checked by who opens it."""
 _BATCH = 16
 
 
@@ -32,7 +34,7 @@ class OnnxNetwork:
             card, species = Card.from_dict(told), SpeciesList.from_dict(json.loads((path / LABELS).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"no exported classifier at {path} ({error}); write one with `geoplantnet identify export`") from error
-        for name in (MODEL, LABELS):
+        for name in {MODEL, LABELS, *(name for name in files if not name.startswith(INDEX))}:
             if not (path / name).is_file() or sha256(path / name) != files.get(name):
                 raise IntegrityError(f"{path / name} is not as it was written; export the classifier again, or bring back a copy")
         self._begin(path / MODEL, card, species, threads)
@@ -55,6 +57,17 @@ class OnnxNetwork:
             self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no class
             raise ModelError(f"onnxruntime cannot run {model} ({str(error)[:200]}); export the classifier again") from error
+        takes = {one.name: (one.type, one.shape[1:]) for one in self._session.get_inputs()}
+        gives = {one.name: one.shape for one in self._session.get_outputs()}
+        if (
+            takes != {"pixels": ("tensor(uint8)", [card.size, card.size, 3])}
+            or not set(OUTPUTS) <= gives.keys()
+            or gives["logits"][1] != len(species)
+        ):
+            raise ModelError(
+                f"the graph {model} takes {takes} and gives {gives}; pixels of {card.size} x {card.size} and the logits of {len(species)} species "
+                "were expected. Export the classifier again"
+            )
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """Of photos (n, size, size, 3), red, green, blue, upright."""

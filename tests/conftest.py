@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 from geoplantnet.cubes import Modality
 from geoplantnet.grid import TileGrid
@@ -27,6 +28,8 @@ from postgres import database, lacking
 # The same examples in every run, on machines of any speed; `--hypothesis-profile default` looks for new ones.
 settings.register_profile("house", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("house")
+# Hypothesis also draws the constants it finds in whatever local modules happen to be imported: a test alone would see other examples than in the whole run.
+providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture(scope="session")

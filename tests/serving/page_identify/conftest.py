@@ -64,6 +64,11 @@ def drawn(seed: int = 0, size: tuple[int, int] = (480, 360)) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+def degrees_minutes_seconds(degrees: float) -> list[float]:
+    whole, rest = divmod(degrees * 3600, 3600)
+    return [whole, *divmod(rest, 60)]
+
+
 def jpeg(image: Image.Image, *, place: tuple[float, float] | None = None, taken: str = "", orientation: int = 1) -> bytes:
     """A JPEG as a camera writes it: `place` longitude, latitude; `taken` such as 2026:05:12 10:11:12."""
     exif = Image.Exif()
@@ -73,7 +78,7 @@ def jpeg(image: Image.Image, *, place: tuple[float, float] | None = None, taken:
         exif.get_ifd(0x8769)[0x9003] = taken
     if place is not None:
         longitude, latitude = place
-        parts = [[int(abs(v)), int(abs(v) % 1 * 60), abs(v) * 60 % 1 * 60] for v in (latitude, longitude)]
+        parts = [degrees_minutes_seconds(abs(v)) for v in (latitude, longitude)]
         gps = exif.get_ifd(0x8825)
         gps[1], gps[2], gps[3], gps[4] = "N" if latitude >= 0 else "S", parts[0], "E" if longitude >= 0 else "W", parts[1]
     file = io.BytesIO()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -80,6 +80,7 @@ def test_the_square_of_a_photo_is_the_servers(modules: Any) -> None:
 
 
 @settings(max_examples=20, deadline=None)
+@example(longitude=1.9, latitude=-1.9)
 @given(longitude=st.floats(-180, 180), latitude=st.floats(-90, 90))
 def test_the_place_of_a_photo_is_read(modules: Any, longitude: float, latitude: float) -> None:
     """Degrees, minutes and seconds on every side of equator and meridian come back as the degrees that were written."""

@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from geoplantnet.errors import InputError, UsageError
+from geoplantnet.errors import InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from geoplantnet.identify.engine import Identifier
     from geoplantnet.identify.network import Network
     from geoplantnet.identify.photo_set import PhotoSet
+    from geoplantnet.identify.prior import PlaceWeight
     from geoplantnet.identify.projects import Projects
     from geoplantnet.serving.atlas import Atlas
 
@@ -32,6 +33,8 @@ FlorasOption = Annotated[
     Path | None, typer.Option("--floras", help="Checklists by region (CSV: region, taxonID or scientificName, status).")
 ]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same result.")]
+PLACE_FILE = "place.json"
+"""In a classifier's folder: what `identify place` learnt."""
 _STORES = (".sqlite", ".db", ".sqlite3")
 
 
@@ -157,6 +160,73 @@ def evaluate(
 
 
 @app.command()
+def place(
+    model: ModelArg,
+    photos: PhotosArg,
+    maps: Annotated[Path, typer.Option("--maps", help="A published store of maps that predicts species.")],
+    of: Annotated[str, typer.Option("--split", help="Only photos of this split (train, val, test); default: all.")] = "",
+    images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
+) -> None:
+    """Learn how much a map may say beside photos, from photos with places that neither net nor map learnt from; `serve --maps` goes by it."""
+    from geoplantnet.identify import evaluation
+    from geoplantnet.identify.prior import PlaceWeight, learn_place_weight, with_place
+    from geoplantnet.identify.temperature import probabilities
+    from geoplantnet.serving.atlas import open_atlas
+    from geoplantnet.serving.identify.prior import MapPrior
+    from geoplantnet.storage import write_json
+
+    network, known = network_of(model), photos_of(photos, images=images)
+    if of:
+        known = known.of_split(of)
+    atlas = open_atlas(maps)
+    try:
+        prior = MapPrior(atlas, network.species)
+        told = [prior.at(*where) if np.isfinite(where).all() else None for where in known.places]
+    finally:
+        atlas.close()
+    truth = evaluation.positions(known, network)
+    used = np.array([p is not None for p in told], bool) & (truth >= 0)
+    if not used.any():
+        raise InputError(f"of {len(known):,} photos none has a place in {maps} and a species that {model} knows; give photos taken there")
+    known, truth, present = known.subset(used), truth[used], np.stack([p for p, use in zip(told, used) if use and p is not None])
+    log_p = np.log(probabilities(evaluation.answers(network, known).logits, network.card.temperature) + 1e-300)
+    learnt = learn_place_weight(log_p, present, truth, groups=known.table["observation"].tolist())
+
+    def right(weight: PlaceWeight) -> float:
+        return float((with_place(log_p, present, weight).argmax(axis=1) == truth).mean())
+
+    figures = {
+        "photos": learnt.photos,
+        "weight": learnt.place.weight,
+        "floor": learnt.place.floor,
+        "top1_photos_alone": right(PlaceWeight(weight=0)),
+        "top1_default_weight": right(PlaceWeight()),
+        "top1_this_weight": right(learnt.place),
+        "nll_photos_alone": learnt.loss_before,
+        "nll_held_out": learnt.loss_after,
+    }
+    write_json(model / PLACE_FILE, {**figures, "maps": str(maps.name)})
+    console = Console(stderr=True)
+    left = int((~used).sum())
+    if left:
+        console.print(f"left out: {left:,} photos without a place in the maps, or of a species that the classifier does not know")
+    _print(console, figures, f"{model / PLACE_FILE}: used by `identify serve --maps`")
+
+
+def place_weight_of(folder: Path) -> PlaceWeight | None:
+    """What `identify place` learnt for a classifier; None where it did not. Raises ModelError for a file that is none of its."""
+    from geoplantnet.identify.prior import PlaceWeight
+
+    if not (folder / PLACE_FILE).is_file():
+        return None
+    try:
+        told = json.loads((folder / PLACE_FILE).read_text(encoding="utf-8"))
+        return PlaceWeight(weight=float(told["weight"]), floor=float(told["floor"]))
+    except (OSError, ValueError, TypeError, KeyError, InputError) as error:
+        raise ModelError(f"{folder / PLACE_FILE} cannot be read ({error}); learn it anew with `geoplantnet identify place`") from error
+
+
+@app.command()
 def index(
     model: ModelArg,
     photos: PhotosArg,
@@ -254,7 +324,7 @@ class Maker:
         from geoplantnet.identify.projects import Projects
         from geoplantnet.identify.regions import countries
         from geoplantnet.identify.similarity import ImageIndex
-        from geoplantnet.serving.identify.prior import MapPrior
+        from geoplantnet.serving.identify.prior import MapPrior, tells_species
 
         network = network_of(self.model, threads=self.threads)
         projects: Projects | None = None
@@ -264,8 +334,9 @@ class Maker:
             projects = Projects.open(self.model / "projects.json", network.species, countries())
         folder = self.index or (self.model / "index")
         images = ImageIndex.open(folder) if folder.is_dir() else None
-        prior = MapPrior(atlas, network.species) if atlas is not None else None
-        return Identifier(network, projects=projects, prior=prior, index=images)
+        prior = MapPrior(atlas, network.species) if atlas is not None and tells_species(atlas) else None
+        weight = place_weight_of(self.model) if prior is not None else None
+        return Identifier(network, projects=projects, prior=prior, index=images, place_weight=weight)
 
 
 @app.command()

@@ -19,7 +19,7 @@ import pandas as pd
 
 from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.network import ORGANS
-from geoplantnet.identify.photo_set import PhotoSet
+from geoplantnet.identify.photo_set import PLACE, PhotoSet
 from geoplantnet.storage import write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 from pipelines.observations import open_store, require_people
@@ -77,7 +77,7 @@ def validated_photos(store: str, *, images: str | None = None, minimum: int = 1)
         rows = [row for chunk in opened.records() for row in _rows(chunk, opened, rejected)]
         taxa = opened.taxa().set_index("taxonID")
         checklist = f"validated in {Path(opened.name).name}"
-    table = pd.DataFrame(rows, columns=["image", "taxonID", "organ", "observation", "split", "author", "license"])
+    table = pd.DataFrame(rows, columns=["image", "taxonID", "organ", "observation", "split", "author", "license", *PLACE])
     learnt = table.loc[table["split"] == "train", "taxonID"].value_counts()
     few = ~table["taxonID"].isin(learnt.index[learnt >= minimum])
     if few.any():
@@ -92,14 +92,14 @@ def validated_photos(store: str, *, images: str | None = None, minimum: int = 1)
         )
         for i in ids
     )
-    identity = hashlib.sha256(json.dumps(table.drop(columns="author").to_numpy().tolist()).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps(table.drop(columns=["author", *PLACE]).to_numpy().tolist()).encode()).hexdigest()
     table["species"] = table["taxonID"].map({name: i for i, name in enumerate(ids)})
     species = SpeciesList(checklist=checklist, taxa=listed)
     return Validated(photos=PhotoSet(species=species, table=table, rejected=dict(rejected)), identity=identity)
 
 
-def _rows(records: pd.DataFrame, store: ObservationStore, rejected: Counter[str]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _rows(records: pd.DataFrame, store: ObservationStore, rejected: Counter[str]) -> list[tuple[str | float, ...]]:
+    rows: list[tuple[str | float, ...]] = []
     for record in records.to_dict("records"):
         if not record["valid"] or not record["taxonID"]:
             rejected["observation not validated"] += 1
@@ -111,6 +111,7 @@ def _rows(records: pd.DataFrame, store: ObservationStore, rejected: Counter[str]
         if not names:
             rejected["observation without photos"] += 1
         organs = record["organs"].split("|") if record["organs"] else []
+        where = [float("nan") if pd.isna(record[column]) else float(record[column]) for column in PLACE]
         for place, name in enumerate(names):
             address = store.images.address(name)
             if address is None:
@@ -119,7 +120,7 @@ def _rows(records: pd.DataFrame, store: ObservationStore, rejected: Counter[str]
             organ = organs[place] if place < len(organs) and organs[place] in ORGANS else ""
             held = "test" if is_held_out(record["occurrenceID"]) else "train"
             author = record["recordedBy"]
-            rows.append((address, record["taxonID"], organ, record["occurrenceID"], held, author, record["license"]))
+            rows.append((address, record["taxonID"], organ, record["occurrenceID"], held, author, record["license"], *where))
     return rows
 
 

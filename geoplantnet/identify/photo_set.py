@@ -20,6 +20,8 @@ from geoplantnet.taxonomy.backbone import slug
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
 COLUMNS = ("image", "species", "organ", "observation", "split", "author", "license")
+PLACE = ("decimalLongitude", "decimalLatitude")
+"""Columns that a table may have beside: degrees, WGS 84, NaN where nobody said."""
 SPLITS = ("train", "val", "test")
 
 
@@ -30,7 +32,7 @@ class PhotoSet:
     species: SpeciesList
     table: pd.DataFrame
     """One row a photo: image (path or fsspec address), species (position in `species`), organ (one of `ORGANS`, or empty = not said),
-    observation (photos of one plant share it), split (train, val, test or empty = none given), author, license."""
+    observation (photos of one plant share it), split (train, val, test or empty = none given), author, license, and `PLACE` where photos have one."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Photos of the source that are not in the table, counted by reason."""
 
@@ -48,6 +50,13 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def places(self) -> npt.NDArray[np.float64]:
+        """(n, 2): longitude and latitude of each photo, degrees, WGS 84; NaN where it is not said."""
+        if not set(PLACE) <= set(self.table.columns):
+            return np.full((len(self), 2), np.nan)
+        return self.table[list(PLACE)].to_numpy(np.float64)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -111,9 +120,9 @@ class PhotoSet:
 
     @classmethod
     def read_metadata(cls, path: str | os.PathLike[str]) -> PhotoSet:
-        """A CSV table: file (relative to it) and label, and where known genus, family, organ, observation, split, author, license or licence.
+        """A CSV table: file (relative to it) and label, and where known genus, family, organ, observation, split, author, license or licence, decimalLongitude, decimalLatitude.
 
-        Rejected and counted: rows without a label, and rows whose file is not there. Raises InputError for a file that is no such table.
+        Rejected and counted: rows without a label, and rows whose file is not there. A place that is none on the globe is none. Raises InputError for a file that is no such table.
         """
         file = Path(path)
         try:
@@ -138,6 +147,8 @@ class PhotoSet:
             Taxon(taxon_id=slug(label), scientific_name=label, genus=genus, family=family)
             for label, genus, family in zip(firsts["label"].astype(str), firsts["genus"].astype(str), firsts["family"].astype(str))
         )
+        if set(PLACE) <= set(table.columns):
+            table[list(PLACE)] = _degrees(table[list(PLACE)].apply(pd.to_numeric, errors="coerce"))
         at = {taxon.scientific_name: i for i, taxon in enumerate(taxa)}
         table["species"] = table["label"].map(at)
         species = SpeciesList(checklist=f"labels of {file.parent.name}", taxa=taxa)
@@ -175,7 +186,14 @@ class PhotoSet:
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(["species", "image"], kind="stable").reset_index(drop=True)[list(COLUMNS)].astype({"species": "int64"})
+    columns = [*COLUMNS, *(PLACE if set(PLACE) <= set(table.columns) else ())]
+    return table.sort_values(["species", "image"], kind="stable").reset_index(drop=True)[columns].astype({"species": "int64"})
+
+
+def _degrees(places: pd.DataFrame) -> pd.DataFrame:
+    """Longitude and latitude, both NaN where either is not on the globe."""
+    longitude, latitude = (places[column] for column in PLACE)
+    return places.where((longitude.abs() <= 180) & (latitude.abs() <= 90))
 
 
 def _taxon_named(name: str, class_id: str) -> Taxon:

@@ -20,7 +20,8 @@ from geoplantnet.identify.metrics import expected_calibration_error
 Floats = npt.NDArray[np.float64]
 BOUNDS = (0.02, 50.0)
 """Of a temperature. Logits that are right of all photos would take it to 0, logits that say nothing to infinity."""
-_FOLDS = 5
+FOLDS = 5
+"""Of plants, for the figures after; so many plants are needed at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +82,11 @@ def fit_temperature(logits: npt.ArrayLike, truth: npt.ArrayLike, *, groups: npt.
     if z.ndim != 2 or y.shape != z.shape[:1] or len(z) < FEWEST or not np.isfinite(z).all():
         raise InputError(f"logits {z.shape} and truth {y.shape}; a temperature is learnt from finite logits of at least {FEWEST} photos")
     group = np.unique(np.arange(len(y)) if groups is None else np.asarray(groups), return_inverse=True)[1]
-    fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % _FOLDS
-    if (np.bincount(fold, minlength=_FOLDS) == 0).any():
-        raise InputError(f"photos of {group.max() + 1} plants; held-out figures of a temperature need at least {_FOLDS}")
+    fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+    if (np.bincount(fold, minlength=FOLDS) == 0).any():
+        raise InputError(f"photos of {group.max() + 1} plants; held-out figures of a temperature need at least {FOLDS}")
     scaled = np.empty_like(z)
-    for k in range(_FOLDS):
+    for k in range(FOLDS):
         scaled[fold == k] = z[fold == k] / best_temperature(z[fold != k], y[fold != k])
     return Temperature(
         temperature=best_temperature(z, y),

@@ -172,6 +172,8 @@ def test_a_trained_net_carries_what_validation_says_of_views():
     assert set(learnt.view_weights) == {"flower", "leaf"} and learnt.view_gain != CARD.view_gain
     apart = table.assign(observation=[f"o{i}" for i in range(120)])
     assert train._described(CARD, out, PhotoSet(species=taxa, table=apart)).view_weights == {}
+    few = table.assign(observation=[f"o{i % 3}" for i in range(120)])  # three plants are too few for figures of others
+    assert train._described(CARD, out, PhotoSet(species=taxa, table=few)).figures.keys() == {"photos", "top1", "top5", "macro_top1"}
     mixed = table.assign(observation=[f"o{i // 4}" for i in range(120)])  # two plants each
     assert set(train._described(CARD, out, PhotoSet(species=taxa, table=mixed)).view_weights) == {"flower", "leaf"}
 

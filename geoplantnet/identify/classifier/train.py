@@ -35,7 +35,7 @@ from geoplantnet.identify.metrics import top_k
 from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos.squares import Squares
-from geoplantnet.identify.temperature import fit_temperature, probabilities
+from geoplantnet.identify.temperature import FOLDS, fit_temperature, probabilities
 from geoplantnet.storage import json_text, write_beside
 
 _ROOM = 8 / 7
@@ -472,7 +472,7 @@ def _described(card: Card, told: Outputs | None, validation: PhotoSet | None) ->
         "top5": top_k(told.logits, truth, min(5, told.logits.shape[1])),
     }
     figures |= {"macro_top1": top_k(told.logits, truth, 1, macro=True)}
-    if len(truth) < FEWEST:
+    if len(truth) < FEWEST or validation.table["observation"].nunique() < FOLDS:
         return replace(card, figures=figures)
     found = fit_temperature(told.logits, truth, groups=validation.table["observation"].to_numpy())
     figures |= {"ece_before": found.ece_before, "ece": found.ece_after}

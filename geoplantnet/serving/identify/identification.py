@@ -194,7 +194,7 @@ def organs_of(form: Form) -> list[str]:
         message = f"{len(organs)} organs for {len(form.photos)} photos; give one for each, in their order, or none"
         raise refuse(HTTPStatus.BAD_REQUEST, message, "form")
     if not set(organs) & set(PRIMARY):
-        message = f"{' and '.join(dict.fromkeys(organs))} alone do not tell a species; send also one of {', '.join(PRIMARY)}"
+        message = f"photos of {' and '.join(dict.fromkeys(organs))} alone do not tell a species; send also one of {', '.join(PRIMARY)}"
         raise refuse(HTTPStatus.BAD_REQUEST, message, "form")
     return organs
 

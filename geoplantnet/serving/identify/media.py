@@ -1,7 +1,8 @@
 """Photos that are shown: of the store and of the similarity index, in three sizes, without what cameras wrote into them.
 
-An address holds the reference of a photo, signed with the server's secret: only photos whose address the server gave out can be had, and it gives
-out those under an open licence alone. Small ones are made by the processes that decode what strangers send.
+An address holds the reference of a photo, sealed with the server's secret (AES-SIV, RFC 5297: alike for alike, so that browsers keep photos): only
+photos whose address the server gave out can be had, nothing tells where they lie, and those under an open licence alone are given out. Small ones
+are made by the processes that decode what strangers send.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import re
 import threading
 from collections import OrderedDict
@@ -17,6 +17,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.observations import ObservationStore
@@ -28,7 +31,9 @@ SIZES: Mapping[str, int] = MappingProxyType({"o": 0, "m": 600, "s": 150})
 _KEPT_BYTES = 64_000_000
 _SHA = re.compile(r"[0-9a-f]{64}")
 _OPEN = re.compile(r"(?i)\bcc[ -]?(0|by)|creativecommons\.org/(licenses|publicdomain)/|public domain")
-_PATH = re.compile(r"([oms])/([A-Za-z0-9_-]{1,2000})\.([0-9a-f]{32})")
+_PATH = re.compile(r"([oms])/([A-Za-z0-9_-]{22,8000})")
+_OF_STORE, _FILE = b"\0", b"/"
+"""First byte of a reference: what follows is a SHA-256, or a path."""
 
 
 def is_open(license: str) -> bool:
@@ -37,49 +42,56 @@ def is_open(license: str) -> bool:
 
 
 class Media:
-    """Signs addresses of photos, and answers them."""
+    """Gives out addresses of photos, and answers them."""
 
     def __init__(self, *, secret: bytes, decoder: Decoder, store: ObservationStore | None) -> None:
-        self._secret, self._decoder, self._store = hashlib.sha256(b"photos" + secret).digest(), decoder, store
+        self._seal, self._decoder, self._store = AESSIV(hashlib.sha512(b"photos" + secret).digest()), decoder, store
         self._kept: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
     def urls(self, image: str, site: str) -> dict[str, str]:
         """Size -> address of a photo, given by its SHA-256 in the store or by its path. Ask first whether its licence is open."""
-        reference = base64.urlsafe_b64encode(bytes.fromhex(image) if _SHA.fullmatch(image) else b"/" + image.encode()).rstrip(b"=").decode()
-        return {size: f"{site}/v2/media/{size}/{reference}.{self._signature(reference)}" for size in SIZES}
+        reference = _OF_STORE + bytes.fromhex(image) if _SHA.fullmatch(image) else _FILE + image.encode()
+        sealed = base64.urlsafe_b64encode(self._seal.encrypt(reference, None)).rstrip(b"=").decode()
+        return {size: f"{site}/v2/media/{size}/{sealed}" for size in SIZES}
 
     def answer(self, path: str) -> tuple[bytes, str]:
         """The bytes and media type of a photo, by what follows ``/v2/media/``. For a thread. Raises Refused (404)."""
         found = _PATH.fullmatch(path)
-        if found is None or not hmac.compare_digest(self._signature(found[2]), found[3]):
+        reference = self._opened(found[2]) if found is not None else None
+        if found is None or reference is None:
             raise refuse(HTTPStatus.NOT_FOUND, "there is no such photo; use the addresses that answers hold", "media")
         size = found[1]
         with self._lock:
             if path in self._kept:
                 self._kept.move_to_end(path)
                 return self._kept[path]
-        data, kind = self._read(found[2])
+        data, kind = self._read(reference)
         longest = SIZES[size]
         made = (self._decoder.resized(data, longest, SURVEY), "image/jpeg") if longest else (stripped(data), f"image/{_named(kind)}")
         if longest:
             self._keep(path, made)
         return made
 
-    def _read(self, reference: str) -> tuple[bytes, str]:
-        raw = base64.urlsafe_b64decode(reference + "=" * (-len(reference) % 4))
+    def _opened(self, sealed: str) -> bytes | None:
         try:
-            if raw.startswith(b"/"):
-                file = Path(raw[1:].decode())
+            return self._seal.decrypt(base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4)), None)
+        except (InvalidTag, binascii.Error):
+            return None
+
+    def _read(self, reference: bytes) -> tuple[bytes, str]:
+        try:
+            if reference.startswith(_FILE):
+                file = Path(reference[1:].decode())
                 if file.stat().st_size > SURVEY.bytes:
                     raise InputError(f"{file} is larger than {SURVEY.bytes} bytes")
                 data = file.read_bytes()
                 return data, read_header(data, SURVEY).format
             if self._store is None:
                 raise StorageError("there is no store of observations")
-            return self._of_store(self._store, raw.hex())
-        except (OSError, InputError, StorageError, binascii.Error) as error:
+            return self._of_store(self._store, reference[1:].hex())
+        except (OSError, InputError, StorageError) as error:
             raise refuse(HTTPStatus.NOT_FOUND, "this photo is not there any more", "media") from error
 
     @staticmethod
@@ -97,9 +109,6 @@ class Media:
             while self._kept_bytes > _KEPT_BYTES:
                 _, (data, _) = self._kept.popitem(last=False)
                 self._kept_bytes -= len(data)
-
-    def _signature(self, reference: str) -> str:
-        return hmac.new(self._secret, reference.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _named(kind: str) -> str:

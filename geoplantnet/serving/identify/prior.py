@@ -20,6 +20,11 @@ _CACHE_BYTES = 32_000_000
 _NONE = 64  # bytes of knowing that there is nothing
 
 
+def tells_species(atlas: Atlas) -> bool:
+    """Whether a published store holds predictions of species: one of rasters alone is no evidence for photos."""
+    return atlas.today.mosaic.predictions is not None and atlas.species is not None
+
+
 class MapPrior:
     """A `PlacePrior` of a published map: today's. Safe to share between threads.
 
@@ -29,12 +34,14 @@ class MapPrior:
 
     def __init__(self, atlas: Atlas, species: SpeciesList) -> None:
         """`species`: the net's. Raises InputError for a store published without predictions of species."""
-        if atlas.today.mosaic.predictions is None or atlas.species is None:
+        if not tells_species(atlas):
             raise InputError(
                 f"{atlas.catalog.root} is published without species; map them (map_species) and publish anew, or identify without a map"
             )
+        overview = atlas.species
+        assert overview is not None
         self._atlas, self._species = atlas, species
-        own, shown = atlas.species.species, {taxon.taxon_id for taxon in atlas.taxa}
+        own, shown = overview.species, {taxon.taxon_id for taxon in atlas.taxa}
         by_id = {taxon.taxon_id: i for i, taxon in enumerate(own) if taxon.taxon_id in shown} if own.checklist == species.checklist else {}
         by_name = {taxon.scientific_name: i for i, taxon in enumerate(own) if taxon.taxon_id in shown}
         at = [by_id.get(taxon.taxon_id, by_name.get(taxon.scientific_name, -1)) for taxon in species]

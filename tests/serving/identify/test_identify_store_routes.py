@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from geoplantnet.identify.observations import ObservationStore
-from geoplantnet.serving.guard import KeyRing
+from geoplantnet.identify.photos import Decoder
+from geoplantnet.serving.guard import KeyRing, Refused
 from geoplantnet.serving.identify import IdentifySettings
+from geoplantnet.serving.identify.media import Media
 
 
 @pytest.fixture
@@ -160,8 +163,25 @@ def test_photos_are_shown_by_signed_addresses_without_metadata(
         with Image.open(io.BytesIO(answer.content)) as shown:
             longest[size] = max(shown.size)
     assert longest == {"o": 900, "m": 600, "s": 150}
-    for wrong in (urls["s"][:-1] + "g", urls["s"].replace("/s/", "/x/"), urls["s"].replace("/s/", "/s/A"), "/v2/media/s/abc.def"):
+    other = urls["s"][:-8] + ("B" if urls["s"][-8] == "A" else "A") + urls["s"][-7:]
+    for wrong in (other, urls["s"].replace("/s/", "/x/"), urls["s"].replace("/s/", "/s/A"), "/v2/media/s/abc.def"):
         assert client.get(wrong).status_code in (400, 404)
+
+
+def test_an_address_tells_nothing_of_where_a_photo_lies(tmp_path: Path, photo: Callable[..., bytes]) -> None:
+    """Of an indexed file: the same address every time, which another server cannot read, and which holds no letter of the path."""
+    file = tmp_path / "private-collection" / "photo.jpg"
+    file.parent.mkdir()
+    file.write_bytes(photo(5))
+    with Decoder(workers=1) as decoder:
+        ours, theirs = (Media(secret=secret, decoder=decoder, store=None) for secret in (b"a", b"b"))
+        path = ours.urls(str(file), "")["s"].removeprefix("/v2/media/")
+        assert path == ours.urls(str(file), "")["s"].removeprefix("/v2/media/")
+        raw = base64.urlsafe_b64decode(path[2:] + "=" * (-len(path[2:]) % 4))
+        assert not any(raw[i : i + 4] in str(file).encode() for i in range(len(raw) - 3))
+        assert ours.answer(path)[1] == "image/jpeg"
+        with pytest.raises(Refused):
+            theirs.answer(path)
 
 
 def test_of_sensitive_species_neither_place_nor_photos_are_told(

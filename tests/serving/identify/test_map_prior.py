@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
+from typer.testing import CliRunner
 
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, ModelError
 from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.network import FakeNetwork
+from geoplantnet.identify.prior import PlaceWeight
 from geoplantnet.serving.atlas import Atlas, open_atlas
 from geoplantnet.serving.crs import CRS84, transformer
 from geoplantnet.serving.here import Place, here
 from geoplantnet.serving.identify.prior import OUTSIDE, MapPrior
 from geoplantnet.taxonomy import SpeciesList, Taxon
+from pipelines.cli import app
+from pipelines.identify import Maker
 from tests.serving import epochs
 from tests.serving import test_sensitive_surfaces as sensitive
 
@@ -119,7 +125,41 @@ def test_what_is_withheld_is_not_known(tmp_path: Path) -> None:
     assert seen[0][0] != seen[1][0]
 
 
-def test_a_store_without_species_is_told(atlas: Atlas) -> None:
-    """With what to do."""
+def test_a_store_without_species_is_told(atlas: Atlas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what to do; a server has its maps beside all the same, and answers without the place."""
     with pytest.raises(InputError, match="publish anew"):
         MapPrior(atlas, NET)
+    monkeypatch.setattr("pipelines.identify.network_of", lambda folder, threads=1: FakeNetwork(NET))
+    assert Maker(model=tmp_path)(atlas).prior is None
+
+
+def test_how_much_the_place_may_say_is_learnt(
+    epochs_store: Path, epochs_atlas: Atlas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From photos of what the map finds likeliest where they were taken, by a net that guesses: the place is trusted, and the server goes by it."""
+    network = FakeNetwork(epochs.SPECIES)
+    monkeypatch.setattr("pipelines.identify.network_of", lambda folder, threads=1: network)
+    monkeypatch.chdir(tmp_path)
+    prior, rng, lines = MapPrior(epochs_atlas, epochs.SPECIES), np.random.default_rng(5), ["file,label,decimalLongitude,decimalLatitude"]
+    for i in range(80):
+        lon, lat = degrees(epochs.WEST + rng.uniform(1, 24_999), epochs.SOUTH + rng.uniform(1, 24_999))
+        p = prior.at(lon, lat)
+        assert p is not None
+        Picture.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(f"{i}.png")
+        lines.append(f"{i}.png,{epochs.SPECIES[int(np.argmax(p))].scientific_name},{lon},{lat}")
+    Picture.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save("x.png")
+    Path("photos.csv").write_text("\n".join([*lines, "x.png,Abies alba,,", "x.png,Abies alba,999,50"]) + "\n")
+    Path("model").mkdir()
+    told = CliRunner().invoke(app, ["identify", "place", "model", "photos.csv", "--maps", str(epochs_store)], catch_exceptions=False)
+    assert told.exit_code == 0 and "left out: 2 photos" in told.stderr
+    figures = json.loads(Path("model/place.json").read_text())
+    assert figures["photos"] == 80 and figures["weight"] > 0.5
+    assert figures["top1_this_weight"] > figures["top1_photos_alone"] and figures["nll_held_out"] < figures["nll_photos_alone"]
+    engine = Maker(model=Path("model"))(epochs_atlas)
+    assert engine.place_weight == PlaceWeight(weight=figures["weight"], floor=figures["floor"])
+    Path("model/place.json").write_text("{}")
+    with pytest.raises(ModelError, match="learn it anew"):
+        Maker(model=Path("model"))(epochs_atlas)
+    Path("nowhere.csv").write_text("file,label\nx.png,Abies alba\n")
+    with pytest.raises(InputError, match="photos taken there"):
+        CliRunner().invoke(app, ["identify", "place", "model", "nowhere.csv", "--maps", str(epochs_store)], catch_exceptions=False)

@@ -7,10 +7,7 @@ Each part can be run alone: `python -m benchmarks.identify_train` and so on, wit
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import replace
-
-from benchmarks.rows import Row, main
+from benchmarks.rows import Row, main, of_parts
 
 PARTS = {
     "identify_train": "training: ",
@@ -26,11 +23,7 @@ PARTS = {
 
 def rows(quick: bool) -> list[Row]:
     """Of all parts, in their order."""
-    return [
-        replace(row, name=title + row.name)
-        for part, title in PARTS.items()
-        for row in importlib.import_module(f"benchmarks.{part}").rows(quick)
-    ]
+    return of_parts(PARTS, quick)
 
 
 if __name__ == "__main__":

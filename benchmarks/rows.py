@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 
@@ -20,6 +21,15 @@ class Row:
     """What was run side by side, with its own figure."""
     target: str = ""
     ok: bool = True
+
+
+def of_parts(parts: Mapping[str, str], quick: bool) -> list[Row]:
+    """Rows of several modules of this package, in their order; `parts`: module -> what is written before the names of its rows."""
+    return [
+        replace(row, name=title + row.name)
+        for part, title in parts.items()
+        for row in importlib.import_module(f"benchmarks.{part}").rows(quick)
+    ]
 
 
 def main(measure: Callable[[bool], list[Row]]) -> None:

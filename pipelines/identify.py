@@ -259,7 +259,7 @@ def index(
             [
                 IndexedImage(
                     image=_digest(row["image"]),
-                    observation=row["observation"],
+                    observation="" if str(row["image"]).endswith(row["observation"]) else row["observation"],  # its own file: none is told
                     species=species,
                     organ=row["organ"],
                     author=row["author"],

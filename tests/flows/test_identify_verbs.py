@@ -15,6 +15,7 @@ from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.classifier.train import Training
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
 from geoplantnet.identify.run_file import read_run, score_run
+from geoplantnet.identify.similarity import ImageIndex
 from geoplantnet.taxonomy import Taxon
 from pipelines.cli import app
 from pipelines.identify import Maker, photos_of
@@ -68,6 +69,7 @@ def test_from_photos_to_an_answer(labelled, tmp_path):
     assert figures["photos"] == 48 and not list(tmp_path.glob(".*-state"))
     verb("index", model, labelled, "--output", folder, "--bits", 64)
     assert "0 of them new" in verb("index", model, labelled, "--output", folder).stderr
+    assert {image.observation for image in ImageIndex.open(folder)} == {""}, "a photo's own file is no name of an observation"
     (tmp_path / "floras.csv").write_text("region,taxonID\nFR,rosa-rubra\nFR,viola-caerulea\n")
     identifier = Maker(model=model, index=folder, floras=tmp_path / "floras.csv")(None)
     pixels = np.asarray(Picture.open(io.BytesIO(photo(COLOURS["Primula flava"], 7))))

@@ -307,6 +307,11 @@ class ImageIndex:
             answer.append(self._hits(best))
         return answer
 
+    def of_species(self, species: str) -> Iterator[IndexedImage]:
+        """The images of a species (taxonID), one of each observation, in the order they were added."""
+        rows = ((0.0, int(row)) for row in self._of_species(self._state, [species]))
+        return (self._table[row] for _, row in self._first_of_each(rows, len(self), set()))
+
     def _query(self, features: npt.NDArray[np.floating]) -> _Query:
         unit = self._unit(features)
         return _Query(views=unit, codes=self.hashing.codes(unit))

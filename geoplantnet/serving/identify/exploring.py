@@ -1,13 +1,15 @@
-"""What is known of a species and of a place: /v2/species/{taxonID} and /v2/prediction/geo/species. Photos by their signed addresses."""
+"""What is known of a species and of a place: /v2/species/{taxonID} and /v2/prediction/geo/species. Photos by their sealed addresses."""
 
 from __future__ import annotations
 
 import threading
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,13 +20,15 @@ from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.exceptions import InvalidParameter, TooLarge
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import Desk, aside, number, told
-from geoplantnet.serving.identify.identification import Lang
+from geoplantnet.serving.identify.identification import Lang, image_told
 from geoplantnet.serving.identify.media import is_open
 from geoplantnet.serving.identify.observing import photos_of
+from geoplantnet.serving.identify.prior import positions_on_map
 from geoplantnet.serving.identify.problems import refuse
 from geoplantnet.serving.ogc.areas import area_of, rows_of, survey, tiles_of
 from geoplantnet.serving.ogc.jobs import Budget
 from geoplantnet.serving.planner.records import records_told
+from geoplantnet.taxonomy import SpeciesList, Taxon
 
 PHOTOS = 24
 """Observations whose photos are told of a species."""
@@ -37,7 +41,7 @@ _SECONDS = 20.0
 def router(desk: Desk) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v2", responses=schemas.ERRORS)
-    records = _Records()
+    maps = _Maps(desk.facts.species)
 
     @routes.get("/species/{taxon_id}", tags=["species"], response_model=schemas.SpeciesFacts)
     async def species(request: Request, taxon_id: str, lang: Lang = "en") -> Response:
@@ -47,7 +51,7 @@ def router(desk: Desk) -> APIRouter:
             i = desk.facts.species.index_of(taxon_id)
         except UnknownSpecies as error:
             raise refuse(HTTPStatus.NOT_FOUND, str(error), "species") from error
-        return told(request, await aside(lambda: _species(desk, records, i, language, desk.site(request))))
+        return told(request, await aside(lambda: _species(desk, maps, i, language, desk.site(request))))
 
     @routes.get("/prediction/geo/species", tags=["map"], response_model=schemas.SpeciesOfBox)
     async def species_of_box(
@@ -69,7 +73,7 @@ def router(desk: Desk) -> APIRouter:
         if desk.atlas is None:
             raise refuse(HTTPStatus.NOT_FOUND, "this server has no maps: it was started without a catalog", "maps")
         atlas = desk.atlas()
-        found = await aside(lambda: _predicted(desk, atlas, (west, south, east, north), least, language))
+        found = await aside(lambda: _predicted(desk, maps, atlas, (west, south, east, north), least, language))
         return told(request, found, seal=atlas.seal + desk.version)
 
     @routes.get("/media/{path:path}", tags=["service"], response_class=Response)
@@ -82,46 +86,63 @@ def router(desk: Desk) -> APIRouter:
     return routes
 
 
-class _Records:
-    """What records show, of the maps' catalog, opened once."""
+class _Maps:
+    """The maps' species beside the net's, and what records show of them; opened once."""
 
-    def __init__(self) -> None:
+    def __init__(self, species: SpeciesList) -> None:
+        self._net = species
         self._lock = threading.Lock()
         self._opened: dict[Path, SpeciesRecords] = {}
+        self._positions: tuple[str, npt.NDArray[np.intp]] = ("", np.empty(0, np.intp))
 
-    def of(self, atlas: Atlas, taxon_id: str, language: str) -> dict[str, Any] | None:
-        """As the planners' page tells it; None for a species that has no map, or whose map is not shown."""
-        try:
-            taxon = atlas.taxon(taxon_id)
-        except UnknownSpecies:
-            return None
+    def positions(self, atlas: Atlas) -> npt.NDArray[np.intp]:
+        """As `positions_on_map`, of the net's species."""
+        with self._lock:
+            if self._positions[0] != atlas.seal:
+                self._positions = atlas.seal, positions_on_map(atlas, self._net)
+            return self._positions[1]
+
+    def shown(self, atlas: Atlas, i: int) -> Taxon | None:
+        """A species of the net as the map knows it; None for one that has no map, or whose map is not shown."""
+        at = int(self.positions(atlas)[i])
+        return atlas.species.species[at] if atlas.species is not None and at >= 0 else None
+
+    def records(self, atlas: Atlas, taxon: Taxon, language: str) -> dict[str, Any]:
+        """What records show of a species of the map, as the planners' page tells it."""
         path = atlas.catalog.assets.get(SPECIES_RECORDS)
         opened = None
         if path is not None:
             with self._lock:
                 opened = self._opened.get(path) or self._opened.setdefault(path, SpeciesRecords(path))
-        return records_told(atlas, taxon, opened.of(taxon_id) if opened else None, published=opened is not None, language=language)
+        return records_told(atlas, taxon, opened.of(taxon.taxon_id) if opened else None, published=opened is not None, language=language)
 
 
-def _species(desk: Desk, records: _Records, i: int, language: str, site: str) -> dict[str, Any]:
+def _species(desk: Desk, maps: _Maps, i: int, language: str, site: str) -> dict[str, Any]:
     taxon = desk.facts.species[i]
     months: tuple[int, ...] = (0,) * 12
     count, photos = 0, []
+    hidden = desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)])
     if desk.store is not None:
         months, count, rows = desk.store.of_taxon(taxon.taxon_id, limit=PHOTOS)
-        sensitive = desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)])
         photos = [
             photo
             for record in rows.to_dict("records")
-            if is_open(str(record["license"])) and not sensitive
+            if is_open(str(record["license"])) and not hidden
             for photo in photos_of(desk, record, str(record["rightsHolder"] or record["recordedBy"]), site)
         ]
-    mapped = records.of(desk.atlas(), taxon.taxon_id, language) if desk.atlas is not None else None
+    index = desk.identifier.index
+    if index is not None and len(photos) < PHOTOS and not hidden:
+        known = {photo["id"] for photo in photos}
+        more = (image for image in index.of_species(taxon.taxon_id) if is_open(image.license) and image.image not in known)
+        photos += [image_told(desk, image, site) for image in islice(more, PHOTOS - len(photos))]
+    atlas = desk.atlas() if desk.atlas is not None else None
+    on_map = maps.shown(atlas, i) if atlas is not None else None
     altitude = None
-    if mapped is not None:
-        altitude = (mapped["altitudes"] or {}).get("classes")
+    if atlas is not None and on_map is not None:
+        seen = maps.records(atlas, on_map, language)
+        altitude = (seen["altitudes"] or {}).get("classes")
         if not count:  # the store has seen none: what the map was made from
-            months, count = tuple((mapped["months"] or {}).get("counts", months)), mapped["records"] or 0
+            months, count = tuple((seen["months"] or {}).get("counts", months)), seen["records"] or 0
     return {
         **desk.facts.listed(i, language),
         **desk.facts.described(i, language),
@@ -129,11 +150,13 @@ def _species(desk: Desk, records: _Records, i: int, language: str, site: str) ->
         "recordCount": count,
         "altitude": altitude,
         "images": photos,
-        "map": {"layer": f"species.{taxon.taxon_id}", "wms": f"{site}/wms"} if mapped is not None else None,
+        "map": {"layer": f"species.{on_map.taxon_id}", "wms": f"{site}/wms"} if on_map is not None else None,
     }
 
 
-def _predicted(desk: Desk, atlas: Atlas, box: tuple[float, float, float, float], least: float, language: str) -> dict[str, Any]:
+def _predicted(
+    desk: Desk, maps: _Maps, atlas: Atlas, box: tuple[float, float, float, float], least: float, language: str
+) -> dict[str, Any]:
     records, epoch = atlas.taxon_records, atlas.today
     if records is None or atlas.species is None:
         raise LayerNotFound("no species are mapped here; the store was published without them")
@@ -144,11 +167,10 @@ def _predicted(desk: Desk, atlas: Atlas, box: tuple[float, float, float, float],
     except (InvalidParameter, TooLarge) as error:
         outside = "outside the map" in str(error)
         raise refuse(HTTPStatus.NOT_FOUND if outside else HTTPStatus.BAD_REQUEST, str(error), "parameter") from error
-    known = desk.facts.species
-    rows = []
+    own, rows = atlas.species.species, []
+    of_net = {own[int(at)].taxon_id: i for i, at in enumerate(maps.positions(atlas)) if at >= 0}
     for row in rows_of(records, cover, least):
-        name = row["taxonID"] if row["taxonID"] in known else row["scientificName"]
-        i = known.index_of(name) if name in known else None
+        i = of_net.get(row["taxonID"])
         common = [row["vernacularName"]] if row["vernacularName"] else []
         rows.append(
             {

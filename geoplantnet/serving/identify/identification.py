@@ -16,6 +16,7 @@ from starlette.responses import Response
 from geoplantnet.errors import LookupFailed, did_you_mean
 from geoplantnet.identify.engine import Candidate, Identification
 from geoplantnet.identify.projects import ALL, RESERVED, Project
+from geoplantnet.identify.similarity import IndexedImage
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
@@ -319,11 +320,11 @@ def _result(desk: Desk, candidate: Candidate, language: str, site: str, *, relat
         **desk.facts.elsewhere(candidate.species),
     }
     if related:
-        row["images"] = [_image(desk, hit.image, site) for hit in candidate.related if is_open(hit.image.license)]
+        row["images"] = [image_told(desk, hit.image, site) for hit in candidate.related if is_open(hit.image.license)]
     return row
 
 
-def _image(desk: Desk, image: Any, site: str) -> dict[str, Any]:
+def image_told(desk: Desk, image: IndexedImage, site: str) -> dict[str, Any]:
     """A related image, as `images` tells it."""
     author = image.author or "unknown"
     return {

@@ -25,10 +25,23 @@ def tells_species(atlas: Atlas) -> bool:
     return atlas.today.mosaic.predictions is not None and atlas.species is not None
 
 
+def positions_on_map(atlas: Atlas, species: SpeciesList) -> npt.NDArray[np.intp]:
+    """(species,): of each species of a net's list, its position among those of the map (`atlas.species.species`); -1 where the map does not show it.
+
+    By taxonID where both lists are of one checklist, else by scientific name: an id of another checklist may be another plant's.
+    """
+    if atlas.species is None:
+        return np.full(len(species), -1, np.intp)
+    own, shown = atlas.species.species, {taxon.taxon_id for taxon in atlas.taxa}
+    by_id = {taxon.taxon_id: i for i, taxon in enumerate(own) if taxon.taxon_id in shown} if own.checklist == species.checklist else {}
+    by_name = {taxon.scientific_name: i for i, taxon in enumerate(own) if taxon.taxon_id in shown}
+    return np.array([by_id.get(taxon.taxon_id, by_name.get(taxon.scientific_name, -1)) for taxon in species], np.intp)
+
+
 class MapPrior:
     """A `PlacePrior` of a published map: today's. Safe to share between threads.
 
-    A species is found in the map by its taxonID where both lists are of one checklist, else by its scientific name. A genus of the net's list that is none of the
+    Species are found in the map as `positions_on_map` does. A genus of the net's list that is none of the
     map's is there where any of its species is. Species that the map withholds are not known to it: an answer must not tell where they grow. Those told in squares are read so.
     """
 
@@ -42,14 +55,11 @@ class MapPrior:
         assert overview is not None
         self._atlas, self._species = atlas, species
         own, shown = overview.species, {taxon.taxon_id for taxon in atlas.taxa}
-        by_id = {taxon.taxon_id: i for i, taxon in enumerate(own) if taxon.taxon_id in shown} if own.checklist == species.checklist else {}
-        by_name = {taxon.scientific_name: i for i, taxon in enumerate(own) if taxon.taxon_id in shown}
-        at = [by_id.get(taxon.taxon_id, by_name.get(taxon.scientific_name, -1)) for taxon in species]
-        self._at = np.array(at, np.intp)
+        self._at = positions_on_map(atlas, species)
         self._genera = {
             k: np.array(members, np.intp)
             for k, taxon in enumerate(species)
-            if at[k] < 0 and taxon.genus == taxon.scientific_name
+            if self._at[k] < 0 and taxon.genus == taxon.scientific_name
             if (members := [i for i, other in enumerate(own) if other.genus == taxon.genus and other.taxon_id in shown])
         }
         self._cells = Cache(_CACHE_BYTES)

@@ -358,7 +358,7 @@ class SpeciesFacts(ResultSpecies):
     months: list[int] = Field(min_length=12, max_length=12, description="records in each month, January first")
     recordCount: int
     altitude: list[AltitudeClass] | None
-    images: list[ObservationImage]
+    images: list[ObservationImage | Image] = Field(description="with an id: of the store; others: of the index of similar images")
     map: MapOfSpecies | None
 
 

@@ -17,7 +17,7 @@ from geoplantnet.identify.prior import FixedPrior
 from geoplantnet.identify.projects import Project, Projects
 from geoplantnet.identify.similarity import ImageIndex, IndexedImage
 from geoplantnet.serving import create_app
-from geoplantnet.taxonomy.species_list import SpeciesList
+from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
 
 def identify(client: TestClient, photo: bytes, project: str = "all", **query: Any) -> Any:
@@ -136,6 +136,30 @@ def test_species_of_a_box_come_from_the_map(with_maps: TestClient) -> None:
         assert with_maps.get("/v2/prediction/geo/species", params=BOX | change).status_code == status
     far = {"topLeftLon": -60, "topLeftLat": -10, "bottomRightLon": -59, "bottomRightLat": -11}
     assert with_maps.get("/v2/prediction/geo/species", params=far).status_code in (400, 404)
+
+
+def test_a_species_is_found_on_the_map_by_its_name_where_ids_are_of_another_checklist(
+    client_of: Callable[..., TestClient], epochs_store: Path
+) -> None:
+    """The net's v002 is the map's v001, with its records; the map's v002 is another plant, and what the map lacks has no map."""
+    names = {"v002": "Abies alba", "x": "Primula veris"}
+    net = SpeciesList(checklist="another", taxa=tuple(Taxon(taxon_id=key, scientific_name=name) for key, name in names.items()))
+    client = client_of(maps=create_app(epochs_store), identifier=Identifier(FakeNetwork(net)))
+    told, ours = client.get("/v2/species/v002").json(), client.get("/api/species/v001/records").json()
+    assert told["map"]["layer"] == "species.v001" and told["recordCount"] == ours["records"] > 0
+    assert told["months"] == ours["months"]["counts"] and told["altitude"] == ours["altitudes"]["classes"]
+    assert client.get("/v2/species/x").json()["map"] is None
+    box = client.get("/v2/prediction/geo/species", params=BOX).json()["results"]
+    assert {row["scientificNameWithoutAuthor"] for row in box if row["identifiable"]} == {"Abies alba"}
+
+
+def test_photos_of_the_index_are_shown_of_a_species(client_of: Callable[..., TestClient], parts: Identifier) -> None:
+    """Licensed ones alone, one of each observation."""
+    client = client_of(identifier=parts)
+    images = client.get("/v2/species/picea-abies").json()["images"]
+    assert images and {image["license"] for image in images} == {"CC BY-SA 4.0"}
+    assert len({image["observation"] for image in images}) == len(images)
+    assert client.get(images[0]["url"]["s"]).status_code == 200
 
 
 def test_without_maps_there_is_no_prediction(client: TestClient) -> None:

@@ -33,6 +33,14 @@ PRIMARY = ("leaf", "flower", "fruit", "bark", "auto")
 """Organs a photo may show by itself."""
 SECONDARY = ("habit", "other")
 """Organs that are taken only beside one that is primary."""
+EVERYTHING = {
+    "en": ("All species", "All species the net knows"),
+    "fr": ("Toutes les espèces", "Toutes les espèces que le modèle connaît"),
+    "de": ("Alle Arten", "Alle Arten, die das Modell kennt"),
+    "es": ("Todas las especies", "Todas las especies que el modelo conoce"),
+    "it": ("Tutte le specie", "Tutte le specie che il modello conosce"),
+}
+"""Title and description of the project ``all``, by language; others are told the English."""
 _MOST_LISTED = 10_000
 
 Lang = Annotated[str, Query(description="language of common names")]
@@ -72,9 +80,8 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/projects", tags=["species"], response_model=list[schemas.Project], responses=schemas.ERRORS)
     async def projects(request: Request, lang: Lang = "en", lat: Latitude = "", lon: Longitude = "", type: Type = "kt") -> Response:
         """Floras that an identification may be limited to; with a place the most relevant first."""
-        desk.language(lang)
-        place = place_of(lat, lon)
-        found = await aside(lambda: _projects(desk, place))
+        language, place = desk.language(lang), place_of(lat, lon)
+        found = await aside(lambda: _projects(desk, place, language))
         return told(request, [_project(desk, project) for project in found], seal=desk.version)
 
     @routes.get("/species", tags=["species"], response_model=list[schemas.Species], responses=schemas.ERRORS)
@@ -210,9 +217,10 @@ def project_of(desk: Desk, name: str) -> Project | None:
         raise refuse(HTTPStatus.NOT_FOUND, f"there is no project {shown(name)}; /v2/projects lists them", "project") from error
 
 
-def _projects(desk: Desk, place: tuple[float, float] | None) -> Sequence[Project]:
+def _projects(desk: Desk, place: tuple[float, float] | None, language: str) -> Sequence[Project]:
     projects = desk.identifier.projects
-    everything = Project(id=ALL, title="All species", description="All species the net knows")
+    title, description = EVERYTHING.get(language, EVERYTHING["en"])
+    everything = Project(id=ALL, title=title, description=description)
     return [everything, *(projects if place is None else projects.near(*place))]
 
 

@@ -65,6 +65,7 @@ def test_a_project_keeps_its_own_species_and_tells_what_it_left_out(
     client = client_of(identifier=parts)
     listed = client.get("/v2/projects").json()
     assert [(one["id"], one["speciesCount"]) for one in listed] == [("all", 6), ("primroses", 2), ("others", 4)]
+    assert client.get("/v2/projects", params={"lang": "fr"}).json()[0]["title"] == "Toutes les espèces"
     assert [one["id"] for one in client.get("/v2/projects/primroses/species").json()] == ["primula-elatior", "primula-veris"]
     switched = set()
     for seed in range(12):

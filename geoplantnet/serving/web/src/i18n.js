@@ -8,8 +8,11 @@ const listeners = [];
 
 // What a page can say, {en: {key: words}, fr: ...}: before it says anything.
 export function teach(strings) {
-  for (const code of LANGUAGES) Object.assign(STRINGS[code], strings[code]);
+  for (const code of LANGUAGES) for (const [key, words] of Object.entries(strings[code])) STRINGS[code][key] = code === "fr" ? french(words) : words;
 }
+
+// French has a space before : ; ? ! % and within « », at which no line may end.
+const french = (words) => words.replace(/ (?=[:;?!%»])/g, "\u00a0").replace(/« /g, "«\u00a0");
 
 // The first of the browser's languages that the page speaks.
 export function preferred() {

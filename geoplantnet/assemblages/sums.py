@@ -26,6 +26,8 @@ Term = Literal["p", "p(1-p)", "p ln p", "p(1-p) ln p", "p(1-p) ln2 p", "ln(1-p)"
 logarithm of absence, or 1 for a species of the set."""
 Name = TypeVar("Name", bound=Hashable)
 
+_CANCELLED = 1e-9
+"""Share of a total below which a group's sum is not taken as the difference to the others'."""
 _CERTAIN = 1 - 2.0**-53
 """The largest double below 1 stands for p = 1, whose logarithm of absence is infinite."""
 
@@ -108,8 +110,12 @@ class _Strip:
             return 0.0
         flags = bool((weights[rows] == 1).all())
         if flags and term == "p" and 2 * rows.size > weights.size:
-            rest = np.flatnonzero(weights == 0)
-            return self._xp.clip(self._total("p") - self._of("p", rest), min=0.0) if rest.size else self._total("p")
+            total, rest = self._total("p"), np.flatnonzero(weights == 0)
+            if not rest.size:
+                return total
+            found = total - self._of("p", rest)
+            if not self._xp.any(found < _CANCELLED * total):  # of what is left beside the others, rounding must not be much
+                return found
         return self._of(term, rows, None if flags else weights[rows])
 
     def _total(self, term: Term) -> Array:

@@ -282,6 +282,15 @@ def test_neither_species_order_nor_block_size_matters(p, size, random):
     xr.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
+def test_a_group_of_nearly_nothing_beside_one_that_is_sure():
+    """Shares of species that are known are theirs, however large what is unknown is beside them."""
+    p = np.full((6, 1, 1), np.finfo(np.float32).tiny, np.float32)
+    p[3] = 1
+    for size in (1, 5, 6):
+        traits = traits_of(6).assign(woody=[1.0, 0.0, 0.0, np.nan, 0.0, 0.0])
+        assert all_of(p, traits, size).woody_share.item() == pytest.approx(0.2)
+
+
 def test_strips_do_not_show(monkeypatch):
     """Worked on row by row or at once, in blocks or whole: the same Dataset, with its attributes and encodings."""
     p = np.random.default_rng(1).random((11, 6, 5), dtype=np.float32)

@@ -70,6 +70,10 @@ class Desk:
             raise refuse(HTTPStatus.BAD_REQUEST, f"lang {shown(asked)} is no language that names are told in.{near}", "parameter")
         return code
 
+    def licence(self, address: str) -> str:
+        """The word for a licence (``cc-by-sa``), as Pl@ntNet's API has it; an address that has none stays what it is."""
+        return next((word for word, known in self.settings.licences.items() if known == address), address)
+
     def stored(self) -> ObservationStore:
         """Raises Refused (404) where there is no store."""
         if self.store is None:

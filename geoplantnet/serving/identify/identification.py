@@ -334,16 +334,21 @@ def _result(desk: Desk, candidate: Candidate, language: str, site: str, *, relat
 
 def image_told(desk: Desk, image: IndexedImage, site: str) -> dict[str, Any]:
     """A related image, as `images` tells it."""
-    author = image.author or "unknown"
+    author, licence = image.author or "unknown", desk.licence(image.license)
     return {
         "organ": image.organ or "other",
         "author": author,
-        "license": image.license,
+        "license": licence,
         "date": date_of(image.date),
-        "citation": f"{author} / geoplantnet, {image.license}",
+        "citation": f"{author} / {desk.settings.title}, {cited(licence)}",
         "url": desk.media.urls(image.image, site),
         "observation": image.observation,
     }
+
+
+def cited(licence: str) -> str:
+    """A licence as people write it: ``CC BY-SA`` of ``cc-by-sa``."""
+    return licence.upper().replace("CC-", "CC ", 1) if licence.startswith("cc") else licence
 
 
 def date_of(text: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from geoplantnet.identify.protection import told_month
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
-from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, date_of, identified, organs_of, project_of
+from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, cited, date_of, identified, organs_of, project_of
 from geoplantnet.serving.identify.keys import Caller
 from geoplantnet.serving.identify.media import is_open
 from geoplantnet.serving.identify.problems import refuse
@@ -416,7 +416,7 @@ def _told(desk: Desk, store: ObservationStore, seen: _Seen, caller: Caller, lang
 
 def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> list[dict[str, Any]]:
     """The images of a record, as results of identification tell related ones."""
-    license = str(record["license"])
+    license = desk.licence(str(record["license"]))
     pairs = zip(str(record["images"]).split("|"), str(record["organs"]).split("|"), strict=True)
     return [
         {
@@ -425,17 +425,13 @@ def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> 
             "author": author or "unknown",
             "license": license,
             "date": date_of(str(record["eventDate"])[:10]),
-            "citation": f"{author or 'unknown'}, {_licence_name(desk, license)}",
+            "citation": f"{author or 'unknown'}, {cited(license)}",
             "url": desk.media.urls(digest, site),
             "observation": str(record["occurrenceID"]),
         }
         for digest, organ in pairs
         if digest
     ]
-
-
-def _licence_name(desk: Desk, address: str) -> str:
-    return next((word.upper() for word, known in desk.settings.licences.items() if known == address), address)
 
 
 def _place(seen: _Seen, open_to: bool) -> tuple[dict[str, Any] | None, str]:

@@ -154,7 +154,9 @@ def test_photos_are_shown_by_signed_addresses_without_metadata(
         out = io.BytesIO()
         image.save(out, "JPEG", exif=exif)
     client = client_of(store=store)
-    urls = given(client, out.getvalue()).json()["images"][0]["url"]
+    image = given(client, out.getvalue()).json()["images"][0]
+    assert (image["license"], image["citation"].rpartition(", ")[2]) == ("cc-by-sa", "CC BY-SA")
+    urls = image["url"]
     longest = {}
     for size, url in urls.items():
         answer = client.get(url)

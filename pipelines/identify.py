@@ -248,7 +248,8 @@ def index(
     if grown is not None:
         grown.check(network.card)
         known = known.subset(np.array([Path(image).name not in grown and image not in grown for image in known.table["image"]], bool))
-    ids = [known.species[k].taxon_id for k in known.labels]
+    at = evaluation.positions(known, network)  # by the net's own ids, whatever list the photos came with
+    ids = [network.species[int(i)].taxon_id if i >= 0 else known.species[int(k)].taxon_id for i, k in zip(at, known.labels)]
     if len(known):
         outputs = evaluation.answers(network, known)
         if grown is None:
@@ -271,7 +272,10 @@ def index(
     if grown is None:
         raise InputError(f"{photos} holds no photos; there is nothing to index")
     grown.save(output)
+    strangers = int((at < 0).sum())
     Console(stderr=True).print(f"{output}: {len(grown):,} images, {len(known):,} of them new")
+    if strangers:
+        Console(stderr=True).print(f"{strangers:,} of them are of species that {model} does not know: no answer will show them")
 
 
 @app.command()

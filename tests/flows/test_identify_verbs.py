@@ -70,6 +70,13 @@ def test_from_photos_to_an_answer(labelled, tmp_path):
     verb("index", model, labelled, "--output", folder, "--bits", 64)
     assert "0 of them new" in verb("index", model, labelled, "--output", folder).stderr
     assert {image.observation for image in ImageIndex.open(folder)} == {""}, "a photo's own file is no name of an observation"
+    table = pd.read_csv(labelled).assign(file=lambda t: [str(labelled.parent / f) for f in t.file])
+    table["label"] = table["label"].replace("Viola caerulea", "Aster alpinus")  # a list of other species, in another order
+    table.to_csv(tmp_path / "others.csv", index=False)
+    assert "16 of them are of species" in " ".join(
+        verb("index", model, tmp_path / "others.csv", "--output", tmp_path / "o", "--bits", 64).stderr.split()
+    )
+    assert {image.species for image in ImageIndex.open(tmp_path / "o")} == {"aster-alpinus", "primula-flava", "rosa-rubra"}
     (tmp_path / "floras.csv").write_text("region,taxonID\nFR,rosa-rubra\nFR,viola-caerulea\n")
     identifier = Maker(model=model, index=folder, floras=tmp_path / "floras.csv")(None)
     pixels = np.asarray(Picture.open(io.BytesIO(photo(COLOURS["Primula flava"], 7))))

@@ -330,6 +330,8 @@ class Maker:
         from geoplantnet.identify.similarity import ImageIndex
         from geoplantnet.serving.identify.prior import MapPrior, tells_species
 
+        if self.index is not None and not self.index.is_dir():
+            raise InputError(f"there is no index at {self.index}; make one with `geoplantnet identify index`")
         network = network_of(self.model, threads=self.threads)
         projects: Projects | None = None
         if self.floras is not None:
@@ -359,6 +361,11 @@ def serve(
     keys: Annotated[Path | None, typer.Option("--keys", help="File of API keys (`geoplantnet keys`); none: anybody may ask.")] = None,
     quota: Annotated[Path | None, typer.Option("--quota", help="File that counts requests; default: forgotten at the end.")] = None,
     daily: Annotated[int, typer.Option(min=1, help="Identifications a day and key.")] = 500,
+    anonymous: Annotated[int | None, typer.Option(min=0, help="The same of each address without a key; 0: a key is needed.")] = None,
+    url: Annotated[str, typer.Option(help="Address that people reach it by, where a proxy stands before it.")] = "",
+    proxy: Annotated[list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask, such as https://app.example.org; * = any.")] = None,
+    images: Annotated[str | None, typer.Option(help="Where the store's images lie.")] = None,
     sensitive: Annotated[Path | None, typer.Option("--sensitive", help="Sensitive species (CSV); places of these are not told.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
     title: Annotated[str, typer.Option(help="Name of the service.")] = "geoplantnet",
@@ -375,7 +382,10 @@ def serve(
         keys=keys,
         quota=quota,
         daily_quota=daily,
-        anonymous_quota=daily,
+        anonymous_quota=daily if anonymous is None else anonymous,
+        url=url,
+        trusted_proxies=tuple(proxy or ()),
+        origins=tuple(origin or ("*",)),
         facts=facts,
         names=names,
         sensitive=sensitive,
@@ -389,6 +399,7 @@ def serve(
         announce=lambda url: console.print(f"identify plants at {url}identify/, the API at {url}v2/"),
         settings=settings,
         store=observations,
+        images=images,
         catalog=maps,
         model_folder=exported,
     )

@@ -85,6 +85,12 @@ def test_from_photos_to_an_answer(labelled, tmp_path):
     assert all(len(c.related) == 2 and c.related[0].image.organ == "flower" for c in told.candidates)
 
 
+def test_a_server_does_not_do_without_what_it_was_told_of(tmp_path):
+    """An index that is not there."""
+    with pytest.raises(InputError, match="identify index"):
+        Maker(model=tmp_path, index=tmp_path / "nowhere")(None)
+
+
 def test_what_is_no_set_of_photos_is_said():
     """A path that is not there names the three kinds that are taken."""
     with pytest.raises(InputError, match="Pl@ntNet-300K"):

@@ -37,6 +37,8 @@ LOGGER = logging.getLogger(__name__)
 
 _NO_GATE = frozenset({"healthz", "readyz", "metrics"})
 """Kinds of route that are answered however busy the server is."""
+_STATUS = "/v2/_status"
+"""So is this one."""
 _FILES = frozenset({"stac", "page"})
 """Kinds of route that hand out files."""
 _LEFT = 499
@@ -128,7 +130,7 @@ class Guard:
             body = await self._door.body(receive) if self._door.check(scope) else None
             if scope["method"] == "OPTIONS":
                 await self._preflight(exchange, scope, send)
-            elif exchange.kind in _NO_GATE:
+            elif exchange.kind in _NO_GATE or scope["path"] == _STATUS:
                 await app(scope, receive, partial(self._answer, exchange, scope, receive, None, send))
             else:
                 await self._through_the_gate(app, exchange, scope, body, receive, send)

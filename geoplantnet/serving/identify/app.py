@@ -59,7 +59,8 @@ def create_identify_app(
     species = identifier.network.species
     if facts is None:
         names = settings.names or (model_folder / "names.json" if model_folder is not None else None)
-        facts = read_facts(species, settings.facts, names if names is not None and names.is_file() else None)
+        own = names is not None and (names.is_file() or settings.names is not None)  # a model's folder need not have any
+        facts = read_facts(species, settings.facts, names if own else None)
     quota = Quota(settings.quota)
     callers = Callers(settings, quota)
     desk = Desk(

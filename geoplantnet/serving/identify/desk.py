@@ -99,6 +99,14 @@ class Desk:
         if status_of(error) >= 500 or not (self.settings.errors_cost or answered):
             _announce(request, self.quota.give_back(taken))
 
+    def answered(self, request: Request, answer: Response, *taken: Taken) -> Response:
+        """The answer; what it cost is given back where it comes too late, and 503 was said in its place. For a thread."""
+        exchange = exchange_of(request.scope)
+        if exchange is not None and exchange.late is not None:
+            for one in taken:
+                self.quota.give_back(one)
+        return answer
+
     def pixels(self, photos: Sequence[bytes], limits: Limits = IDENTIFY) -> list[Pixels]:
         """What the net sees of photos, in order. For a thread. Raises RefusedPhoto, TryAgain."""
         size = self.identifier.network.card.size

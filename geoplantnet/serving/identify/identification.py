@@ -163,7 +163,7 @@ def router(desk: Desk) -> APIRouter:
                 form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
                 organs = organs_of(form)
                 place = place_of(lat or form.one("lat"), lon or form.one("lon"))
-                return identified(desk, request, form.photos, organs, asked, place=place, taken=taken)
+                return desk.answered(request, identified(desk, request, form.photos, organs, asked, place=place, taken=taken), taken)
             except Exception as error:
                 desk.failed(request, taken, error)
                 raise
@@ -328,7 +328,9 @@ def _result(desk: Desk, candidate: Candidate, language: str, site: str, *, relat
         **desk.facts.elsewhere(candidate.species),
     }
     if related:
-        row["images"] = [image_told(desk, hit.image, site) for hit in candidate.related if is_open(hit.image.license)]
+        taxon = desk.facts.species[candidate.species]
+        hits = () if desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)]) else candidate.related
+        row["images"] = [image_told(desk, hit.image, site) for hit in hits if is_open(hit.image.license)]
     return row
 
 

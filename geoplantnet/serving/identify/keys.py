@@ -77,7 +77,8 @@ class Callers:
 
     def of(self, request: Request) -> Caller:
         """Reads the file of keys: for a thread. Raises Refused (400, 401, 503)."""
-        settings, token = self._settings, _token(request)
+        settings = self._settings
+        token = _token(request) if self._ring is not None else None  # without a file of keys, what a client always sends says nothing
         if token is not None and self._ring is not None:
             key = self._ring.known(token)
             exchange = exchange_of(request.scope)
@@ -85,8 +86,6 @@ class Callers:
                 exchange.key = replace(key, quota=None)
             granted = settings.daily_quota if key.quota is None else key.quota
             return Caller(user=key.name, key=key, quotas={IDENTIFY: granted, SURVEY: settings.survey_quota})
-        if token is not None:
-            raise unauthorised("this server knows no keys; ask without one")
         if settings.anonymous_quota == 0:
             raise unauthorised("a key is needed: send it as header Api-Key")
         user = self._quota.pseudonym(_address(request))

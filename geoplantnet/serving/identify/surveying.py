@@ -31,6 +31,20 @@ _SIZE = re.compile(r"([1-9]\d{0,5})\s*[xX×,]\s*([1-9]\d{0,5})", re.ASCII)
 TileSize = Annotated[int, Query(ge=surveys.LEAST_TILE, le=20_000)]
 TileStride = Annotated[int, Query(ge=0, le=20_000, description="0: half a tile")]
 SQRT2 = math.sqrt(2)
+_OF_QUERY = (
+    "tile_size",
+    "tile_stride",
+    "multi_scale",
+    "size_factor",
+    "min_score",
+    "max_rank",
+    "show_species",
+    "show_genus",
+    "show_family",
+    "detailed_reject",
+    "multi_scale_coverage",
+)
+"""Parameters that a form does not hold: they would go by unseen."""
 Factor = Annotated[float, Query(ge=1.1, le=10)]
 Share = Annotated[float, Query(ge=0, le=1)]
 
@@ -127,6 +141,8 @@ def router(desk: Desk) -> APIRouter:
             taken = desk.take(request, caller, SURVEY, 1)
             try:
                 form = read_form(body, boundary, photos=("image", "images"), most=1)
+                if misplaced := [name for name, _ in form.fields if name in _OF_QUERY]:
+                    raise refuse(HTTPStatus.BAD_REQUEST, f"{misplaced[0]} is sent in the form; it belongs into the query", "parameter")
                 if not form.photos:
                     raise refuse(HTTPStatus.BAD_REQUEST, "no photo is sent; send one file as image", "form")
                 data = form.photos[0].data
@@ -144,7 +160,8 @@ def router(desk: Desk) -> APIRouter:
                 seen = look(desk.identifier.network, pixels, boxes(), None if flora is None else flora.species)
                 shape = pixels.shape[1], pixels.shape[0]
                 results = _results(desk, seen, shape, show=show, min_score=min_score, max_rank=max_rank, reject=reject, every=every)
-                return told(request, _told(desk, project, form.photos[0].id, results, whole))
+                answer = told(request, _told(desk, project, form.photos[0].id, results, whole))
+                return desk.answered(request, answer, *((taken,) if whole is taken else (taken, whole)))
             except Exception as error:
                 desk.failed(request, taken, error)
                 if whole is not taken:

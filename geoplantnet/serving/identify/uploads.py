@@ -79,13 +79,15 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
 
     def on_field(field: Field) -> None:
         name = _text(field.field_name)
+        if len(fields) == _FIELDS or len(field.value or b"") > _FIELD_BYTES:  # the parser itself bounds only forms of another kind
+            raise refuse(HTTPStatus.BAD_REQUEST, f"a form holds at most {_FIELDS} fields, of {_FIELD_BYTES} bytes each; send fewer", "form")
         if name in photos:
             raise refuse(
                 HTTPStatus.BAD_REQUEST, f"{name} holds a text, no file; addresses of photos are not fetched, send the photos", "form"
             )
         fields.append((name, _text(field.value)))
 
-    limits = {"MAX_MEMORY_FILE_SIZE": MOST_BODY + 1, "MAX_FIELDS": _FIELDS, "MAX_FIELD_SIZE": _FIELD_BYTES, "UPLOAD_ERROR_ON_BAD_CTE": True}
+    limits = {"MAX_MEMORY_FILE_SIZE": MOST_BODY + 1, "UPLOAD_ERROR_ON_BAD_CTE": True}
     view = memoryview(body)
     try:
         parser = FormParser("multipart/form-data", on_field, on_file, boundary=boundary, config=limits)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from python_multipart.multipart import Field
 from starlette.testclient import TestClient
 
 from geoplantnet.identify.observations import ObservationStore
-from geoplantnet.serving.identify import IdentifySettings
+from geoplantnet.serving.identify import IdentifySettings, surveying
 
 DATA = Path(os.environ.get("GEOPLANTNET_DATA", "../shared/data"))
 CONTRACT = DATA / "reference" / "plantnet_api" / "openapi_plantnet_2.2.1.json"
@@ -258,6 +260,48 @@ def test_our_own_fault_costs_nothing_and_says_nothing(
     answer = identify(client, photo(1))
     assert answer.status_code == 500 and "secret" not in answer.text and answer.json()["statusCode"] == 500
     assert client.get("/v2/quota").json()["count"]["identify"] == 0
+
+
+def test_what_comes_too_late_costs_nothing(
+    client_of: Callable[..., TestClient], identifier: Any, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 in its place, and the credits are there again when the work has ended: of one answer, and of every tile of a survey."""
+    asked = type(identifier).identify
+    monkeypatch.setattr(type(identifier), "identify", lambda *args, **kwargs: time.sleep(1) or asked(*args, **kwargs))
+    looked = surveying.look
+    monkeypatch.setattr(surveying, "look", lambda *args, **kwargs: time.sleep(1) or looked(*args, **kwargs))
+    client = client_of(changes={"timeout_s": 0.3})
+    assert identify(client, photo(1)).status_code == 503
+    files = [("image", ("plot.jpg", photo(2, size=(300, 220)), "image/jpeg"))]
+    assert client.post("/v2/survey/tiles/all?tile_size=100&tile_stride=50", files=files).status_code == 503
+    for _ in range(100):
+        if not any((count := client.get("/v2/quota").json()["count"]).values()):
+            break
+        time.sleep(0.05)
+    assert count == {"identify": 0, "survey": 0}
+
+
+def test_forms_of_many_fields_are_refused_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the 65th field, or one that is long, the rest of the body is not read."""
+    part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n%b\r\n'
+    for body in (part % b"1" * 100_000, part % (b"1" * 20_000), part % b"1" * 65):
+        answer = client.post("/v2/identify/all", content=body + b"--b--\r\n", headers={"Content-Type": "multipart/form-data; boundary=b"})
+        assert answer.status_code == 400 and "64 fields" in answer.json()["message"]
+    seen: list[object] = []
+    finish = Field.finalize
+    monkeypatch.setattr(Field, "finalize", lambda self: seen.append(self) or finish(self))
+    client.post("/v2/identify/all", content=part % b"1" * 100_000, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert len(seen) == 65
+
+
+def test_a_server_without_keys_takes_no_notice_of_those_that_clients_send(
+    client_of: Callable[..., TestClient], photo: Callable[..., bytes]
+) -> None:
+    """Pl@ntNet's clients always send one, of another form than ours."""
+    client = client_of(key="", changes={"keys": None})
+    assert identify(client, photo(1), query="?api-key=2b10AbCdEf").status_code == 200
+    answer = client.post("/v2/identify/all", files=[("images", ("a.jpg", photo(1)))], headers={"Api-Key": "2b10AbCdEf"})
+    assert answer.status_code == 200
 
 
 def test_pages_of_named_origins_alone_may_read(client_of: Callable[..., TestClient]) -> None:

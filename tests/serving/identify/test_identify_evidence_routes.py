@@ -154,6 +154,18 @@ def test_a_species_is_found_on_the_map_by_its_name_where_ids_are_of_another_chec
     assert {row["scientificNameWithoutAuthor"] for row in box if row["identifiable"]} == {"Abies alba"}
 
 
+def test_photos_of_sensitive_species_are_shown_nowhere(
+    client_of: Callable[..., TestClient], parts: Identifier, photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Neither beside an answer nor on the species' page: who photographed it, when, and of which observation, leads to its place."""
+    table = tmp_path / "sensitive.csv"
+    table.write_text("taxon,region,category,reason,review\nPicea abies,,2,collected,\n")
+    client = client_of(identifier=parts, changes={"sensitive": table})
+    told = identify(client, photo(1), **{"include-related-images": True}).json()["results"]
+    assert {result["taxonID"] for result in told if not result["images"]} == {"picea-abies"}
+    assert client.get("/v2/species/picea-abies").json()["images"] == []
+
+
 def test_photos_of_the_index_are_shown_of_a_species(client_of: Callable[..., TestClient], parts: Identifier) -> None:
     """Licensed ones alone, one of each observation."""
     client = client_of(identifier=parts)

@@ -139,6 +139,13 @@ def test_a_survey_tells_species_places_and_costs_a_credit_a_tile(client: TestCli
     }
 
 
+def test_what_belongs_into_the_query_is_not_overlooked_in_the_form(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """400 that says so: a survey with other tiles than asked for would be taken for the right one."""
+    files = [("image", ("plot.jpg", photo(7, size=(300, 220)), "image/jpeg"))]
+    answer = client.post("/v2/survey/tiles/all", files=files, data={"tile_size": "100"})
+    assert answer.status_code == 400 and "into the query" in answer.json()["message"]
+
+
 def test_scales_cost_more_and_a_small_photo_is_one_tile(client: TestClient) -> None:
     """Larger squares beside the small ones; the whole shorter side where a tile is larger than the photo."""
     one = survey(client).json()["results"]

@@ -79,6 +79,29 @@ def test_photos_wait_for_the_network(identify_visits: Opener, api: FakeApi) -> N
     expect(visit.page.locator(".waiting")).to_be_hidden()
 
 
+def test_plants_that_wait_are_neither_doubled_nor_lost(identify_visits: Opener, api: FakeApi) -> None:
+    """One taken up and kept again stays one; what lay on the table when another was taken up waits in its place."""
+    visit = identify_visits()
+    visit.open()
+    visit.until("() => navigator.serviceWorker.ready.then(() => true)")
+    _without_network(visit)
+    keep = visit.page.get_by_role("button", name="Keep them until the network is back")
+    visit.photos(jpeg(drawn(1)))
+    visit.identify()
+    keep.click()
+    expect(visit.page.get_by_text("1 plant waits for the network")).to_be_visible()
+    visit.page.get_by_role("button", name="Open").click()
+    expect(visit.page.locator(".photos li")).to_have_count(1)
+    visit.identify()
+    keep.click()
+    expect(visit.page.get_by_text("1 plant waits for the network")).to_be_visible()
+    visit.photos(jpeg(drawn(2)), jpeg(drawn(3)))
+    expect(visit.page.locator(".photos li")).to_have_count(2)
+    visit.page.get_by_role("button", name="Open").click()
+    expect(visit.page.locator(".photos li")).to_have_count(1)
+    expect(visit.page.get_by_text("2 plants wait for the network")).to_be_visible()
+
+
 def test_a_damaged_model_is_not_kept(identify_visits: Opener, api: FakeApi) -> None:
     """Bytes that do not have the hash the card tells are thrown away, and said."""
     visit = identify_visits(service_workers="block")

@@ -45,7 +45,7 @@ def test_what_is_sent_holds_pixels_and_nothing_else(identify_visits: Opener, api
     assert b"Exif" not in data and b"SECRETCAMERA" not in data and b"2026:05:12" not in data
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "JPEG" and image.size == (800, 1600) and not image.getexif()
-    assert "lat" not in sent["query"], "the place is sent only when the reader says so"
+    assert "lat" not in sent["query"] and "lat" not in sent["fields"], "the place is sent only when the reader says so"
     assert sent["fields"]["organs"] == ["auto"]
 
 
@@ -59,7 +59,8 @@ def test_the_photos_own_place_is_asked_for(identify_visits: Opener, api: FakeApi
     visit.page.locator("input[value=photo]").check()
     visit.identify()
     visit.answered()
-    assert (api.forms[0]["query"]["lat"], api.forms[0]["query"]["lon"]) == ("46.4812", "8.0123")
+    assert (api.forms[0]["fields"]["lat"], api.forms[0]["fields"]["lon"]) == (["46.4812"], ["8.0123"])
+    assert "lat" not in api.forms[0]["query"], "addresses stand in logs"
     expect(visit.page.locator(".why")).to_contain_text("what is predicted to grow at the place")
 
 
@@ -79,7 +80,7 @@ def test_a_place_from_the_device_or_typed(identify_visits: Opener, api: FakeApi)
     typed.fill("46°28'N 8°E")
     visit.identify()
     visit.answered()
-    assert (api.forms[0]["query"]["lat"], api.forms[0]["query"]["lon"]) == ("46.4667", "8.0000")
+    assert (api.forms[0]["fields"]["lat"], api.forms[0]["fields"]["lon"]) == (["46.4667"], ["8.0000"])
 
 
 def test_organs_and_several_photos(identify_visits: Opener, api: FakeApi) -> None:
@@ -110,8 +111,39 @@ def test_files_that_are_no_pictures_are_said(identify_visits: Opener, api: FakeA
     files = [("plant.jpg", jpeg(drawn(1))), ("notes.heic", b"no picture"), ("dot.jpg", tiny)]
     visit.page.locator(".files input").set_input_files([{"name": n, "mimeType": "image/jpeg", "buffer": data} for n, data in files])
     expect(visit.page.locator(".photos li")).to_have_count(1)
-    expect(visit.page.get_by_role("alert")).to_contain_text("notes.heic is no picture that this browser can open")
+    expect(visit.page.get_by_role("alert")).to_contain_text("notes.heic cannot be opened in this browser")
     expect(visit.page.get_by_role("alert")).to_contain_text("dot.jpg is too small")
+
+
+def test_a_file_that_does_not_come_takes_no_others_with_it(identify_visits: Opener, api: FakeApi) -> None:
+    """One that lies in a cloud, and cannot be read there: it is named, the others are taken."""
+    visit = identify_visits()
+    visit.open()
+    failing = "b.name === 'b.jpg' ? Promise.reject(new DOMException('gone', 'NotReadableError')) : read.call(b)"
+    visit.page.evaluate(
+        f"() => {{ const read = File.prototype.arrayBuffer; File.prototype.arrayBuffer = function () {{ const b = this; return {failing}; }}; }}"
+    )
+    files = [{"name": name, "mimeType": "image/jpeg", "buffer": jpeg(drawn(i))} for i, name in enumerate(("a.jpg", "b.jpg", "c.jpg"))]
+    visit.page.locator(".files input").set_input_files(files)
+    expect(visit.page.locator(".photos li")).to_have_count(2)
+    expect(visit.page.get_by_role("alert")).to_contain_text("b.jpg cannot be opened in this browser")
+
+
+def test_the_page_is_there_before_a_slow_server_says_what_it_offers(identify_visits: Opener, api: FakeApi) -> None:
+    """On a network that hangs the reader can take photos all the same, and addresses that were cut lead to a page."""
+    visit = identify_visits()
+    waiting: list[Any] = []
+    visit.page.route("**/config.json", lambda route: waiting.append(route))
+    visit.open("#constructor")
+    expect(visit.page.get_by_role("heading", name="What plant is it?")).to_be_visible()
+    assert len(waiting) == 1
+    waiting[0].continue_()
+    expect(visit.page.locator("#wordmark")).to_have_text("Test flora")
+    visit.page.goto("about:blank")
+    api.refuse(404, "there is no such species")
+    visit.forgiven = True
+    visit.page.unroute("**/config.json")
+    visit.open("#species/%E0%A4%A")
 
 
 def test_side_by_side(identify_visits: Opener, api: FakeApi) -> None:
@@ -166,7 +198,7 @@ def test_another_flora_can_be_asked(identify_visits: Opener, api: FakeApi) -> No
     visit = identify_visits()
     _answer_of(visit)
     api.extra = {}
-    visit.page.get_by_role("button", name="Ask that one").click()
+    visit.page.get_by_role("button", name="Use that one").click()
     expect(visit.page.get_by_text("Another flora fits")).to_have_count(0)
     assert [form["query"].get("lang") for form in api.forms] == ["en", "en"]
     assert "/identify/alps?" in visit.requests[-1] or any("/identify/alps?" in url for url in visit.requests)
@@ -237,8 +269,8 @@ def test_contributing(identify_visits: Opener, api: FakeApi) -> None:
         "license": "cc-by",
         "author": "Ann",
         "date": "2026-05-12",
-        "lat": "46.48120",
-        "lon": "8.01230",
+        "lat": "46.4812",
+        "lon": "8.0123",
     }
     assert sent["key"] == "good-key" and b"Exif" not in sent["files"][0][2]
 
@@ -260,6 +292,9 @@ def test_a_contribution_needs_a_key(identify_visits: Opener, api: FakeApi) -> No
     dialog.get_by_label("Contribute it").check()
     expect(dialog).to_contain_text("A contribution needs your key")
     expect(dialog.get_by_role("button", name="Contribute")).to_be_disabled()
+    dialog.get_by_label("Keep it to myself").check()
+    dialog.get_by_role("button", name="Done").click()
+    expect(dialog).to_have_count(0)
 
 
 def _queue(n: int) -> list[dict[str, Any]]:
@@ -338,7 +373,7 @@ def test_exploring_a_species(identify_visits: Opener, api: FakeApi) -> None:
     expect(visit.page.locator(".pictures li")).to_have_count(3)
     visit.forgiven = True
     visit.open("#species/nothing-such")
-    expect(visit.page.get_by_role("alert")).to_contain_text("does not have this")
+    expect(visit.page.get_by_role("alert")).to_contain_text("not found on the server")
 
 
 def test_language_and_choices_last(identify_visits: Opener, api: FakeApi) -> None:

@@ -75,7 +75,8 @@ export function identify(photos, { place = null, project = "all", reject = true,
     form.append("images", photo.blob, `photo-${i + 1}.jpg`); // the file's own name stays here
     form.append("organs", photo.organ);
   }
-  const query = { lang: lang(), "nb-results": 10, "include-related-images": true, detailed: true, "no-reject": reject ? null : true, ...degrees(place) };
+  for (const [name, value] of Object.entries(degrees(place))) form.append(name, value); // not in the address: logs keep addresses
+  const query = { lang: lang(), "nb-results": 10, "include-related-images": true, detailed: true, "no-reject": reject ? null : true };
   return call(`identify/${encodeURIComponent(project)}`, { method: "POST", query, form, signal });
 }
 

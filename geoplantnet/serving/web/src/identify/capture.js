@@ -72,8 +72,7 @@ export function showCapture(root, { signal }) {
       try {
         read.push(await readPhoto(file));
       } catch (error) {
-        if (!(error instanceof PhotoError)) throw error;
-        errors.push(t(`photo.${error.kind}`, { name: error.name }));
+        errors.push(t(`photo.${error instanceof PhotoError ? error.kind : "unreadable"}`, { name: file.name }));
       }
     }
     const over = addPhotos(read);
@@ -156,14 +155,24 @@ export function showCapture(root, { signal }) {
     ].filter(Boolean);
     place.replaceChildren(element("legend", "", t("place.title")), element("p", "small", t(exif ? "place.ask" : "place.why")), ...radios, extra, told);
     put(session.place);
+    if (session.placeFrom === "device" && !session.place) told.textContent = t("place.looking");
     if (session.placeFrom === "typed") type();
     if (session.placeFrom === "map") onMap();
 
     function locate() {
       told.textContent = t("place.looking");
       navigator.geolocation.getCurrentPosition(
-        ({ coords }) => session.placeFrom === "device" && put({ longitude: coords.longitude, latitude: coords.latitude }),
-        () => session.placeFrom === "device" && (told.textContent = t("place.not-found")),
+        ({ coords }) => {
+          if (session.placeFrom !== "device") return;
+          put({ longitude: coords.longitude, latitude: coords.latitude });
+          if (!told.isConnected) drawPlace(); // photos came meanwhile: this fieldset was drawn anew
+        },
+        ({ code, PERMISSION_DENIED }) => {
+          if (session.placeFrom !== "device") return;
+          Object.assign(session, told.isConnected ? {} : { placeFrom: "none" });
+          if (!told.isConnected) drawPlace();
+          else told.textContent = t(code === PERMISSION_DENIED ? "place.denied" : "place.not-found");
+        },
         { enableHighAccuracy: true, timeout: 20_000 },
       );
     }

@@ -6,7 +6,10 @@ let config = NOTHING;
 
 export async function configure() {
   try {
-    config = { ...NOTHING, ...(await configuration()) };
+    const told = await configuration();
+    config = { ...NOTHING, ...told };
+    // The worker does not see the very first visit: what the server offers is kept from here, too.
+    if (globalThis.caches) caches.open("identify-config").then((cache) => cache.put("./config.json", Response.json(told))).catch(() => {});
   } catch {
     config = NOTHING;
   }

@@ -21,6 +21,7 @@ export function confirmSpecies(result, opener) {
   const pick = (wanted) => {
     way = wanted;
     extra.replaceChildren();
+    done.disabled = false;
     done.textContent = t(way === "private" ? "confirm.done" : "confirm.give");
     if (way === "share") drawForm();
   };
@@ -41,7 +42,7 @@ export function confirmSpecies(result, opener) {
     }
     done.disabled = false;
     const { licences } = offers();
-    const license = choices(licences.map((one) => [one, licenceName(one)]), prefs.get().licence || licences[0]);
+    const license = choices(licences.map((one) => [one, licenceName(one)]), prefs.get().licence || licences.find((one) => one === USUAL) || licences[0]);
     const author = Object.assign(element("input"), { type: "text", value: prefs.get().author, autocomplete: "name", maxLength: 120 });
     const day = Object.assign(element("input"), { type: "date", value: session.photos.find((photo) => photo.taken)?.taken ?? today(), max: today() });
     form = { license, author, day };
@@ -64,7 +65,7 @@ export function confirmSpecies(result, opener) {
     done.disabled = true;
     done.textContent = t("confirm.giving");
     try {
-      const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(5) ?? null, lon: session.place?.longitude.toFixed(5) ?? null, "no-reject": session.answer.reject === false ? "true" : null, key };
+      const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(4) ?? null, lon: session.place?.longitude.toFixed(4) ?? null, "no-reject": session.answer.reject === false ? "true" : null, key };
       const given = await contribute(session.photos, told);
       if (signal.aborted) return;
       const next = button("strong", t("answer.next"), async () => {
@@ -88,5 +89,6 @@ export function confirmSpecies(result, opener) {
 }
 
 const NAMES = { "cc-by-sa": "CC BY-SA 4.0", "cc-by": "CC BY 4.0", "cc-by-nc": "CC BY-NC 4.0", "cc-by-nc-sa": "CC BY-NC-SA 4.0", cc0: "CC0 1.0" };
+const USUAL = "cc-by-sa"; // who gives more away does so knowingly
 const licenceName = (code) => NAMES[code] ?? code;
 const today = () => new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString().slice(0, 10);

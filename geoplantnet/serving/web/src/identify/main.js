@@ -7,7 +7,7 @@ import { showCapture } from "./capture.js";
 import { configure } from "./config.js";
 import { prefs } from "./prefs.js";
 import { showReview } from "./review.js";
-import { sendWaiting } from "./session.js";
+import { sendWaiting, session } from "./session.js";
 import { showSettings } from "./settings.js";
 import { showSpecies } from "./species.js";
 import en from "./strings/en.js";
@@ -16,6 +16,8 @@ import fr from "./strings/fr.js";
 // A view writes itself into `root`; `signal` is aborted when it is left. -> the page's title
 const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies, review: showReview, settings: showSettings };
 const TABS = { answer: "identify" };
+
+const PATIENCE = 2_500; // ms for what the server offers
 
 let leaving = new AbortController();
 let started = false;
@@ -59,24 +61,36 @@ if ("serviceWorker" in navigator) navigator.serviceWorker.register("./sw.js").ca
 start();
 
 async function start() {
-  const config = await configure();
-  if (config.title) at("wordmark").textContent = config.title;
-  at("to-map").hidden = !config.maps;
+  const asked = configure().then((config) => {
+    if (config.title) at("wordmark").textContent = config.title;
+    at("to-map").hidden = !config.maps;
+  });
+  const late = Symbol("late"); // on a bad network the page is there first, and what the server offers follows
+  if ((await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, PATIENCE, late))])) === late) asked.then(() => session.photos.length || show({ quiet: true }));
   show({ quiet: true });
   if (navigator.onLine && prefs.get().sendWaiting) sendWaiting();
+}
+
+// A piece of an address; one that was cut in the middle of a letter stays what it is.
+function decoded(piece) {
+  try {
+    return decodeURIComponent(piece);
+  } catch {
+    return piece;
+  }
 }
 
 // quiet: the reader is not led to the top, such as after a change of the language
 function show({ quiet = false } = {}) {
   const [name, ...rest] = location.hash.slice(1).split("/");
-  const view = name in VIEWS ? name : "identify";
+  const view = Object.hasOwn(VIEWS, name) ? name : "identify";
   const root = at("view");
   leaving.abort();
   leaving = new AbortController();
   document.querySelector("dialog[open]")?.close(); // the way back leads out of a dialog, too
   root.className = `view-${view}`;
   root.replaceChildren();
-  const title = VIEWS[view](root, { rest: rest.map(decodeURIComponent), signal: leaving.signal });
+  const title = VIEWS[view](root, { rest: rest.map(decoded), signal: leaving.signal });
   document.title = `${title} · ${at("wordmark").textContent}`;
   for (const tab of document.querySelectorAll("[data-tab]")) {
     if (tab.dataset.tab === (TABS[view] ?? view)) tab.setAttribute("aria-current", "page");

@@ -19,9 +19,10 @@ let made = 0;
 
 // A file -> {id, name, blob, url, width, height, organ, place, taken}; the blob is a JPEG, upright, its EXIF gone. Raises PhotoError.
 export async function readPhoto(file) {
-  const { place, taken } = readExif(await file.arrayBuffer());
   let bitmap;
+  let told;
   try {
+    told = readExif(await file.arrayBuffer()); // a file that lies in the cloud may not come
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
     throw new PhotoError("unreadable", file.name);
@@ -39,7 +40,7 @@ export async function readPhoto(file) {
   bitmap.close();
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
   if (!blob) throw new PhotoError("unreadable", file.name);
-  return photoOf({ name: file.name, blob, organ: "auto", place, taken });
+  return photoOf({ name: file.name, blob, organ: "auto", ...told });
 }
 
 // A photo again, from what was kept of it.

@@ -55,10 +55,17 @@ export async function identify({ reject = true, signal } = {}) {
 
 // Keep this plant until the network is back; the table is free for the next.
 export async function waitForNetwork() {
-  const photos = session.photos.map(({ name, blob, organ, place, taken }) => ({ name, blob, organ, place, taken }));
-  await keepWaiting({ photos, place: session.place, at: new Date().toISOString(), answer: null, refusal: "" });
+  await park({ answer: null });
   await startAnew();
   await countWaiting();
+}
+
+// The plant on the table into the database: as the one it was taken from, else as a new one.
+async function park({ answer }) {
+  const photos = session.photos.map(({ name, blob, organ, place, taken }) => ({ name, blob, organ, place, taken }));
+  const plant = { photos, place: session.place, at: new Date().toISOString(), answer, refusal: "" };
+  if (session.taken !== null) await updateWaiting({ ...plant, id: session.taken });
+  else await keepWaiting(plant);
 }
 
 export async function countWaiting() {
@@ -70,8 +77,13 @@ export async function countWaiting() {
   tell();
 }
 
-// Lay a plant that waits onto the table, with its answer if it has one. It stays in the database until its answer was seen.
+// Lay a plant that waits onto the table, with its answer if it has one. It stays in the database until its answer was seen; what lay on the
+// table waits in its place.
 export async function takeUp(plant) {
+  if (session.photos.length && session.taken === null) {
+    await park({ answer: session.answer?.offline ? null : session.answer });
+    await countWaiting();
+  }
   await startAnew();
   const answer = plant.answer && { ...plant.answer, offline: false, reject: true };
   Object.assign(session, { photos: plant.photos.map(photoOf), place: plant.place, placeFrom: plant.place ? "typed" : "none", answer, taken: plant.id });

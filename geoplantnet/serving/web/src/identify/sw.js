@@ -42,13 +42,12 @@ async function kept(file, request) {
 
 async function freshOrKept(request) {
   const cache = await caches.open(CONFIG);
-  try {
-    const response = await fetch(request);
+  const last = await cache.match("./config.json");
+  const fresh = fetch(request).then(async (response) => {
     if (response.ok) await cache.put("./config.json", response.clone());
     return response;
-  } catch (error) {
-    const last = await cache.match("./config.json");
-    if (last) return last;
-    throw error;
-  }
+  });
+  if (!last) return fresh;
+  const patience = new Promise((resolve) => setTimeout(resolve, 2_000, last)); // a network that never answers is none
+  return Promise.race([fresh.catch(() => last), patience]);
 }

@@ -28,7 +28,13 @@ async function within(mode, act) {
 
 // plant: {photos: [{name, blob, organ, place, taken}], place, at, answer, refusal} -> its id. Raises what the database does, such as a full disk.
 export const keepWaiting = (plant) => within("readwrite", (store) => store.add(plant));
-export const updateWaiting = (plant) => within("readwrite", (store) => store.put(plant));
+// Of a plant that was let go of meanwhile nothing comes back.
+export const updateWaiting = (plant) =>
+  within("readwrite", (store) => {
+    const there = store.getKey(plant.id);
+    there.onsuccess = () => there.result !== undefined && store.put(plant);
+    return there;
+  });
 // Oldest first, each with its id.
 export const listWaiting = () => within("readonly", (store) => store.getAll());
 export const dropWaiting = (id) => within("readwrite", (store) => store.delete(id));

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,7 @@ _PROBE = 0.1
 """Inverse strength of the penalty on the weights of a probe of standardised features."""
 _CACHE = 4_000_000_000
 """Bytes of a frozen part's answers that are kept."""
+Transfer = Literal["head", "freeze", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Training:
     backbone: str = "efficientnet-lite0"
     size: int | None = None
     """Side of the net's input, pixels; None: what the backbone was made for."""
-    transfer: Literal["head", "freeze", "all"] = "freeze"
+    transfer: Transfer = "freeze"
     """What learns: the heads alone (a linear probe); these and the last stages; everything."""
     frozen: int | None = None
     """Stages that do not learn under ``freeze``; None: two thirds of them."""
@@ -87,6 +88,7 @@ class Training:
         wrong = [name for name in ("epochs", "batch", "views") if getattr(self, name) < 1]
         wrong += [name for name in ("lr", "backbone_lr", "decay") if not getattr(self, name) > 0]
         wrong += ["smoothing"] * (not 0 <= self.smoothing < 1) + ["ema"] * (not 0 <= self.ema < 1)
+        wrong += ["transfer"] * (self.transfer not in get_args(Transfer)) + ["start"] * (self.start not in ("probe", "zero"))
         if wrong:
             raise ConfigurationError(f"training: {wrong[0]} is {getattr(self, wrong[0])}; see what `Training` says of it")
         self.made_loss([1, 1])  # a name or option that is none is told now

@@ -15,6 +15,8 @@ from geoplantnet.serving.guard.keys import PREFIX
 
 _LONGEST = 1000
 """Characters of a path or query that are kept: a line stays below what a pipe takes in one piece (4 kB), also of many writers."""
+_PLACE = re.compile(r"\b(lat|lon)=[^&\s]*")
+"""Where somebody found a plant: beside an address it would tell where a person was."""
 _KEYLIKE = re.compile(rf"{PREFIX}[A-Za-z0-9_%-]{{8,}}")
 
 
@@ -76,7 +78,7 @@ def _human(scope: Any, exchange: Exchange, seconds: float) -> str:
 
 
 def _kept(text: str) -> str:
-    text = _KEYLIKE.sub(f"{PREFIX}***", text)
+    text = _PLACE.sub(r"\1=***", _KEYLIKE.sub(f"{PREFIX}***", text))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 

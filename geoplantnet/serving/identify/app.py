@@ -111,6 +111,7 @@ def create_identify_app(
         openapi_url="/v2/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # an address without the key, which left the query
         middleware=[
             Middleware(_origins, settings.origins),
             Middleware(out_of_query),
@@ -135,6 +136,7 @@ def create_identify_app(
     ):
         app.include_router(routes)
     app.router.routes.append(Mount("/identify", routes=page.routes(desk)))
+    documents.with_keys(app)
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", "version": desk.version, "species": len(species)})

@@ -245,6 +245,8 @@ def test_a_species_without_photos_is_never_the_answer(photos):
         {"smoothing": 1.0},
         {"ema": 1.0},
         {"loss": "hinge"},
+        {"transfer": "some"},
+        {"start": "middle"},
         {"loss_options": {"gamma": 1.0}},
         {"loss": "focal", "loss_options": {"gamma": -1.0}},
     ],

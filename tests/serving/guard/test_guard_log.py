@@ -85,6 +85,15 @@ def test_people_read_short_lines(lines):
     assert "200" in line and "GET /tiles/\\x1b[2J\\r\\nfake" in line and "\x1b" not in line
 
 
+@pytest.mark.parametrize("human", [False, True])
+def test_the_log_does_not_tell_where_somebody_found_a_plant(lines, human):
+    """Neither kind of line keeps a place; the rest of the query stays."""
+    make, told = lines
+    guard = Guard(ServerSettings(), log=make(human))
+    run(Client(guard.around(hello), "/v2/projects", query=b"lang=fr&lat=46.48&lon=8.01&flat=1").send())
+    assert "lang=fr&lat=***&lon=***&flat=1" in told()[0] and "46.48" not in told()[0]
+
+
 def test_a_log_that_cannot_be_written_stops_no_server():
     """A closed pipe."""
     guard = Guard(ServerSettings(), log=AccessLog(human=False, file=9999))

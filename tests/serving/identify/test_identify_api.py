@@ -334,6 +334,8 @@ def test_documents_and_page_need_no_other_host(client: TestClient) -> None:
     """The OpenAPI document, its page and the page's configuration are there, and name nobody else."""
     document = client.get("/v2/openapi.json").json()
     assert document["openapi"].startswith("3.") and "/v2/identify/{project}" in document["paths"]
+    assert document["components"]["securitySchemes"]["header"]["name"] == "Api-Key"
+    assert not any("422" in told["responses"] for methods in document["paths"].values() for told in methods.values())
     page = client.get("/v2/docs")
     assert page.status_code == 200 and not re.search(r"https?://|<script", page.text)
     config = client.get("/identify/config.json").json()

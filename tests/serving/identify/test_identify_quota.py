@@ -47,6 +47,19 @@ def test_a_thousand_calls_of_two_processes_on_a_quota_of_a_hundred_get_exactly_a
     assert quota.used("ada", f"{datetime.now(UTC):%Y-%m-%d}") == {IDENTIFY: 100}
 
 
+def _opens(file: Path) -> bytes:
+    quota = Quota(file)
+    quota.close()
+    return quota.secret
+
+
+def test_processes_that_start_at_once_open_one_new_file(tmp_path: Path) -> None:
+    """As the workers of a server do: none is told that it is locked, and all have one secret."""
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        for i in range(40):
+            assert len(set(pool.map(_opens, [tmp_path / f"{i}.sqlite"] * 8, chunksize=1))) == 1
+
+
 def test_calls_at_once_over_http_get_exactly_their_quota(client: TestClient, photo: Callable[..., bytes]) -> None:
     """Sixty at once of a key for forty: forty answers, twenty refusals with the time to wait."""
     data = photo(1)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
@@ -153,3 +154,19 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def to_wal(connection: sqlite3.Connection, patience: float = 10.0) -> None:
+    """Let readers of an SQLite file go on beside a writer. Waits so many seconds for other processes that open the same new file.
+
+    SQLite itself does not wait here: it says at once that the file is locked. Raises sqlite3.OperationalError.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from time import monotonic, sleep
 
 from geoplantnet.errors import StorageError, TryAgain
 from geoplantnet.serving.guard import Refused
+from geoplantnet.storage import to_wal
 
 IDENTIFY, SURVEY = "identify", "survey"
 CATEGORIES = (IDENTIFY, SURVEY)
@@ -75,7 +75,7 @@ class Quota:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch(mode=0o600)
             self._db = sqlite3.connect(self._file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            _to_wal(self._db)
+            to_wal(self._db, _BUSY_S)
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (secrets.token_bytes(32),))
@@ -155,19 +155,6 @@ class Quota:
             raise TryAgain(f"quotas cannot be counted at the moment ({error}); try again in a few seconds") from error
         except sqlite3.Error as error:
             raise StorageError(f"{self._file} is no sound file of quotas ({error}); restore it, or name another") from error
-
-
-def _to_wal(db: sqlite3.Connection) -> None:
-    """SQLite does not wait here for another process that opens the same new file: it says at once that the file is locked."""
-    end = monotonic() + _BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if monotonic() > end:
-                raise
-            sleep(0.01)
 
 
 def seconds_left(now: datetime) -> int:

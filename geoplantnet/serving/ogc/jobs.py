@@ -28,7 +28,7 @@ import psutil
 
 from geoplantnet.errors import ConfigurationError, StorageError, TryAgain
 from geoplantnet.serving.exceptions import TooLarge, fault_of
-from geoplantnet.storage import write_beside
+from geoplantnet.storage import to_wal, write_beside
 
 AT_ONCE = 2
 """Jobs a process works on at once."""
@@ -147,7 +147,7 @@ class Jobs:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._db() as db:
-                db.execute("PRAGMA journal_mode = WAL")
+                to_wal(db)
                 db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"jobs cannot be kept in {self.folder} ({error}); name another folder as serving.jobs") from error

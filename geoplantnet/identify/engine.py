@@ -100,6 +100,11 @@ class Identifier:
         self.place_weight = place_weight or PlaceWeight()
         self._groups = {rank: _Groups(network.species, rank) for rank in ("genus", "family")}
 
+    @property
+    def knows_places(self) -> bool:
+        """Whether a place may change an answer: there is a map, or a flora of some place."""
+        return self.prior is not None or any(project.codes for project in self.projects)
+
     def identify(
         self,
         photos: Sequence[npt.NDArray[np.uint8]],

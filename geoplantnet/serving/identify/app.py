@@ -115,6 +115,7 @@ def create_identify_app(
         middleware=[
             Middleware(_origins, settings.origins),
             Middleware(out_of_query),
+            Middleware(_lenient),
             Middleware(_bodies, settings.max_bodies),
             Middleware(_guarded, guard, maps),
         ],
@@ -160,6 +161,25 @@ def _guarded(app: ASGIApp, guard: Guard, maps: ASGIApp | None) -> ASGIApp:
         await (inside if ours else maps)(scope, receive, send)  # type: ignore[misc]
 
     return chosen
+
+
+def _lenient(app: ASGIApp) -> ASGIApp:
+    """Below /v2 a parameter of no value (``pageSize=``) is one that is not given, as forms of pages send it, and HEAD is GET without its body."""
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v2/"):
+            await app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+        query = b"&".join(part for part in scope["query_string"].split(b"&") if part.find(b"=") != len(part) - 1)
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        told = {**scope, "query_string": query, "method": "GET" if head else scope["method"]}
+        await app(told, receive, without_body if head else send)
+
+    return read
 
 
 def _bodies(app: ASGIApp, most: int) -> ASGIApp:

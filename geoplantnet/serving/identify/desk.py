@@ -99,10 +99,14 @@ class Desk:
         if status_of(error) >= 500 or not (self.settings.errors_cost or answered):
             _announce(request, self.quota.give_back(taken))
 
+    def awaited(self, request: Request) -> bool:
+        """Whether the answer can still come in time."""
+        exchange = exchange_of(request.scope)
+        return exchange is None or exchange.late is None
+
     def answered(self, request: Request, answer: Response, *taken: Taken) -> Response:
         """The answer; what it cost is given back where it comes too late, and 503 was said in its place. For a thread."""
-        exchange = exchange_of(request.scope)
-        if exchange is not None and exchange.late is not None:
+        if not self.awaited(request):
             for one in taken:
                 self.quota.give_back(one)
         return answer

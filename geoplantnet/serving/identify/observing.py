@@ -41,6 +41,7 @@ FLAGS = ("malformed", "not_a_plant", "cultivated")
 _COARSE = 0.1
 """Degrees."""
 _MOST_LISTED = 50
+_FIRST_PHOTO = 1826
 _HIDDEN = "place, day and photos are withheld: the species is sensitive, or was called by the name of one that is"
 _COARSENED = "the place is the middle of a square of 0.1 degrees until the species is agreed on"
 
@@ -232,6 +233,9 @@ def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
         )
     place = place_of(form.one("lat"), form.one("lon"))
     uncertainty = form.one("uncertainty")
+    if uncertainty and not _is_number(uncertainty):
+        message = f"uncertainty {shown(uncertainty)} is no radius; give metres above 0, or leave it out"
+        raise refuse(HTTPStatus.BAD_REQUEST, message, "form")
     project, key = form.one("project"), form.one("key")
     if project:
         project_of(desk, project)
@@ -252,7 +256,7 @@ def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
             user_id=account,
             latitude=place[1] if place else None,
             longitude=place[0] if place else None,
-            coordinate_uncertainty=float(uncertainty) if _is_number(uncertainty) else None,
+            coordinate_uncertainty=float(uncertainty) if uncertainty else None,
             event_date=_day(form.one("date")),
             dataset_id="geoplantnet",
             flora=project if project not in RESERVED else "",
@@ -286,6 +290,8 @@ def _day(text: str) -> str:
         raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is not ISO 8601; write it as 2026-05-31", "form") from None
     if moment.date() > datetime.now(UTC).date() and moment.date().toordinal() - date.today().toordinal() > 1:
         raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is still to come", "form")
+    if moment.year < _FIRST_PHOTO:
+        raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is before there were photos; write the day the photos were taken", "form")
     return text
 
 

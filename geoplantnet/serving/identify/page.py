@@ -45,6 +45,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
             "title": desk.settings.title,
             "languages": list(LANGUAGES),
             "maps": desk.atlas is not None,
+            "places": desk.identifier.knows_places,
             "model": model,
             "store": desk.store is not None,
             "licences": list(desk.settings.licences),

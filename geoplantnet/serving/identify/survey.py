@@ -7,13 +7,13 @@ first ranks that score enough. Positions are pixels of the upright photo, x to t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, TryAgain
 from geoplantnet.identify.network import ORGANS, Network
 from geoplantnet.identify.photos import square
 
@@ -115,14 +115,26 @@ class Seen:
     """(n,): squares that show no plant."""
 
 
-def look(network: Network, pixels: npt.NDArray[np.uint8], boxes: Boxes, species: npt.NDArray[np.intp] | None) -> Seen:
-    """Identify each square of a photo (h, w, 3). `species`: positions of the flora; None: all. Raises InputError for a flora of none."""
+def look(
+    network: Network,
+    pixels: npt.NDArray[np.uint8],
+    boxes: Boxes,
+    species: npt.NDArray[np.intp] | None,
+    *,
+    awaited: Callable[[], bool] = lambda: True,
+) -> Seen:
+    """Identify each square of a photo (h, w, 3). `species`: positions of the flora; None: all.
+
+    Raises InputError for a flora of none, TryAgain once nobody waits for it.
+    """
     if species is not None and not len(species):
         raise InputError("the project has no species; choose another")
     size, card = network.card.size, network.card
     scores = np.zeros((len(boxes), len(network.species)), np.float32)
     plant, organs = np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.intp)
     for start in range(0, len(boxes), _BATCH):
+        if not awaited():
+            raise TryAgain("the survey took longer than its answer is waited for; ask for fewer tiles")
         part = slice(start, start + _BATCH)
         out = network(np.stack([square(pixels[y : y + side, x : x + side], size) for x, y, side in boxes[part].tolist()]))
         logits = out.logits.astype(np.float64) / card.temperature

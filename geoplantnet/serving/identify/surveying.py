@@ -157,7 +157,8 @@ def router(desk: Desk) -> APIRouter:
                 raise
             try:
                 pixels = desk.decoder.pixels(data, LIMITS)
-                seen = look(desk.identifier.network, pixels, boxes(), None if flora is None else flora.species)
+                own = None if flora is None else flora.species
+                seen = look(desk.identifier.network, pixels, boxes(), own, awaited=lambda: desk.awaited(request))
                 shape = pixels.shape[1], pixels.shape[0]
                 results = _results(desk, seen, shape, show=show, min_score=min_score, max_rank=max_rank, reject=reject, every=every)
                 answer = told(request, _told(desk, project, form.photos[0].id, results, whole))

@@ -87,6 +87,8 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
             )
         fields.append((name, _text(field.value)))
 
+    if b"--" + boundary + b"--" not in body:
+        raise refuse(HTTPStatus.BAD_REQUEST, "the form ends before its last boundary: it was cut on its way; send it again", "form")
     limits = {"MAX_MEMORY_FILE_SIZE": MOST_BODY + 1, "UPLOAD_ERROR_ON_BAD_CTE": True}
     view = memoryview(body)
     try:

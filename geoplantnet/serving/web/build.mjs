@@ -55,13 +55,15 @@ async function bundle(entryPoints, define = {}) {
 async function identify() {
   const out = path.join(dist, "identify");
   await mkdir(out, { recursive: true });
-  const meta = await bundle({ "identify/app": "src/identify/main.js", "identify/style": "src/identify/style.css", "identify/worker": "src/identify/offline/worker.js" });
+  const engine = await readFile(path.join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
+  const packed = gzipSync(engine, { level: 9 });
+  const constants = { ENGINE_SHA256: JSON.stringify(createHash("sha256").update(engine).digest("hex")), ENGINE_BYTES: String(packed.length) };
+  const meta = await bundle({ "identify/app": "src/identify/main.js", "identify/style": "src/identify/style.css", "identify/worker": "src/identify/offline/worker.js" }, constants);
   for (const file of ["index.html", "manifest.webmanifest", "icon-192.png", "icon-512.png", "icon-maskable-512.png"]) {
     await copyFile(path.join(src, "identify", file), path.join(out, file));
   }
   await copyFile(path.join(src, "icon.svg"), path.join(out, "icon.svg"));
-  const engine = await readFile(path.join(here, "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"));
-  await writeFile(path.join(out, "engine.wasm.gz"), gzipSync(engine, { level: 9 }));
+  await writeFile(path.join(out, "engine.wasm.gz"), packed);
   await writeFile(
     path.join(out, "THIRD_PARTY.txt"),
     await licences(meta, ["onnxruntime-web"], ["What onnxruntime-web itself is built of: ENGINE_NOTICES.txt.", "engine.wasm.gz: ort-wasm-simd-threaded.wasm of onnxruntime-web, packed."]),

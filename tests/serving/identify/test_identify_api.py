@@ -127,7 +127,7 @@ REFUSED = [
     ({"no-reject": "perhaps"}, {"files": 1}, 400, "no-reject"),
     ({}, {"data": {"images": "https://example.org/a.jpg"}, "files": [("other", b"x")]}, 400, "images"),
     ({}, {"content": b"{}", "headers": {"content-type": "application/json"}}, 415, "multipart"),
-    ({}, {"content": b"--x\r\nnonsense", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "photo"),
+    ({}, {"content": b"--x\r\nnonsense", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "cut on its way"),
     ({}, {"content": b"", "headers": {"content-type": "multipart/form-data; boundary=" + "y" * 300}}, 400, ""),
 ]
 
@@ -281,6 +281,45 @@ def test_what_comes_too_late_costs_nothing(
     assert count == {"identify": 0, "survey": 0}
 
 
+def test_a_survey_that_nobody_waits_for_ends(
+    client_of: Callable[..., TestClient], identifier: Any, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once 503 was said, no further square of it is looked at."""
+    net = identifier.network
+    seen: list[int] = []
+    asked = type(net).__call__
+    monkeypatch.setattr(type(net), "__call__", lambda self, pixels: time.sleep(0.5) or seen.append(len(pixels)) or asked(self, pixels))
+    client = client_of(changes={"timeout_s": 0.3})
+    files = [("image", ("plot.jpg", photo(2, size=(600, 400)), "image/jpeg"))]
+    answer = client.post("/v2/survey/tiles/all?tile_size=64&tile_stride=32", files=files)
+    assert answer.status_code == 503 and client.get("/v2/_status").status_code == 200
+    for _ in range(100):
+        if client.get("/v2/quota").json()["count"]["survey"] == 0:
+            break
+        time.sleep(0.05)
+    assert client.get("/v2/quota").json()["count"]["survey"] == 0 and len(seen) == 1
+
+
+def test_a_form_that_was_cut_is_told_as_such(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """Wherever a body ends before its time, it says so, and that it was cut."""
+    head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    body = head + photo(1) + b"\r\n--b--\r\n"
+    told = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert client.post("/v2/identify/all", content=body, headers=told).status_code == 200
+    for length in (0, 20, len(head), len(body) // 2, len(body) - 4):
+        answer = client.post("/v2/identify/all", content=body[:length], headers=told)
+        assert answer.status_code == 400 and "cut on its way" in answer.json()["message"], length
+
+
+def test_parameters_of_no_value_are_not_given_and_head_has_no_body(client: TestClient) -> None:
+    """``pageSize=`` is what forms of pages send; monitors ask by HEAD."""
+    assert client.get("/v2/species?pageSize=&page=&prefix=&lang=").json() == client.get("/v2/species").json()
+    assert client.get("/v2/species?pageSize=none").status_code == 400
+    whole, head = client.get("/v2/languages"), client.head("/v2/languages")
+    assert head.status_code == 200 and head.content == b"" and head.headers["content-type"] == whole.headers["content-type"]
+    assert client.head("/v2/nothing").status_code == 404
+
+
 def test_forms_of_many_fields_are_refused_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the 65th field, or one that is long, the rest of the body is not read."""
     part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n%b\r\n'
@@ -290,7 +329,9 @@ def test_forms_of_many_fields_are_refused_at_once(client: TestClient, monkeypatc
     seen: list[object] = []
     finish = Field.finalize
     monkeypatch.setattr(Field, "finalize", lambda self: seen.append(self) or finish(self))
-    client.post("/v2/identify/all", content=part % b"1" * 100_000, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    client.post(
+        "/v2/identify/all", content=part % b"1" * 100_000 + b"--b--\r\n", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
     assert len(seen) == 65
 
 
@@ -339,7 +380,7 @@ def test_documents_and_page_need_no_other_host(client: TestClient) -> None:
     page = client.get("/v2/docs")
     assert page.status_code == 200 and not re.search(r"https?://|<script", page.text)
     config = client.get("/identify/config.json").json()
-    assert set(config) == {"title", "languages", "maps", "model", "store", "licences"} and config["model"] is None
+    assert set(config) == {"title", "languages", "maps", "places", "model", "store", "licences"} and config["model"] is None
     assert client.get("/identify/model/card.json").status_code == 404
     assert client.get("/healthz").json()["status"] == "ok"
 

@@ -57,6 +57,27 @@ def test_a_contribution_is_kept_once_and_told_to_others_without_its_exact_place(
     assert "flora" not in str({name: value for name, value in seen.items() if name != "images"})
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("uncertainty", "abc", "no radius"),
+        ("uncertainty", "-3", "no radius"),
+        ("uncertainty", "inf", "no radius"),
+        ("date", "0001-01-01", "before there were photos"),
+        ("date", "2999-01-01", "still to come"),
+        ("date", "yesterday", "ISO 8601"),
+    ],
+)
+def test_what_is_said_of_a_contribution_is_taken_or_refused(
+    client_of: Callable[..., TestClient], store: ObservationStore, photo: Callable[..., bytes], field: str, value: str, words: str
+) -> None:
+    """Nothing that was said of a plant is dropped without a word, and nothing is kept of what was refused."""
+    client = client_of(store=store)
+    answer = given(client, photo(1), **{field: value})
+    assert answer.status_code == 400 and words in answer.json()["message"]
+    assert given(client, photo(1), uncertainty="25.5").json()["place"]["uncertainty"] == 25.5
+
+
 def test_votes_of_others_make_a_label_valid_and_end_the_review(
     client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import pytest
@@ -115,6 +116,10 @@ class FakeApi:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of an answer."""
     queue: list[dict[str, Any]] = field(default_factory=list)
+    held: threading.Event | None = None
+    """Identifications wait for it."""
+    worker: str = ""
+    """What stands at the end of the service worker: another text makes it a newer one."""
 
     def refuse(self, status: int, message: str, **headers: str) -> None:
         body = {"statusCode": status, "error": "refused", "message": message}
@@ -135,6 +140,8 @@ class FakeApi:
 
     async def identify(self, request: Request) -> Response:
         told = await self._form(request)
+        while self.held is not None and not self.held.is_set():
+            await anyio.sleep(0.02)
         if self.faults:
             return self.faults.pop(0)
         lang, organs = told["query"]["lang"], told["fields"]["organs"]
@@ -324,9 +331,15 @@ def _server(model_folder: Path) -> Iterator[tuple[str, list[FakeApi]]]:
         {"id": "all", "title": "Most relevant", "description": "", "speciesCount": 5},
         {"id": "alps", "title": "Alps", "description": "", "speciesCount": 3},
     ]
+
+    def worker(request: Request) -> Response:
+        script = (PAGE / "identify" / "sw.js").read_text()
+        return Response(f"{script}\n{now[0].worker}", media_type="text/javascript", headers={"cache-control": "no-cache"})
+
     app = Starlette(
         routes=[
             Route("/identify/config.json", config),
+            Route("/identify/sw.js", worker),
             Mount("/identify/model", PageFiles(directory=model_folder)),
             Mount("/identify", Held(directory=PAGE / "identify", html=True)),
             Route("/v2/projects", lambda request: JSONResponse(projects)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,56 @@ def test_a_damaged_model_is_not_kept(identify_visits: Opener, api: FakeApi) -> N
     visit.open("#settings")
     visit.page.get_by_role("button", name="Keep for offline").click()
     expect(visit.page.get_by_role("alert")).to_contain_text("damaged")
+    assert visit.page.evaluate("() => caches.keys().then((names) => names.filter((name) => name.startsWith('identify-model')))") == []
+
+
+def test_an_engine_of_another_page_is_not_kept(identify_visits: Opener, api: FakeApi) -> None:
+    """An engine that is not the one this page was built with is thrown away, and said."""
+    visit = identify_visits(service_workers="block")
+    visit.page.route("**/engine.wasm.gz", lambda route: route.fulfill(body="another engine"))
+    visit.open("#settings")
+    visit.page.get_by_role("button", name="Keep for offline").click()
+    expect(visit.page.get_by_role("alert")).to_contain_text("damaged")
+
+
+def test_an_older_engine_is_renewed(identify_visits: Opener, api: FakeApi) -> None:
+    """A net kept by an older page gets this page's engine at the next visit with a network, and answers."""
+    visit = identify_visits()
+    _kept(visit)
+    in_cache = "async (act) => { const names = await caches.keys(); const cache = await caches.open(names.find((name) => name.startsWith('identify-model-'))); %s }"
+    age = in_cache % (
+        "const mark = await (await cache.match('./model/kept.json')).json(); mark.engine = 'older';"
+        "await cache.put('./model/kept.json', Response.json(mark)); await cache.put('./engine.wasm.gz', new Response('older')); return true"
+    )
+    assert visit.page.evaluate(age)
+    visit.page.reload()
+    visit.until(in_cache % "return (await (await cache.match('./model/kept.json')).json()).engine !== 'older'")
+    _without_network(visit)
+    visit.open()
+    visit.photos(jpeg(drawn(1)))
+    visit.identify()
+    visit.answered()
+    expect(visit.page.get_by_text("Answered on this device")).to_be_visible()
+
+
+def test_fetching_goes_on_while_the_reader_looks_elsewhere(identify_visits: Opener, api: FakeApi) -> None:
+    """Leaving the settings ends no download: it is told there again, can be ended there, and ends in a net that is kept."""
+    visit = identify_visits(service_workers="block")
+    routes: list[Any] = []
+    visit.page.route("**/model/model.onnx", lambda route: routes.append(route))
+    visit.open("#settings")
+    visit.page.get_by_role("button", name="Keep for offline").click()
+    expect(visit.page.locator("progress")).to_be_visible()
+    visit.page.get_by_role("link", name="Species").click()
+    expect(visit.page.get_by_role("heading", name="Explore a species")).to_be_visible()
+    visit.page.get_by_role("link", name="Settings").click()
+    expect(visit.page.locator("progress")).to_be_visible()
+    routes.pop().continue_()
+    expect(visit.page.get_by_text("Kept: version v1")).to_be_visible()
+    visit.page.get_by_role("button", name="Remove it").click()
+    visit.page.get_by_role("button", name="Keep for offline").click()
+    visit.page.get_by_role("button", name="Cancel").click()
+    expect(visit.page.get_by_role("button", name="Keep for offline")).to_be_visible()
     assert visit.page.evaluate("() => caches.keys().then((names) => names.filter((name) => name.startsWith('identify-model')))") == []
 
 

@@ -189,7 +189,7 @@ def test_doubt_is_said(identify_visits: Opener, api: FakeApi, scores: tuple[floa
     api.scores = scores
     visit = identify_visits()
     _answer_of(visit)
-    expect(visit.page.locator(".notice")).to_contain_text(words)
+    expect(visit.page.locator("#view .notice")).to_contain_text(words)
 
 
 def test_another_flora_can_be_asked(identify_visits: Opener, api: FakeApi) -> None:

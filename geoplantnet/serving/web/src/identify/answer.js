@@ -4,7 +4,7 @@ import { button, element } from "../dom.js";
 import { number, percent, t } from "../i18n.js";
 import { leftToday } from "./api.js";
 import { compare } from "./compare.js";
-import { confirmSpecies } from "./confirm.js";
+import { confirmSpecies, nameSpecies } from "./confirm.js";
 import { offers } from "./config.js";
 import { addressOf, creditOf, notice, scientific, scored } from "./parts.js";
 import { prefs } from "./prefs.js";
@@ -14,7 +14,7 @@ const FIRST = 3; // candidates in full; the others open on demand
 const SURE = 0.5; // below, the best is called one among several
 const GENUS_SURE = 0.8;
 
-export function showAnswer(root, { signal }) {
+export function showAnswer(root, { signal, redraw }) {
   const { answer } = session;
   if (!answer) {
     root.append(element("h1", "", t("answer.title")), notice("mind", t("answer.none")), link("#identify", t("answer.to-photos")));
@@ -23,7 +23,7 @@ export function showAnswer(root, { signal }) {
   const title = element("h1", "", t(answer.rejected ? "answer.rejected-title" : "answer.title"));
   root.append(title);
   if (answer.rejected) {
-    root.append(rejected(root, signal));
+    root.append(...asking(), rejected(root, redraw));
     return title.textContent;
   }
   const results = answer.results ?? [];
@@ -31,11 +31,13 @@ export function showAnswer(root, { signal }) {
   const cards = element("ol", "candidates");
   const draw = () => cards.replaceChildren(...results.map((result, i) => candidate(result, i, shown)));
   root.append(
-    ...[summary(answer, results), answer.offline ? notice("mind", t("answer.offline")) : null, answer.reject === false ? notice("mind", t("answer.unrejected")) : null].filter(Boolean),
+    ...asking(),
+    ...[named(results), summary(answer, results), answer.offline ? notice("mind", t("answer.offline")) : null, answer.reject === false ? notice("mind", t("answer.unrejected")) : null].filter(Boolean),
     ...evidence(answer),
     results.length && session.photos.length > 1 ? yours() : "",
     cards,
-    ...further(answer, root, signal),
+    ...none(answer),
+    ...further(answer, root, redraw),
     element("div", "go", startButton(), link("#identify", t("answer.change"))),
     element("p", "faint small", [t("answer.private"), leftToday(answer), answer.version ? t("answer.version", { version: answer.version }) : ""].filter(Boolean).join(" ")),
   );
@@ -175,12 +177,12 @@ function actions(result) {
 }
 
 // Another flora that fits better, and what the flora cut.
-function further(answer, root, signal) {
+function further(answer, root, redraw) {
   const parts = [];
   if (answer.switchToProject) {
     const other = button("", t("answer.switch"), async () => {
       prefs.set({ project: answer.switchToProject });
-      await again(root, signal, {});
+      await again(root, redraw, {});
     });
     parts.push(notice("mind", t("answer.better-flora", { project: answer.switchToProject }), other));
   }
@@ -192,8 +194,8 @@ function further(answer, root, signal) {
   return parts;
 }
 
-function rejected(root, signal) {
-  const anyway = button("", t("answer.anyway"), () => again(root, signal, { reject: false }));
+function rejected(root, redraw) {
+  const anyway = button("", t("answer.anyway"), () => again(root, redraw, { reject: false }));
   return element(
     "div",
     "stack",
@@ -209,22 +211,39 @@ function rejected(root, signal) {
   );
 }
 
-// Ask once more, otherwise; the view is drawn anew.
-async function again(root, signal, otherwise) {
+// Ask once more, otherwise; whichever view is shown then is drawn anew.
+async function again(root, redraw, otherwise) {
+  const asked = identify(otherwise);
+  root.prepend(...asking());
+  await asked;
+  if (document.documentElement.dataset.view !== "answer") return;
+  const { refusal } = session;
+  redraw();
+  if (refusal) document.querySelector("h1").after(notice("bad", refusal.message));
+}
+
+// That the photos are being looked at once more.
+function asking() {
+  if (!session.asking) return [];
   const busy = notice("mind", t("capture.going"));
   busy.setAttribute("role", "status");
-  root.prepend(busy);
-  try {
-    await identify({ ...otherwise, signal });
-    if (signal.aborted) return;
-    root.replaceChildren();
-    showAnswer(root, { signal });
-    root.focus();
-  } catch (error) {
-    if (signal.aborted) return;
-    const words = error.kind === "no-species" ? t("answer.rejected") : error.message;
-    busy.replaceWith(notice("bad", words));
-  }
+  return [busy];
+}
+
+// What the reader named it while there was no network.
+function named(results) {
+  const { said } = session;
+  if (!said || !mayContribute()) return null;
+  const result = results.find((one) => idOf(one) === said.id) ?? { taxonID: said.id, species: { scientificNameWithoutAuthor: said.name } };
+  const give = button("strong", t("answer.give"), () => confirmSpecies(result, give));
+  return notice("good", t("answer.said", { name: said.name }), give);
+}
+
+// The model does not have the last word: another name can be given, too.
+function none(answer) {
+  if (!mayContribute() || answer.reject === false) return [];
+  const open = button("plain", t("answer.none-of-these"), () => nameSpecies(open));
+  return [element("div", "row none-of-these", open)];
 }
 
 function startButton() {

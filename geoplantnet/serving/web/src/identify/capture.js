@@ -7,7 +7,7 @@ import { offers } from "./config.js";
 import { notice, radio } from "./parts.js";
 import { createMiniMap } from "./minimap.js";
 import { MOST, ORGANS, PhotoError, readPhoto } from "./photos.js";
-import { addPhotos, countWaiting, forgetWaiting, identify, onSession, removePhoto, sendWaiting, session, startAnew, takeUp, waitForNetwork } from "./session.js";
+import { addPhotos, countWaiting, forgetWaiting, identify, onSession, removePhoto, sendWaiting, session, setOrgan, setPlace, startAnew, stopAsking, takeUp, unanswered, waitForNetwork } from "./session.js";
 
 export function showCapture(root, { signal }) {
   const title = element("h1", "", t("capture.title"));
@@ -16,9 +16,8 @@ export function showCapture(root, { signal }) {
   const photos = element("ol", "photos");
   const place = element("fieldset", "place card");
   const waiting = element("section", "waiting");
-  const go = button("strong big", t("capture.go"), () => run());
-  const stop = button("big", t("cancel"), () => asking?.abort());
-  stop.hidden = true;
+  const go = button("strong big", t("capture.go"), run);
+  const stop = button("big", t("cancel"), stopAsking);
   const take = picker({ words: t("capture.take"), icon: "camera", capture: true });
   const choose = picker({ words: t("capture.choose"), icon: "files", capture: false });
   const intake = element("div", "intake", take.label, choose.label);
@@ -27,7 +26,7 @@ export function showCapture(root, { signal }) {
     draw();
     take.input.focus();
   });
-  let asking = null;
+  let refused = null;
 
   for (const { input } of [take, choose]) {
     input.addEventListener("change", () => {
@@ -58,8 +57,13 @@ export function showCapture(root, { signal }) {
     anew,
     element("p", "faint small", t("capture.privacy")),
   );
-  onSession(drawWaiting, signal);
+  onSession(() => {
+    drawWaiting();
+    drawAsking();
+    if (session.refusal !== refused) drawRefusal();
+  }, signal);
   draw();
+  drawRefusal();
   countWaiting();
   return t("capture.title");
 
@@ -91,10 +95,17 @@ export function showCapture(root, { signal }) {
       label.classList.toggle("disabled", full);
     }
     intake.classList.toggle("started", session.photos.length > 0);
-    go.disabled = !session.photos.length;
     anew.hidden = !session.photos.length;
-    place.hidden = !session.photos.length;
+    place.hidden = !session.photos.length || !(offers().places || offers().store);
     drawPlace();
+    drawAsking();
+  }
+
+  // Asking goes on while the reader looks elsewhere; an answer stays one until photos or place change.
+  function drawAsking() {
+    go.disabled = !session.photos.length || session.asking !== null;
+    go.textContent = t(session.asking ? "capture.going" : session.answer ? "capture.answered" : "capture.go");
+    stop.hidden = !session.asking;
   }
 
   function photoItem(photo, i) {
@@ -109,10 +120,7 @@ export function showCapture(root, { signal }) {
       option.selected = organ === photo.organ;
       select.append(option);
     }
-    select.addEventListener("change", () => {
-      photo.organ = select.value;
-      session.answer = null;
-    });
+    select.addEventListener("change", () => setOrgan(photo, select.value));
     const label = element("label", "small", t("photo.shows"));
     label.htmlFor = select.id;
     const remove = button("icon", "✕", () => {
@@ -128,23 +136,24 @@ export function showCapture(root, { signal }) {
 
   function drawPlace() {
     const exif = session.photos.find((photo) => photo.place)?.place ?? null;
-    if (session.placeFrom === "photo" && !exif) Object.assign(session, { placeFrom: "none", place: null });
+    if (session.placeFrom === "photo" && !exif) setPlace(null, "none");
     const extra = element("div", "extra");
     const told = element("p", "faint small");
     const choose = (from) => {
-      session.placeFrom = from;
-      session.answer = null;
       extra.replaceChildren();
-      if (from === "none") put(null);
-      if (from === "photo") put(exif);
+      setPlace(from === "photo" ? exif : from === "none" ? null : session.place, from);
+      tellPlace();
       if (from === "device") locate();
       if (from === "typed") type();
       if (from === "map") onMap();
     };
     const put = (found) => {
-      session.place = found;
-      session.answer = null;
-      told.textContent = found ? t("place.told", { at: written(found) }) : session.placeFrom === "none" ? t("place.none-told") : "";
+      setPlace(found, session.placeFrom);
+      tellPlace();
+    };
+    const tellPlace = () => {
+      const { place: found, placeFrom } = session;
+      told.textContent = found ? t("place.told", { at: written(found) }) : placeFrom === "none" ? t("place.none-told") : "";
     };
     const radios = [
       radio("place", "none", t("place.none"), session.placeFrom, choose),
@@ -153,8 +162,8 @@ export function showCapture(root, { signal }) {
       radio("place", "typed", t("place.typed"), session.placeFrom, choose),
       offers().maps && radio("place", "map", t("place.map"), session.placeFrom, choose),
     ].filter(Boolean);
-    place.replaceChildren(element("legend", "", t("place.title")), element("p", "small", t(exif ? "place.ask" : "place.why")), ...radios, extra, told);
-    put(session.place);
+    place.replaceChildren(element("legend", "", t("place.title")), element("p", "small", t(!offers().places ? "place.why-contribute" : exif ? "place.ask" : "place.why")), ...radios, extra, told);
+    tellPlace();
     if (session.placeFrom === "device" && !session.place) told.textContent = t("place.looking");
     if (session.placeFrom === "typed") type();
     if (session.placeFrom === "map") onMap();
@@ -169,9 +178,10 @@ export function showCapture(root, { signal }) {
         },
         ({ code, PERMISSION_DENIED }) => {
           if (session.placeFrom !== "device") return;
-          Object.assign(session, told.isConnected ? {} : { placeFrom: "none" });
-          if (!told.isConnected) drawPlace();
-          else told.textContent = t(code === PERMISSION_DENIED ? "place.denied" : "place.not-found");
+          if (!told.isConnected) {
+            setPlace(null, "none");
+            drawPlace();
+          } else told.textContent = t(code === PERMISSION_DENIED ? "place.denied" : "place.not-found");
         },
         { enableHighAccuracy: true, timeout: 20_000 },
       );
@@ -201,31 +211,18 @@ export function showCapture(root, { signal }) {
 
   async function run() {
     complaint.replaceChildren();
-    asking = new AbortController();
-    go.disabled = true;
-    go.textContent = t("capture.going");
-    stop.hidden = false;
-    announce(t("capture.going"));
-    try {
-      await identify({ signal: AbortSignal.any ? AbortSignal.any([asking.signal, signal]) : asking.signal });
-      if (!signal.aborted) location.hash = "#answer";
-    } catch (error) {
-      if (signal.aborted || asking.signal.aborted) return;
-      complain(error);
-    } finally {
-      asking = null;
-      go.disabled = !session.photos.length;
-      go.textContent = t("capture.go");
-      stop.hidden = true;
+    if (!session.answer) {
+      announce(t("capture.going"));
+      if (!(await identify())) return; // `drawRefusal` of whichever view is shown then
+      if (document.documentElement.dataset.view !== "identify") return announce(t("capture.ready"));
     }
+    location.hash = "#answer";
   }
 
-  function complain(refusal) {
-    if (refusal.kind === "no-species") {
-      session.answer = { rejected: true, results: [] };
-      location.hash = "#answer";
-      return;
-    }
+  function drawRefusal() {
+    const { refusal } = session;
+    refused = refusal;
+    if (!refusal) return;
     const box = notice("bad", refusal.message);
     if (refusal.kind === "offline") {
       box.append(
@@ -262,7 +259,11 @@ export function showCapture(root, { signal }) {
       image.alt = "";
       image.addEventListener("load", () => URL.revokeObjectURL(image.src));
       const best = plant.answer?.results?.[0];
-      const words = best ? t("waiting.answered", { name: best.species.scientificNameWithoutAuthor }) : plant.refusal || t("waiting.not-yet");
+      const words = plant.said
+        ? t(best ? "waiting.said-ready" : "waiting.said", { name: plant.said.name })
+        : best
+          ? t("waiting.answered", { name: best.species.scientificNameWithoutAuthor })
+          : plant.refusal || t("waiting.not-yet");
       const openIt = button("small", t("waiting.open"), async () => {
         await takeUp(plant);
         if (session.answer) location.hash = "#answer";
@@ -271,8 +272,9 @@ export function showCapture(root, { signal }) {
       const forget = button("small", t("waiting.forget"), () => forgetWaiting(plant.id));
       return element("li", "", image, element("p", "", element("strong", "", date(plant.at, "medium")), " · ", t("photo.count", { n: plant.photos.length }), element("br"), words), element("div", "row", openIt, forget));
     });
-    const send = button("small", t("waiting.send"), sendWaiting);
-    waiting.replaceChildren(element("h2", "", t("waiting.title", { n: session.waiting.length })), element("ul", "", ...items), session.waiting.some((plant) => !plant.answer && !plant.refusal) ? send : "");
+    const still = session.waiting.filter(unanswered).length;
+    const head = still ? t("waiting.title", { n: still }) : t("waiting.title-ready", { n: session.waiting.length });
+    waiting.replaceChildren(element("h2", "", head), element("ul", "", ...items), ...(still ? [button("small", t("waiting.send"), sendWaiting)] : []));
   }
 }
 

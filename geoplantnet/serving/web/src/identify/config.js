@@ -1,7 +1,7 @@
 // What this server offers, asked once. Without an answer, what needs none of it still works.
 import { configuration } from "./api.js";
 
-const NOTHING = { title: "", languages: ["en"], maps: false, model: null, store: false, licences: [] };
+const NOTHING = { title: "", languages: ["en"], maps: false, places: true, model: null, store: false, licences: [] };
 let config = NOTHING;
 
 export async function configure() {

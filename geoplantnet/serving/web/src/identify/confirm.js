@@ -6,9 +6,26 @@ import { t } from "../i18n.js";
 import { idOf, link, mayContribute, nameOf } from "./answer.js";
 import { contribute, newKey } from "./api.js";
 import { offers } from "./config.js";
+import { createFinder } from "./finder.js";
 import { choices, field, notice, radio, scientific } from "./parts.js";
 import { prefs } from "./prefs.js";
-import { session, startAnew } from "./session.js";
+import { session, startAnew, waitForNetwork } from "./session.js";
+
+// A species of the reader's own finding, where the answer does not hold it.
+export function nameSpecies(opener) {
+  const { body, signal } = openDialog({ id: "name-it", title: t("name.title"), about: "", opener });
+  const dialog = body.closest("dialog");
+  const finder = createFinder({
+    signal,
+    words: t("review.which"),
+    onPick: (species) => {
+      dialog.close();
+      confirmSpecies({ taxonID: species.id, species }, opener);
+    },
+  });
+  body.append(element("p", "small", t("name.why")), finder.node);
+  finder.input.focus();
+}
 
 export function confirmSpecies(result, opener) {
   const { body, signal } = openDialog({ id: "confirm", title: t("confirm.title", { name: nameOf(result) }), about: result.species.scientificNameWithoutAuthor, opener });
@@ -16,20 +33,22 @@ export function confirmSpecies(result, opener) {
   const extra = element("div", "stack");
   const id = idOf(result);
   const open = mayContribute() && id !== null;
+  const later = session.answer.offline && offers().store && id !== null;
   let way = "private";
 
   const pick = (wanted) => {
     way = wanted;
     extra.replaceChildren();
     done.disabled = false;
-    done.textContent = t(way === "private" ? "confirm.done" : "confirm.give");
+    done.textContent = t(way === "share" ? "confirm.give" : "confirm.done");
     if (way === "share") drawForm();
   };
   const done = button("strong big", t("confirm.done"), finish);
   const group = element("fieldset", "", element("legend", "", t("confirm.what")), radio("way", "private", t("confirm.private"), way, pick));
   if (open) group.append(radio("way", "share", t("confirm.share"), way, pick));
+  if (later) group.append(radio("way", "wait", t("confirm.wait"), way, pick));
   body.append(element("p", "", scientific(result.species)), group);
-  if (!open) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
+  if (!open && !later) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
   body.append(extra, element("div", "go", done));
 
   const key = newKey();
@@ -60,6 +79,7 @@ export function confirmSpecies(result, opener) {
       announce(t("confirm.kept-private"));
       return;
     }
+    if (way === "wait") return wait();
     extra.querySelector('[role="alert"]')?.remove();
     prefs.set({ author: form.author.value, licence: form.license.value });
     done.disabled = true;
@@ -79,12 +99,27 @@ export function confirmSpecies(result, opener) {
       thanks.focus();
       announce(thanks.textContent);
     } catch (error) {
-      const box = notice("bad", error.message, ...(error.detail ? [element("p", "small", error.detail)] : []));
-      box.setAttribute("role", "alert");
-      extra.append(box);
+      complain(error.message, error.detail);
       done.disabled = false;
       done.textContent = t("confirm.give");
     }
+  }
+
+  async function wait() {
+    try {
+      await waitForNetwork({ said: { id, name: result.species.scientificNameWithoutAuthor } });
+    } catch {
+      return complain(t("waiting.full"));
+    }
+    dialog.close();
+    location.hash = "#identify";
+    announce(t("waiting.kept"));
+  }
+
+  function complain(words, detail = "") {
+    const box = notice("bad", words, ...(detail ? [element("p", "small", detail)] : []));
+    box.setAttribute("role", "alert");
+    extra.append(box);
   }
 }
 

@@ -5,15 +5,16 @@ import { lang, onLanguage, preferred, setLanguage, t, teach } from "../i18n.js";
 import { showAnswer } from "./answer.js";
 import { showCapture } from "./capture.js";
 import { configure } from "./config.js";
+import { renewEngine } from "./offline/engine.js";
 import { prefs } from "./prefs.js";
 import { showReview } from "./review.js";
-import { sendWaiting, session } from "./session.js";
+import { keepNow, renameAnswer, restore, sendWaiting, session } from "./session.js";
 import { showSettings } from "./settings.js";
 import { showSpecies } from "./species.js";
 import en from "./strings/en.js";
 import fr from "./strings/fr.js";
 
-// A view writes itself into `root`; `signal` is aborted when it is left. -> the page's title
+// A view writes itself into `root`; `signal` is aborted when it is left; `redraw()` draws the view that is shown. -> the page's title
 const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies, review: showReview, settings: showSettings };
 const TABS = { answer: "identify" };
 
@@ -33,7 +34,10 @@ for (const node of document.querySelectorAll("[data-lang]")) {
   onLanguage(paint);
   paint();
 }
-onLanguage(() => show({ quiet: true }));
+onLanguage(async () => {
+  show({ quiet: true });
+  if ((await renameAnswer()) && document.documentElement.dataset.view === "answer") show({ quiet: true });
+});
 
 const system = window.matchMedia("(prefers-color-scheme: dark)");
 const dress = () => {
@@ -51,24 +55,41 @@ window.addEventListener("online", () => {
   if (prefs.get().sendWaiting) sendWaiting();
 });
 network();
+// A phone that opens its camera may end the page behind it.
+document.addEventListener("visibilitychange", () => document.hidden && keepNow().catch(() => {}));
 // The hash is the address of a view: going to the content must not change it.
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("view").focus();
 });
 window.addEventListener("hashchange", () => show());
-if ("serviceWorker" in navigator) navigator.serviceWorker.register("./sw.js").catch(() => {}); // without it the page needs the network, and works
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("./sw.js").then((registration) => registration && follow(registration), () => {}); // without it the page needs the network, and works
 start();
+
+// A newer page that was fetched takes over when the reader says so: what lies on the table is there again after it.
+function follow(registration) {
+  const offer = () => (at("newer").hidden = !(registration.waiting && navigator.serviceWorker.controller));
+  offer();
+  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", offer));
+  at("reload").addEventListener("click", async () => {
+    await keepNow().catch(() => {});
+    if (!registration.waiting) return location.reload(); // another tab let it take over
+    navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
+    registration.waiting.postMessage("take over");
+  });
+}
 
 async function start() {
   const asked = configure().then((config) => {
     if (config.title) at("wordmark").textContent = config.title;
     at("to-map").hidden = !config.maps;
   });
+  await Promise.race([restore(), new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   const late = Symbol("late"); // on a bad network the page is there first, and what the server offers follows
   if ((await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, PATIENCE, late))])) === late) asked.then(() => session.photos.length || show({ quiet: true }));
   show({ quiet: true });
   if (navigator.onLine && prefs.get().sendWaiting) sendWaiting();
+  if (navigator.onLine) renewEngine().catch(() => {}); // the next visit tries again
 }
 
 // A piece of an address; one that was cut in the middle of a letter stays what it is.
@@ -90,7 +111,7 @@ function show({ quiet = false } = {}) {
   document.querySelector("dialog[open]")?.close(); // the way back leads out of a dialog, too
   root.className = `view-${view}`;
   root.replaceChildren();
-  const title = VIEWS[view](root, { rest: rest.map(decoded), signal: leaving.signal });
+  const title = VIEWS[view](root, { rest: rest.map(decoded), signal: leaving.signal, redraw: show });
   document.title = `${title} · ${at("wordmark").textContent}`;
   for (const tab of document.querySelectorAll("[data-tab]")) {
     if (tab.dataset.tab === (TABS[view] ?? view)) tab.setAttribute("aria-current", "page");

@@ -56,7 +56,7 @@ export function showReview(root, { signal }) {
   function draw(one) {
     const complaint = element("div");
     complaint.setAttribute("role", "alert");
-    const key = newKey();
+    const keys = new Map(); // of each thing that may be said: sent again after a lost answer it counts once, and another thing is another vote
     const guess = one.prediction?.species ? one.prediction : null;
     const species = one.species ?? guess?.species ?? null; // what nobody named yet has the model's guess, told as such
     const title = element("h2", "", species ? scientific(species) : t("review.no-name"));
@@ -99,7 +99,9 @@ export function showReview(root, { signal }) {
       complaint.replaceChildren();
       for (const node of buttons) node.disabled = true;
       try {
-        await cast(one.id, what, key);
+        const act = JSON.stringify(what);
+        if (!keys.has(act)) keys.set(act, newKey());
+        await cast(one.id, what, keys.get(act));
         if (signal.aborted) return;
         voted += 1;
         next(said);

@@ -1,69 +1,180 @@
-// The plant at hand: its photos, its place, the answer; and plants that wait for the network.
-import { identify as ask } from "./api.js";
-import { answerOffline, isKept } from "./offline/engine.js";
+// The plant at hand: its photos, its place, the answer; kept through a reload. And plants that wait for the network.
+import { lang } from "../i18n.js";
+import { Refusal, identify as ask, newKey, speciesFacts } from "./api.js";
+import { answerOffline, isKept, keptNames } from "./offline/engine.js";
 import { MOST, dropPhoto, photoOf } from "./photos.js";
 import { prefs } from "./prefs.js";
-import { dropWaiting, keepWaiting, listWaiting, updateWaiting } from "./waiting.js";
+import { dropTable, dropWaiting, keepTable, keepWaiting, listWaiting, takeTable, updateWaiting } from "./waiting.js";
 
-// waiting: the plants in the browser's database; taken: the one of them that lies on the table
-export const session = { photos: [], place: null, placeFrom: "none", asked: false, answer: null, waiting: [], taken: null };
+const CLEAN = { photos: [], place: null, placeFrom: "none", answer: null, refusal: null, taken: null, said: null };
+const TAB = "geoplantnet-identify-tab";
+const REST = 150; // milliseconds after a change before it is written
+
+// asking: the question that is under way; refusal: what became of the last one, if it was none; waiting: the plants in the browser's database;
+// taken: the one of them that lies on the table; said: {id, name}, what the reader named it while there was no network
+export const session = { ...CLEAN, asking: null, waiting: [] };
 const listeners = [];
 
-// listener(session) after each change of what waits or was answered
+// listener(session) after each change of what is asked, waits or was answered
 export const onSession = (listener, signal) => {
   listeners.push(listener);
   signal?.addEventListener("abort", () => listeners.splice(listeners.indexOf(listener), 1));
 };
-const tell = () => listeners.forEach((listener) => listener(session));
+const tell = () => [...listeners].forEach((listener) => listener(session));
+
+// ---- the table
+
+// Of each tab its own; a copy of a tab begins with what lies on the original's.
+const tab = () => {
+  try {
+    const name = sessionStorage.getItem(TAB) ?? newKey();
+    sessionStorage.setItem(TAB, name);
+    return name;
+  } catch {
+    return null; // a browser that keeps nothing: a reload clears the table
+  }
+};
+
+let due = 0;
+// What lies on the table now is written soon; a browser that has no room for it goes on without.
+function keepSoon() {
+  clearTimeout(due);
+  due = setTimeout(() => keepNow().catch(() => {}), REST);
+}
+
+export async function keepNow() {
+  clearTimeout(due);
+  const name = tab();
+  if (!name) return;
+  if (!session.photos.length) return dropTable(name);
+  const { place, placeFrom, answer, taken, said } = session;
+  await keepTable({ tab: name, at: Date.now(), photos: session.photos.map(bare), place, placeFrom, answer, taken, said });
+}
+const bare = ({ name, blob, organ, place, taken }) => ({ name, blob, organ, place, taken });
+
+// What lay on the table before a reload.
+export async function restore() {
+  const name = tab();
+  const table = name && (await takeTable(name).catch(() => null));
+  if (!table || session.photos.length) return;
+  const { photos, place, placeFrom, answer, taken, said } = table;
+  Object.assign(session, { photos: photos.map(photoOf), place, placeFrom: placeFrom === "device" && !place ? "none" : placeFrom, answer, taken, said });
+}
+
+// An answer is of what was asked: where that changes there is none, and none to wait for.
+function changed() {
+  session.asking?.abort();
+  Object.assign(session, { answer: null, refusal: null });
+  keepSoon();
+  tell();
+}
 
 // -> how many of them found no room
 export function addPhotos(photos) {
   const room = MOST - session.photos.length;
   photos.slice(room).forEach(dropPhoto);
   session.photos.push(...photos.slice(0, room));
-  session.answer = null;
+  if (photos.length) changed();
   return Math.max(0, photos.length - room);
 }
 
 export function removePhoto(photo) {
   session.photos = session.photos.filter((one) => one !== photo);
-  session.answer = null;
   dropPhoto(photo);
+  changed();
+}
+
+export function setOrgan(photo, organ) {
+  photo.organ = organ;
+  changed();
+}
+
+// place: {longitude, latitude} or null; from: "none", "photo", "device", "typed", "map"
+export function setPlace(place, from) {
+  Object.assign(session, { place, placeFrom: from });
+  changed();
 }
 
 // A clean table. A plant that had waited is let go of only now, when its answer was seen.
 export async function startAnew() {
   const { taken, answer } = session;
+  session.asking?.abort();
   session.photos.forEach(dropPhoto);
-  Object.assign(session, { photos: [], place: null, placeFrom: "none", asked: false, answer: null, taken: null });
+  Object.assign(session, { ...CLEAN, photos: [] });
+  await keepNow().catch(() => {});
   if (taken !== null && answer) await forgetWaiting(taken);
 }
 
-// The answer of the server, or of the net kept on this device where there is no network. Raises Refusal.
-export async function identify({ reject = true, signal } = {}) {
-  const told = { place: session.place, project: prefs.get().project, reject, signal };
-  let answer;
-  try {
-    answer = { ...(await ask(session.photos, told)), offline: false };
-  } catch (refusal) {
-    if (refusal.kind !== "offline" || !(await isKept())) throw refusal;
-    answer = { ...(await answerOffline(session.photos, told)), offline: true };
-  }
-  session.answer = { ...answer, reject };
+// ---- the answer
+
+// The answer of the server, or of the net kept on this device where there is no network, into `session.answer`; what was refused into
+// `session.refusal`. It goes on whichever view is shown. -> whether there is an answer.
+export async function identify({ reject = true } = {}) {
+  session.asking?.abort();
+  const asking = new AbortController();
+  Object.assign(session, { asking, refusal: null });
   tell();
+  try {
+    const answer = await answered({ place: session.place, project: prefs.get().project, reject, signal: asking.signal });
+    if (!asking.signal.aborted) session.answer = { ...answer, reject };
+  } catch (error) {
+    if (!asking.signal.aborted) {
+      if (error.kind === "no-species") session.answer = { rejected: true, results: [] };
+      else session.refusal = error;
+    }
+  }
+  if (session.asking === asking) session.asking = null;
+  keepSoon();
+  tell();
+  return !asking.signal.aborted && session.answer !== null && !session.refusal;
 }
 
-// Keep this plant until the network is back; the table is free for the next.
-export async function waitForNetwork() {
-  await park({ answer: null });
+export function stopAsking() {
+  session.asking?.abort();
+}
+
+async function answered(told) {
+  try {
+    return { ...(await ask(session.photos, told)), offline: false };
+  } catch (refusal) {
+    if (refusal.kind !== "offline" || !(await isKept())) throw refusal;
+    try {
+      return { ...(await answerOffline(session.photos, told)), offline: true };
+    } catch (error) {
+      throw error.kind === "network" ? refusal : new Refusal("device", error.message);
+    }
+  }
+}
+
+// The common names of the answer at hand in the page's language, where they can be had. -> whether anything changed
+export async function renameAnswer() {
+  const { answer } = session;
+  const language = lang();
+  const results = (answer?.results ?? []).filter((result) => result.taxonID);
+  if (!results.length) return false;
+  const names = new Map();
+  const find = async (id) => names.set(id, answer.offline ? ((await keptNames(language))[id] ?? []) : (await speciesFacts(id)).commonNames);
+  await Promise.allSettled(results.map(({ taxonID }) => find(taxonID)));
+  if (session.answer !== answer || lang() !== language || !names.size) return false;
+  const named = (result) => (names.has(result.taxonID) ? { ...result, species: { ...result.species, commonNames: names.get(result.taxonID) } } : result);
+  session.answer = { ...answer, results: answer.results.map(named) };
+  keepSoon();
+  return true;
+}
+
+// ---- plants that wait
+
+// Keep this plant until the network is back; the table is free for the next. said: {id, name} where the reader knows what it is.
+export async function waitForNetwork({ said = null } = {}) {
+  await park({ answer: null, said: said ?? session.said });
+  session.answer = null; // it was of this device: the plant waits for the server's
   await startAnew();
   await countWaiting();
 }
 
 // The plant on the table into the database: as the one it was taken from, else as a new one.
-async function park({ answer }) {
-  const photos = session.photos.map(({ name, blob, organ, place, taken }) => ({ name, blob, organ, place, taken }));
-  const plant = { photos, place: session.place, at: new Date().toISOString(), answer, refusal: "" };
+async function park({ answer, said }) {
+  const plant = { photos: session.photos.map(bare), place: session.place, at: new Date().toISOString(), answer, refusal: "", said };
   if (session.taken !== null) await updateWaiting({ ...plant, id: session.taken });
   else await keepWaiting(plant);
 }
@@ -81,12 +192,14 @@ export async function countWaiting() {
 // table waits in its place.
 export async function takeUp(plant) {
   if (session.photos.length && session.taken === null) {
-    await park({ answer: session.answer?.offline ? null : session.answer });
+    await park({ answer: session.answer?.offline ? null : session.answer, said: session.said });
     await countWaiting();
   }
   await startAnew();
   const answer = plant.answer && { ...plant.answer, offline: false, reject: true };
-  Object.assign(session, { photos: plant.photos.map(photoOf), place: plant.place, placeFrom: plant.place ? "typed" : "none", answer, taken: plant.id });
+  const { place, said = null } = plant;
+  Object.assign(session, { photos: plant.photos.map(photoOf), place, placeFrom: place ? "typed" : "none", answer, taken: plant.id, said });
+  keepSoon();
 }
 
 export async function forgetWaiting(id) {
@@ -113,4 +226,4 @@ export async function sendWaiting() {
   await countWaiting();
 }
 
-const unanswered = (plant) => !plant.answer && !plant.refusal;
+export const unanswered = (plant) => !plant.answer && !plant.refusal;

@@ -4,9 +4,10 @@ import { button, element } from "../dom.js";
 import { date, number, t } from "../i18n.js";
 import { projects } from "./api.js";
 import { offers } from "./config.js";
-import { forget, keep, keptModel } from "./offline/engine.js";
+import { forget, keep, keeping, keptModel, onKeeping, stopKeeping } from "./offline/engine.js";
 import { checkbox, choices, field, loading, notice } from "./parts.js";
 import { prefs } from "./prefs.js";
+/* global ENGINE_BYTES */
 
 export function showSettings(root, { signal }) {
   root.append(element("h1", "", t("settings.title")), account(), flora(signal), offline(signal), looks());
@@ -23,7 +24,9 @@ function account() {
     told.textContent = t(prefs.get().key ? "settings.key-kept" : "settings.key-gone");
   };
   input.addEventListener("input", save); // not on leaving the field: a page may be left at once
-  return element("section", "card", element("h2", "", t("settings.account")), field(t("settings.key"), input, t("settings.key-help")), show, told);
+  const form = element("form", "stack", field(t("settings.key"), input, t("settings.key-help")), show, told); // Enter, and keepers of passwords, know a form
+  form.addEventListener("submit", (event) => event.preventDefault());
+  return element("section", "card", element("h2", "", t("settings.account")), form);
 }
 
 function flora(signal) {
@@ -48,12 +51,17 @@ function offline(signal) {
   const box = element("section", "card", element("h2", "", t("settings.offline")));
   const body = element("div", "stack");
   box.append(body, checkbox(t("settings.send-waiting"), prefs.get().sendWaiting, (on) => prefs.set({ sendWaiting: on })));
-  draw();
+  let bar = null;
+  let told = null;
+  onKeeping((state) => (state.ended ? end(state.ended) : progress(state)), signal);
+  if (keeping()) progress(keeping());
+  else draw();
   return box;
 
   async function draw(complaint = null) {
     const kept = await keptModel();
     if (signal.aborted) return;
+    bar = null;
     const { model } = offers();
     const parts = [];
     if (kept) {
@@ -63,35 +71,33 @@ function offline(signal) {
       parts.push(element("p", "", t(model ? "settings.offline-why" : "settings.no-model")));
     }
     const row = element("div", "row wrap");
-    if (model && model.version !== kept?.version) row.append(button("strong", t("settings.keep", { size: megabytes(model.size + ENGINE) }), fetchIt));
+    if (model && model.version !== kept?.version) row.append(button("strong", t("settings.keep", { size: megabytes(model.size + ENGINE_BYTES) }), fetchIt));
     if (kept) row.append(button("", t("settings.forget"), remove));
     body.replaceChildren(...(complaint ? [complaint] : []), ...parts, row);
   }
 
-  async function fetchIt() {
-    const bar = element("progress");
-    bar.max = 1;
-    bar.value = 0;
-    bar.setAttribute("aria-label", t("settings.keeping"));
-    const told = element("p", "small", t("settings.keeping"));
-    body.replaceChildren(bar, told);
-    const total = offers().model.size + ENGINE;
-    try {
-      await keep({
-        signal,
-        progress: (bytes) => {
-          bar.value = Math.min(1, bytes / total);
-          told.textContent = t("settings.fetched", { done: megabytes(bytes), size: megabytes(total) });
-        },
-      });
-      announce(t("settings.ready"));
-      await draw(notice("good", t("settings.ready")));
-    } catch (error) {
-      if (signal.aborted) return;
-      const box = notice("bad", t(`settings.failed-${error.kind ?? "network"}`));
-      box.setAttribute("role", "alert");
-      await draw(box);
+  function progress({ bytes, total }) {
+    if (!bar) {
+      bar = element("progress");
+      bar.max = 1;
+      bar.setAttribute("aria-label", t("settings.keeping"));
+      told = element("p", "small");
+      body.replaceChildren(bar, told, button("small", t("cancel"), stopKeeping));
     }
+    bar.value = Math.min(1, bytes / total);
+    told.textContent = bytes ? t("settings.fetched", { done: megabytes(bytes), size: megabytes(total) }) : t("settings.keeping");
+  }
+
+  async function fetchIt() {
+    if ((await keep(offers().model.size)) === "ready") announce(t("settings.ready"));
+  }
+
+  function end(how) {
+    if (how === "stopped") return draw();
+    if (how === "ready") return draw(notice("good", t("settings.ready")));
+    const box = notice("bad", t(`settings.failed-${how}`));
+    box.setAttribute("role", "alert");
+    return draw(box);
   }
 
   async function remove() {
@@ -101,7 +107,6 @@ function offline(signal) {
   }
 }
 
-const ENGINE = 3_660_000; // bytes of engine.wasm.gz, about: only told, and what the bar runs to
 const megabytes = (bytes) => t("settings.megabytes", { size: number(bytes / 1e6, 1) });
 
 function looks() {

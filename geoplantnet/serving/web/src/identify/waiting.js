@@ -1,23 +1,32 @@
-// Photos that wait for the network, in the browser's own database on this device.
+// The browser's own database on this device: plants that wait for the network, and the plant at hand of each tab, so that a reload loses nothing.
 
 const NAME = "geoplantnet-identify";
-const STORE = "waiting";
+const WAITING = "waiting";
+const TABLES = "tables";
+const DAY = 86_400_000; // milliseconds after which the table of a tab that is no longer there is cleared
 
 function open() {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id", autoIncrement: true });
-    request.onsuccess = () => resolve(request.result);
+    const request = indexedDB.open(NAME, 2);
+    request.onupgradeneeded = () => {
+      const database = request.result;
+      if (!database.objectStoreNames.contains(WAITING)) database.createObjectStore(WAITING, { keyPath: "id", autoIncrement: true });
+      if (!database.objectStoreNames.contains(TABLES)) database.createObjectStore(TABLES, { keyPath: "tab" });
+    };
+    request.onsuccess = () => {
+      request.result.onversionchange = () => request.result.close(); // a newer page in another tab need not wait
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
 }
 
-async function within(mode, act) {
+async function within(name, mode, act) {
   const database = await open();
   try {
     return await new Promise((resolve, reject) => {
-      const transaction = database.transaction(STORE, mode);
-      const request = act(transaction.objectStore(STORE));
+      const transaction = database.transaction(name, mode);
+      const request = act(transaction.objectStore(name));
       transaction.oncomplete = () => resolve(request.result);
       transaction.onabort = transaction.onerror = () => reject(transaction.error);
     });
@@ -26,15 +35,25 @@ async function within(mode, act) {
   }
 }
 
-// plant: {photos: [{name, blob, organ, place, taken}], place, at, answer, refusal} -> its id. Raises what the database does, such as a full disk.
-export const keepWaiting = (plant) => within("readwrite", (store) => store.add(plant));
+// plant: {photos: [{name, blob, organ, place, taken}], place, at, answer, refusal, said} -> its id. Raises what the database does, such as a full disk.
+export const keepWaiting = (plant) => within(WAITING, "readwrite", (store) => store.add(plant));
 // Of a plant that was let go of meanwhile nothing comes back.
 export const updateWaiting = (plant) =>
-  within("readwrite", (store) => {
+  within(WAITING, "readwrite", (store) => {
     const there = store.getKey(plant.id);
     there.onsuccess = () => there.result !== undefined && store.put(plant);
     return there;
   });
 // Oldest first, each with its id.
-export const listWaiting = () => within("readonly", (store) => store.getAll());
-export const dropWaiting = (id) => within("readwrite", (store) => store.delete(id));
+export const listWaiting = () => within(WAITING, "readonly", (store) => store.getAll());
+export const dropWaiting = (id) => within(WAITING, "readwrite", (store) => store.delete(id));
+
+// What lies on the table of a tab: {tab, at, photos, place, placeFrom, answer, taken}
+export const keepTable = (table) => within(TABLES, "readwrite", (store) => store.put(table));
+export const dropTable = (tab) => within(TABLES, "readwrite", (store) => store.delete(tab));
+// -> that of this tab, or undefined. Those that nobody came back to within a day are cleared.
+export async function takeTable(tab) {
+  const tables = await within(TABLES, "readonly", (store) => store.getAll());
+  for (const one of tables) if (one.tab !== tab && Date.now() - one.at > DAY) await dropTable(one.tab);
+  return tables.find((one) => one.tab === tab);
+}

@@ -2,6 +2,7 @@
 import { answerOf } from "./answer.js";
 import { square } from "./square.js";
 import { lang } from "../../i18n.js";
+/* global ENGINE_BYTES, ENGINE_SHA256 */
 
 const PREFIX = "identify-model-";
 const FILES = ["model.onnx", "labels.json", "projects.json", "names.json"]; // of the offline folder; similar images need the network
@@ -17,10 +18,46 @@ class KeepError extends Error {
   }
 }
 
-// Fetch the folder and the engine, check the hashes its card tells, keep them. progress(bytes) as they come. Raises KeepError.
-export async function keep({ progress, signal }) {
+// What is fetched now, {bytes, total}, or null; it goes on whichever view is shown.
+let fetching = null;
+let stopFetching = null;
+const listeners = [];
+export const keeping = () => fetching;
+// listener({bytes, total}) as bytes come; at the end listener({ended}): "ready", "stopped", or the kind of a KeepError
+export function onKeeping(listener, signal) {
+  listeners.push(listener);
+  signal.addEventListener("abort", () => listeners.splice(listeners.indexOf(listener), 1));
+}
+function tell(state) {
+  fetching = state.ended ? null : state;
+  for (const listener of [...listeners]) listener(state);
+}
+export const stopKeeping = () => stopFetching?.abort();
+
+// Fetch the folder and the engine, check their hashes, keep them. size: bytes of the folder, as told. -> how it ended, as listeners are told.
+export async function keep(size) {
+  stopFetching?.abort();
+  const mine = (stopFetching = new AbortController());
+  const total = size + ENGINE_BYTES;
   let bytes = 0;
-  const more = (n) => progress((bytes += n));
+  const more = (n) => mine === stopFetching && tell({ bytes: (bytes += n), total });
+  more(0);
+  let ended = "ready";
+  try {
+    await fetchAll(more, mine.signal, () => bytes);
+    stop();
+    await navigator.storage?.persist?.(); // asked for, so that a full disk does not take it away; a no changes nothing
+  } catch (error) {
+    ended = mine.signal.aborted ? "stopped" : (error.kind ?? "network");
+  }
+  if (mine === stopFetching) {
+    stopFetching = null;
+    tell({ ended });
+  }
+  return ended;
+}
+
+async function fetchAll(more, signal, soFar) {
   const cardBytes = await fetched("./model/card.json", more, signal);
   const card = JSON.parse(new TextDecoder().decode(cardBytes));
   const name = `${PREFIX}${card.version}`;
@@ -30,24 +67,44 @@ export async function keep({ progress, signal }) {
     for (const file of FILES) {
       if (OPTIONAL.has(file) && !(file in card.files)) continue;
       const data = await fetched(`./model/${file}`, more, signal);
-      const found = await sha256(data);
-      if (found !== card.files[file]) throw new KeepError("damaged", `${file} has the hash ${found}, the card says ${card.files[file]}`);
+      check(file, await sha256(data), card.files[file]);
       await cache.put(`./model/${file}`, new Response(data));
     }
-    await cache.put(ENGINE, new Response(await fetched(ENGINE, more, signal)));
+    await keepEngine(cache, more, signal);
     await cache.put("./model/card.json", new Response(cardBytes));
-    await cache.put(MARK, new Response(JSON.stringify({ version: card.version, bytes, at: new Date().toISOString() })));
+    await cache.put(MARK, Response.json({ version: card.version, bytes: soFar(), at: new Date().toISOString(), engine: ENGINE_SHA256 }));
   } catch (error) {
     await caches.delete(name);
     if (error.name === "QuotaExceededError") throw new KeepError("full", error.message);
     throw error;
   }
   for (const other of await caches.keys()) if (other.startsWith(PREFIX) && other !== name) await caches.delete(other);
+}
+
+// The engine that this page's scripts were built with: another one would not fit them.
+async function keepEngine(cache, more, signal) {
+  const data = await fetched(ENGINE, more, signal);
+  check("the engine", await sha256(await unpacked(data)), ENGINE_SHA256);
+  await cache.put(ENGINE, new Response(data));
+}
+
+function check(what, found, wanted) {
+  if (found !== wanted) throw new KeepError("damaged", `${what} has the hash ${found}, ${wanted} was expected`);
+}
+
+// A net that was kept by an older page gets this page's engine. Raises KeepError.
+export async function renewEngine() {
+  const kept = await keptModel();
+  if (!kept || kept.engine === ENGINE_SHA256) return;
+  const cache = await caches.open(kept.cache);
+  await keepEngine(cache, () => {}, undefined);
+  const { cache: _, ...mark } = kept;
+  await cache.put(MARK, Response.json({ ...mark, engine: ENGINE_SHA256 }));
   stop();
-  await navigator.storage?.persist?.(); // asked for, so that a full disk does not take it away; a no changes nothing
 }
 
 export async function forget() {
+  stopKeeping();
   stop();
   for (const name of await caches.keys()) if (name.startsWith(PREFIX)) await caches.delete(name);
 }
@@ -64,6 +121,13 @@ export async function keptModel() {
 }
 
 export const isKept = async () => (await keptModel()) !== null;
+
+// Common names of its species, {taxonID: names}, in a language.
+export async function keptNames(language) {
+  const kept = await keptModel();
+  const names = kept && (await (await caches.open(kept.cache)).match("./model/names.json"));
+  return names ? ((await names.json())[language] ?? {}) : {};
+}
 
 // The answer of the net kept here, in the shape of /v2/identify, without similar images.
 export async function answerOffline(photos, { project = "all", reject = true } = {}) {
@@ -92,6 +156,7 @@ function ready() {
 }
 
 async function start() {
+  await renewEngine();
   const kept = await keptModel();
   const cache = await caches.open(kept.cache);
   const json = async (file, otherwise) => (await cache.match(`./model/${file}`))?.json() ?? otherwise;

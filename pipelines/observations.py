@@ -138,6 +138,18 @@ def weight(
 
 
 @app.command()
+def withdraw(
+    store: StoreArg,
+    observation: Annotated[str, typer.Argument(help="Id of an observation.")],
+    images: ImagesOption = None,
+) -> None:
+    """Take an observation back in its author's name, for good: out of every record and list, its photos removed. The log keeps that it was."""
+    with open_store(store, images) as opened:
+        new = opened.withdraw(observation)
+    _say(f"observation {observation} {'is withdrawn; make products and indexes of photos anew' if new else 'was withdrawn before'}")
+
+
+@app.command()
 def show(
     store: StoreArg,
     observation: Annotated[str | None, typer.Option("--observation", help="Id of an observation: why this label?")] = None,

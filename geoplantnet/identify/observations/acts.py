@@ -77,7 +77,7 @@ class Vote:
     observation_id: str
     user_id: str
     kind: str
-    """determination, quality, organ, malformed, not_a_plant or cultivated."""
+    """determination, quality, organ, malformed, not_a_plant or cultivated; withdrawn: see `ObservationStore.withdraw`."""
     value: str
     """A taxon id; 1, 0 or -1 (quality); an organ; 1 or 0 (the others). Empty withdraws."""
     image: str = ""
@@ -196,6 +196,10 @@ def checked_vote(kind: object, value: object, image: object) -> tuple[int, str |
         raise RefusedAct("not of an image", f"{kind} is of the whole observation; leave image empty")
     if not of and number == _ORGAN:
         raise RefusedAct("no image", "an organ is of one image; give its SHA-256")
+    if kind == "withdrawn":
+        if said != "1":
+            raise RefusedAct("bad value", f"withdrawn {said!r}; wanted 1: who takes an observation back does so for good")
+        return number, 1, of
     if not said:
         return number, None, of
     if number == _DETERMINATION:

@@ -54,6 +54,19 @@ class ImageFiles:
             raise StorageError(f"image {digest}.{kind} in {self.url} has other bytes than were stored; bring back a copy")
         return data
 
+    def holds(self, digest: str, kind: str) -> bool:
+        """Whether an image is there."""
+        return bool(self._files.exists(self._path(digest, kind)))
+
+    def remove(self, digest: str, kind: str) -> None:
+        """Take an image away; one that is not there is. Raises StorageError."""
+        try:
+            self._files.rm_file(self._path(digest, kind))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StorageError(f"cannot remove an image from {self.url}: {error.strerror or error}; take the observation back again") from error
+
     def address(self, digest: str) -> str | None:
         """Where the image lies, as fsspec opens it; None where it is not there."""
         for kind in ("jpg", "png"):

@@ -109,6 +109,8 @@ def record(database: Database, connection: Connection, observation_id: str) -> M
     upto = _told_upto(connection)
     page = _page(connection, upto, 1, schema.observations.c.id == observation_id)
     if page.empty:
+        if withdrawn(database, connection, [observation_id]):
+            raise LookupFailed(f"observation {observation_id!r} was taken back by its author")
         raise LookupFailed(f"there is no observation {observation_id!r}, or it came after the last aggregation; update, then ask again")
     told = _records(database, connection, page, upto).iloc[0]
     return MappingProxyType({name: told[name] for name in RECORD_COLUMNS})
@@ -129,6 +131,7 @@ def unsettled(database: Database, connection: Connection, user_id: str, limit: i
             o.c.license != "",
             sa.func.coalesce(label.c.valid, sa.false()) == sa.false(),
             o.c.position.not_in(spoken),
+            o.c.position.not_in(schema.withdrawn()),
             sa.exists().where(i.c.observation == o.c.position),
         )
         .order_by(sure, o.c.id)
@@ -146,7 +149,8 @@ def of_taxon(database: Database, connection: Connection, taxon_id: str, limit: i
     o, label, taxon, i = schema.observations, schema.labels, schema.taxa, schema.images
     upto = _told_upto(connection)
     mine = sa.select(o.c.id, o.c.event_date, o.c.license, label.c.confidence).join(label, label.c.observation == o.c.position)
-    mine = mine.join(taxon, label.c.taxon == taxon.c.position).where(taxon.c.id == taxon_id, label.c.valid, o.c.logged <= upto)
+    mine = mine.join(taxon, label.c.taxon == taxon.c.position)
+    mine = mine.where(taxon.c.id == taxon_id, label.c.valid, o.c.logged <= upto, o.c.position.not_in(schema.withdrawn()))
     month = sa.func.substr(mine.subquery().c.event_date, 6, 2)
     counted = dict(map(tuple, connection.execute(sa.select(month, sa.func.count()).group_by(month))))
     months = tuple(int(counted.get(f"{number:02d}", 0)) for number in range(1, 13))
@@ -154,6 +158,44 @@ def of_taxon(database: Database, connection: Connection, taxon_id: str, limit: i
     ids = connection.scalars(shown.order_by(label.c.confidence.desc(), o.c.id).limit(limit)).all()
     records = _records(database, connection, _page(connection, upto, len(ids), o.c.id.in_(ids)), upto)
     return months, sum(counted.values()), records.set_index("occurrenceID", drop=False).loc[list(ids)].reset_index(drop=True)
+
+
+def own(database: Database, connection: Connection, user_id: str, limit: int, after: str) -> pd.DataFrame:
+    """Records of a user's observations, the last given first; after that of an id."""
+    o, u = schema.observations, schema.users
+    upto = _told_upto(connection)
+    query = sa.select(o.c.id).join(u, o.c.author == u.c.position).where(u.c.id == user_id, o.c.logged <= upto)
+    query = query.where(o.c.position.not_in(schema.withdrawn())).order_by(o.c.position.desc()).limit(limit)
+    if after:
+        query = query.where(o.c.position < sa.select(o.c.position).where(o.c.id == after).scalar_subquery())
+    ids = connection.scalars(query).all()
+    records = _records(database, connection, _page(connection, upto, len(ids), o.c.id.in_(ids)), upto)
+    return records.set_index("occurrenceID", drop=False).loc[list(ids)].reset_index(drop=True)
+
+
+def author_of(connection: Connection, observation_id: str) -> str:
+    """The account that gave an observation. Raises LookupFailed where there is none."""
+    o, u = schema.observations, schema.users
+    author = connection.scalar(sa.select(u.c.id).join(o, o.c.author == u.c.position).where(o.c.id == observation_id))
+    if author is None:
+        raise LookupFailed(f"there is no observation {observation_id!r}")
+    return str(author)
+
+
+def withdrawn(database: Database, connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Those of these observations that were taken back."""
+    o = schema.observations
+    query = sa.select(o.c.id).where(o.c.position.in_(schema.withdrawn()), o.c.id.in_(database.members(list(ids))))
+    return frozenset(connection.scalars(query))
+
+
+def images_of_nobody_else(connection: Connection, observation_id: str) -> list[tuple[str, str]]:
+    """SHA-256 and format of the images of an observation that no other one which is still there holds."""
+    i, o = schema.images, schema.observations
+    other = i.alias()
+    held = sa.select(other.c.sha256).where(other.c.sha256 == i.c.sha256, other.c.observation.not_in(schema.withdrawn()))
+    query = sa.select(i.c.sha256, i.c.format).distinct().join(o, i.c.observation == o.c.position)
+    return [(digest, kind) for digest, kind in connection.execute(query.where(o.c.id == observation_id, ~held.exists()))]
 
 
 def history(connection: Connection, observation_id: str) -> pd.DataFrame:
@@ -208,7 +250,10 @@ def user(connection: Connection, user_id: str) -> Mapping[str, Any]:
             "weight": connection.scalar(sa.select(schema.user_weights.c.weight).where(schema.user_weights.c.voter == row.position)),
             "fixed_weight": set_by.fixed if set_by else None,
             "minimal_weight": set_by.minimal if set_by else None,
-            "observations": connection.scalar(sa.select(sa.func.count()).where(o.c.author == row.position)) or 0,
+            "observations": connection.scalar(
+                sa.select(sa.func.count()).where(o.c.author == row.position, o.c.position.not_in(schema.withdrawn()))
+            )
+            or 0,
             "determinations": len(log),
             "species": int(log["value"].nunique()),
             "as_the_label": int(right.sum()),
@@ -259,7 +304,7 @@ def _page(connection: Connection, upto: int, chunk: int, *where: sa.ColumnElemen
         .join(u, o.c.author == u.c.position)
         .outerjoin(label, label.c.observation == o.c.position)
         .outerjoin(taxon, label.c.taxon == taxon.c.position)
-        .where(o.c.logged <= upto, *where)
+        .where(o.c.logged <= upto, o.c.position.not_in(schema.withdrawn()), *where)
         .order_by(o.c.id)
         .limit(chunk)
     )

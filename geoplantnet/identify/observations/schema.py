@@ -17,14 +17,17 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Select,
     SmallInteger,
     Table,
     Text,
+    literal_column,
+    select,
     text,
 )
 
-KINDS = ("determination", "quality", "organ", "malformed", "not_a_plant", "cultivated")
-"""What a vote may be about; its number in the log is the place here."""
+KINDS = ("determination", "quality", "organ", "malformed", "not_a_plant", "cultivated", "withdrawn")
+"""What a vote may be about; its number in the log is the place here. The last is the author's alone, and for good."""
 ORGANS = ("auto", "leaf", "flower", "fruit", "bark", "habit", "other")
 """What an image shows; its number in the log is the place here. auto = nobody said."""
 APPEND_ONLY = ("votes", "predictions", "weights")
@@ -122,6 +125,7 @@ votes = Table(
     Column("key", Text),
     Index("votes_observation", "observation"),
     Index("votes_key", "voter", "key", unique=True),  # votes without a key are all different
+    Index("votes_withdrawn", "observation", sqlite_where=text("kind = 6"), postgresql_where=text("kind = 6")),
 )
 """The log. `value`: taxa.position, -1 to 1, a place in ORGANS, 0 or 1; null withdraws. `at`: milliseconds since 1970 UTC.
 
@@ -197,6 +201,11 @@ state = Table(
     CheckConstraint("one = 1", name="state_is_one_row"),
 )
 """No row, or one: what `labels` and `user_weights` stand for. `parameters` and `notes` are JSON."""
+
+
+def withdrawn() -> Select[tuple[int]]:
+    """Positions of the observations that were taken back. The number stands in the query: only so is the index of a few rows used."""
+    return select(votes.c.observation).where(votes.c.kind == literal_column(str(KINDS.index("withdrawn"))))
 
 
 def postgis_schema(connection: Connection) -> str:

@@ -98,10 +98,15 @@ class ObservationStore:
         for image in images:
             if image.organ not in schema.ORGANS:
                 raise RefusedAct("bad value", f"organ {image.organ!r}; wanted {', '.join(schema.ORGANS)}")
+        if observation.observation_id and self.withdrawn([observation.observation_id]):
+            raise RefusedAct("observation withdrawn", f"{observation.observation_id!r} was taken back by its author; give it under another id")
         tally = Tally()
         # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
         stored = [(*self.images.put(image.data), image.organ) for image in images]
         with self._writing() as writer:
+            for (digest, kind, _, _), image in zip(stored, images, strict=True):
+                if not self.images.holds(digest, kind):  # gone meanwhile, with another observation that was taken back
+                    self.images.put(image.data)
             ids = writer.observations([astuple(observation)], tally, stored)
             _raise_first(tally)
         return ids[0]
@@ -113,6 +118,27 @@ class ObservationStore:
             writer.votes([astuple(vote)], tally)
             _raise_first(tally)
         return tally.kept == 1
+
+    def withdraw(self, observation_id: str, user_id: str | None = None) -> bool:
+        """Take an observation back, for good -> whether it was there until now. It is in no record, list or export any more, and the files
+        of its images are removed where no other observation has them; the log keeps that it was, not what it showed.
+
+        `user_id` must be its author; None: an administrator, in the author's name. Raises LookupFailed where there is none, InputError for who
+        is not its author.
+        """
+        with self._database.reading() as connection:
+            author = reading.author_of(connection, observation_id)
+        act = Vote(observation_id=observation_id, user_id=user_id or author, kind="withdrawn", value="1", key=f"withdrawn-{observation_id}")
+        new = self.vote(act)
+        with self._database.writing() as (connection, _):  # nobody adds an image meanwhile
+            for digest, kind in reading.images_of_nobody_else(connection, observation_id):
+                self.images.remove(digest, kind)
+        return new
+
+    def withdrawn(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these observations that their authors took back."""
+        with self._database.reading() as connection:
+            return reading.withdrawn(self._database, connection, ids)
 
     def predict(self, observation_id: str, model: ModelVersion, taxon_id: str, score: float) -> None:
         """Log what a model says: a taxon and its calibrated probability, 0 to 1. The last prediction of an observation stands."""
@@ -224,6 +250,11 @@ class ObservationStore:
         with self._database.reading() as connection:
             return reading.unsettled(self._database, connection, user_id, limit, after)
 
+    def own(self, user_id: str, *, limit: int, after: str = "") -> pd.DataFrame:
+        """Records of what a user gave, the last first, at most `limit`; `after`: the id of the last one that was told."""
+        with self._database.reading() as connection:
+            return reading.own(self._database, connection, user_id, limit, after)
+
     def of_taxon(self, taxon_id: str, *, limit: int) -> tuple[tuple[int, ...], int, pd.DataFrame]:
         """Of the observations whose label is validly this taxon: how many in each month of the year (12 numbers), how many in all, and the records
         of the `limit` surest that have a licence and images.
@@ -247,6 +278,7 @@ class ObservationStore:
             for table in (schema.votes, schema.predictions, schema.weights):
                 counts[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             counts["valid"] = connection.scalar(sa.select(sa.func.count()).select_from(schema.labels).where(schema.labels.c.valid)) or 0
+            counts["withdrawn"] = connection.scalar(sa.select(sa.func.count()).select_from(schema.withdrawn().distinct().subquery())) or 0
             aggregated = connection.scalar(sa.select(schema.state.c.logged)) or 0
             return MappingProxyType({**counts, "logged": head.logged, "aggregated": aggregated})
 

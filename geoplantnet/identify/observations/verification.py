@@ -31,7 +31,7 @@ class Verification:
     damage: tuple[str, ...]
     """In words; empty = sound."""
     unnamed_images: int
-    """Files that no observation names: of acts that were not completed. Harmless."""
+    """Files that no observation names: of acts that were not completed, or of one that was taken back. Harmless."""
     replayed: Replayed
 
     @property
@@ -50,7 +50,7 @@ def verify(database: Database, files: ImageFiles) -> Verification:
         damage += _log_damage(database, connection, head)
         images = {
             f"{digest}.{kind}": (digest, kind)
-            for digest, kind in map(tuple, connection.execute(sa.select(schema.images.c.sha256, schema.images.c.format).distinct()))
+            for digest, kind in map(tuple, connection.execute(_kept()))
         }
     for digest, kind in images.values():
         try:
@@ -62,6 +62,12 @@ def verify(database: Database, files: ImageFiles) -> Verification:
         damage.append(f"{replayed.labels} labels and {replayed.weights} weights are not what the log gives; aggregate anew")
     unnamed = sum(name not in images for name in files.found())
     return Verification(acts=head.logged, images=len(images), damage=tuple(damage), unnamed_images=unnamed, replayed=replayed)
+
+
+def _kept() -> sa.Select[tuple[str, str]]:
+    """Images of observations that were not taken back."""
+    i = schema.images
+    return sa.select(i.c.sha256, i.c.format).where(i.c.observation.not_in(schema.withdrawn())).distinct()
 
 
 def _log_damage(database: Database, connection: Connection, head: Any) -> list[str]:

@@ -32,7 +32,7 @@ TEXTS = ("event_date", "dataset_id", "flora", "license", "rights_holder", "verba
 """Texts of an observation, as table and hash order them."""
 SLICE = 100_000
 """Acts that are looked up at once."""
-_DETERMINATION = schema.KINDS.index("determination")
+_DETERMINATION, _WITHDRAWN = (schema.KINDS.index(kind) for kind in ("determination", "withdrawn"))
 
 
 def chained(chain: str, *act: object) -> str:
@@ -180,6 +180,7 @@ class Writer:
         seen = self._positions(schema.observations, {row[1] for row in good})
         taxa = self._positions(schema.taxa, {str(row[4]) for row in good if row[3] == _DETERMINATION and row[4] is not None})
         pictures = self._pictures({row[5] for row in good if row[5]})
+        authors, gone = self._authors({row[1] for row in good if row[3] == _WITHDRAWN}), self._gone(seen.values())
         placed = []
         for row in good:
             number, observation, who, about, what, of, key, at = row
@@ -187,6 +188,10 @@ class Writer:
                 place = seen.get(observation)
                 if place is None:
                     raise RefusedAct("unknown observation", repr(observation))
+                if about == _WITHDRAWN and authors[observation] != who:
+                    raise RefusedAct("not the author", f"{who!r} did not give observation {observation!r}; its author alone takes it back")
+                if place in gone and about != _WITHDRAWN:
+                    raise RefusedAct("observation withdrawn", f"{observation!r} was taken back by its author")
                 if about == _DETERMINATION and what is not None:
                     what = self._taxon(taxa, str(what))
                 picture = pictures.get((place, of)) if of else None
@@ -278,6 +283,18 @@ class Writer:
             return {}
         query = sa.select(table.c.id, table.c.position).where(table.c.id.in_(self._database.members(wanted)))
         return {name: position for name, position in self._connection.execute(query)}
+
+    def _authors(self, ids: Iterable[str]) -> dict[str, str]:
+        """Id -> account of the author, of those that are there."""
+        if not (wanted := list(ids)):
+            return {}
+        o, u = schema.observations, schema.users
+        query = sa.select(o.c.id, u.c.id).join(u, o.c.author == u.c.position).where(o.c.id.in_(self._database.members(wanted)))
+        return {name: author for name, author in self._connection.execute(query)}
+
+    def _gone(self, positions: Iterable[int]) -> set[int]:
+        """Those of these observations that were taken back."""
+        return set(positions).intersection(self._connection.scalars(schema.withdrawn()))
 
     def _everybody(self, ids: Iterable[str]) -> dict[str, int]:
         """Id -> position of users; who is new gets an account without a name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +18,7 @@ from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import ObservationStore
 from geoplantnet.identify.photos import IDENTIFY, Decoder, Limits
 from geoplantnet.identify.photos.pixels import Pixels
+from geoplantnet.identify.similarity.images import IndexedImage
 from geoplantnet.serving.answers import json_answer, to_json
 from geoplantnet.serving.atlas import Atlas
 from geoplantnet.serving.exceptions import shown
@@ -79,6 +80,11 @@ class Desk:
         if self.store is None:
             raise refuse(HTTPStatus.NOT_FOUND, "this server keeps no observations: it was started without a store", "store")
         return self.store
+
+    def withdrawn(self, images: Iterable[IndexedImage]) -> frozenset[str]:
+        """Observations of an index made some time ago that their authors took back since."""
+        ids = {image.observation for image in images if image.observation}
+        return self.store.withdrawn(sorted(ids)) if self.store is not None and ids else frozenset()
 
     async def caller(self, request: Request) -> Caller:
         """Raises Refused (401)."""

@@ -133,8 +133,10 @@ def _species(desk: Desk, maps: _Maps, i: int, language: str, site: str) -> dict[
     index = desk.identifier.index
     if index is not None and len(photos) < PHOTOS and not hidden:
         known = {photo["id"] for photo in photos}
-        more = (image for image in index.of_species(taxon.taxon_id) if is_open(image.license) and image.image not in known)
-        photos += [image_told(desk, image, site) for image in islice(more, PHOTOS - len(photos))]
+        more = [image for image in index.of_species(taxon.taxon_id) if is_open(image.license) and image.image not in known]
+        gone = desk.withdrawn(more)
+        there = (image for image in more if image.observation not in gone)
+        photos += [image_told(desk, image, site) for image in islice(there, PHOTOS - len(photos))]
     atlas = desk.atlas() if desk.atlas is not None else None
     on_map = maps.shown(atlas, i) if atlas is not None else None
     altitude = None

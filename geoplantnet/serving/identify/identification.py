@@ -289,7 +289,8 @@ def _answer(
             HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected=rejected, remainingIdentificationRequests=taken.remaining
         )
     site = desk.site(request)
-    results = [_result(desk, candidate, asked.lang, site, related=asked.related) for candidate in found.candidates]
+    gone = desk.withdrawn(hit.image for candidate in found.candidates for hit in candidate.related)
+    results = [_result(desk, candidate, asked.lang, site, related=asked.related, gone=gone) for candidate in found.candidates]
     answer: dict[str, Any] = {
         "query": {
             "project": asked.project,
@@ -320,7 +321,9 @@ def _answer(
     return told(request, answer)
 
 
-def _result(desk: Desk, candidate: Candidate, language: str, site: str, *, related: bool) -> dict[str, Any]:
+def _result(
+    desk: Desk, candidate: Candidate, language: str, site: str, *, related: bool, gone: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "score": _score(candidate.score),
         "species": desk.facts.described(candidate.species, language),
@@ -330,7 +333,7 @@ def _result(desk: Desk, candidate: Candidate, language: str, site: str, *, relat
     if related:
         taxon = desk.facts.species[candidate.species]
         hits = () if desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)]) else candidate.related
-        row["images"] = [image_told(desk, hit.image, site) for hit in hits if is_open(hit.image.license)]
+        row["images"] = [image_told(desk, hit.image, site) for hit in hits if is_open(hit.image.license) and hit.image.observation not in gone]
     return row
 
 

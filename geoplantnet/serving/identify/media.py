@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -29,6 +30,8 @@ from geoplantnet.serving.identify.problems import refuse
 SIZES: Mapping[str, int] = MappingProxyType({"o": 0, "m": 600, "s": 150})
 """Name -> longest side, pixels; o is the original."""
 _KEPT_BYTES = 64_000_000
+_KEPT_S = 300.0
+"""Seconds after which a small photo is made anew: other workers learn so that one was taken back."""
 _SHA = re.compile(r"[0-9a-f]{64}")
 _OPEN = re.compile(r"(?i)\bcc[ -]?(0|by)|creativecommons\.org/(licenses|publicdomain)/|public domain")
 _PATH = re.compile(r"([oms])/([A-Za-z0-9_-]{22,8000})")
@@ -46,7 +49,7 @@ class Media:
 
     def __init__(self, *, secret: bytes, decoder: Decoder, store: ObservationStore | None) -> None:
         self._seal, self._decoder, self._store = AESSIV(hashlib.sha512(b"photos" + secret).digest()), decoder, store
-        self._kept: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[tuple[bytes, str], float]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
@@ -64,9 +67,10 @@ class Media:
             raise refuse(HTTPStatus.NOT_FOUND, "there is no such photo; use the addresses that answers hold", "media")
         size = found[1]
         with self._lock:
-            if path in self._kept:
+            made, until = self._kept.get(path, (None, 0.0))
+            if made is not None and time.monotonic() < until:
                 self._kept.move_to_end(path)
-                return self._kept[path]
+                return made
         data, kind = self._read(reference)
         longest = SIZES[size]
         made = (self._decoder.resized(data, longest, SURVEY), "image/jpeg") if longest else (stripped(data), f"image/{_named(kind)}")
@@ -103,12 +107,21 @@ class Media:
 
     def _keep(self, path: str, made: tuple[bytes, str]) -> None:
         with self._lock:
-            if path not in self._kept:
-                self._kept[path] = made
-                self._kept_bytes += len(made[0])
+            self._drop(path)
+            self._kept[path] = made, time.monotonic() + _KEPT_S
+            self._kept_bytes += len(made[0])
             while self._kept_bytes > _KEPT_BYTES:
-                _, (data, _) = self._kept.popitem(last=False)
-                self._kept_bytes -= len(data)
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, path: str) -> None:
+        (data, _), _ = self._kept.pop(path, ((b"", ""), 0.0))
+        self._kept_bytes -= len(data)
+
+    def forget(self) -> None:
+        """Make every small photo anew: one may have been taken back."""
+        with self._lock:
+            self._kept.clear()
+            self._kept_bytes = 0
 
 
 def _named(kind: str) -> str:

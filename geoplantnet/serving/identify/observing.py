@@ -82,7 +82,7 @@ def prepare(desk: Desk) -> None:
 
 def router(desk: Desk, labels: Labels) -> APIRouter:
     """The routes."""
-    routes = APIRouter(prefix="/v2", tags=["observations"], responses=schemas.ERRORS)
+    routes = APIRouter(prefix="/v2", tags=["observations"], responses=schemas.OF_OBSERVATIONS)
 
     @routes.post(
         "/observations",
@@ -138,6 +138,42 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
             return told(request, {"results": results, "next": end})
 
         return await aside(work)
+
+    @routes.get("/observations/own", response_model=schemas.Review)
+    async def own(
+        request: Request,
+        lang: Lang = "en",
+        limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 20,
+        after: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
+    ) -> Response:
+        """What the asking account gave and did not take back, the last first."""
+        language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
+        account = caller.account
+
+        def work() -> Response:
+            labels.update()
+            rows = store.own(account, limit=limit, after=after)
+            site = desk.site(request)
+            results = [
+                _told(desk, store, _Seen.of(desk, store, record), caller, language, site) for record in rows.to_dict("records")
+            ]
+            return told(request, {"results": results, "next": results[-1]["id"] if len(results) == limit else None})
+
+        return await aside(work)
+
+    @routes.delete("/observations/{observation_id}", status_code=204, response_class=Response)
+    async def withdraw(request: Request, observation_id: str) -> Response:
+        """Take back what one gave, for good: nobody is shown it any more, its photos are removed, and no later record or export holds it."""
+        store, caller = desk.stored(), await desk.caller(request)
+        account = caller.account
+
+        def work() -> None:
+            store.withdraw(observation_id, account)
+            desk.media.forget()
+            labels.changed()
+
+        await aside(work)
+        return Response(status_code=204)
 
     @routes.get("/observations/{observation_id}", response_model=schemas.Observation)
     async def observation(request: Request, observation_id: str, lang: Lang = "en") -> Response:

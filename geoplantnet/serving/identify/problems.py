@@ -32,7 +32,13 @@ OF_PHOTO: Mapping[str, HTTPStatus] = {
 """Kind of a refused photo -> status."""
 
 
-_NOT_THERE = ("unknown observation", "unknown image")
+_OF_ACT = {
+    "unknown observation": HTTPStatus.NOT_FOUND,
+    "unknown image": HTTPStatus.NOT_FOUND,
+    "not the author": HTTPStatus.FORBIDDEN,
+    "observation withdrawn": HTTPStatus.GONE,
+}
+"""Reason of a refused act -> status; of others 400."""
 
 
 def body_of(status: int, message: str, more: Mapping[str, Any] | None = None) -> bytes:
@@ -64,7 +70,7 @@ def _told(error: Exception) -> tuple[int, str, tuple[tuple[str, str], ...], Mapp
     if isinstance(error, RefusedPhoto):
         return int(OF_PHOTO[error.kind]), str(error), (), {"kind": error.kind}
     if isinstance(error, RefusedAct):
-        return (404 if error.reason in _NOT_THERE else 400), str(error), (), {}
+        return int(_OF_ACT.get(error.reason, HTTPStatus.BAD_REQUEST)), str(error), (), {}
     if isinstance(error, LookupFailed):
         return 404, str(error), (), {}
     if isinstance(error, TryAgain):

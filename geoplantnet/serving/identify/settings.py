@@ -33,6 +33,7 @@ _POSTS = (
     "/v2/diseases/identify",
     "/v2/varieties/identify",
 )
+_DELETES = ("/v2/observations/*",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ class IdentifySettings:
             max_body=MOST_BODY,
             body_s=self.body_s,
             post_paths=_POSTS,
-            delete_paths=(),
+            delete_paths=_DELETES,
             access_log=self.access_log,
             metrics=self.metrics,
         )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from geoplantnet.errors import InputError, StorageError, UsageError
+from geoplantnet.errors import InputError, LookupFailed, StorageError, UsageError
 from geoplantnet.identify.observations import Image, ModelVersion, Observation, ObservationStore, RefusedAct, Vote
 from geoplantnet.identify.photos import RefusedPhoto, stripped
 from geoplantnet.identify.records import RECORD_COLUMNS
@@ -329,6 +329,66 @@ def test_images_lie_wherever_fsspec_reaches(tmp_path):
     with ObservationStore.open(tmp_path / "s.sqlite", images="memory://photos", create=True) as store:
         store.add_observation(Observation(observation_id="o1", user_id="ada"), [Image(data=JPEG)])
         assert store.verify().images == 1 and store.verify().sound
+
+
+def test_what_was_taken_back_is_in_nothing_that_is_told(store):
+    """Records, lists, counts and files are those of a store that never had it; the log stays whole, and the act is the author's alone."""
+    other = Image(data=PNG)
+    for name, user in (("o1", "ada"), ("o2", "bob"), ("o3", "ada")):
+        shown = [Image(data=JPEG)] + ([other] if name == "o1" else [])
+        store.add_observation(Observation(observation_id=name, user_id=user, license="cc-by", event_date="2024-05-17"), shown)
+        store.vote(Vote(observation_id=name, user_id=user, kind="determination", value="acer-campestre"))
+    store.set_weight("ada", fixed=10.0)
+    store.aggregate()
+    files = set(store.images.found())
+    with pytest.raises(InputError, match="author alone"):
+        store.withdraw("o1", "bob")
+    with pytest.raises(LookupFailed, match="no observation"):
+        store.withdraw("o9", "ada")
+    with pytest.raises(InputError, match="for good"):
+        store.vote(Vote(observation_id="o1", user_id="ada", kind="withdrawn", value=""))
+    assert store.withdraw("o1", "ada") and not store.withdraw("o1", "ada")
+    assert [list(part["occurrenceID"]) for part in store.records()] == [["o2", "o3"]]
+    with pytest.raises(LookupFailed, match="taken back"):
+        store.record("o1")
+    assert store.withdrawn(["o1", "o2"]) == {"o1"}
+    assert list(store.own("ada", limit=5)["occurrenceID"]) == ["o3"] and store.user("ada")["observations"] == 1
+    assert list(store.unsettled("cy", limit=5)["occurrenceID"]) == ["o2"]
+    months, count, rows = store.of_taxon("acer-campestre", limit=5)
+    assert count == sum(months) == 1 and list(rows["occurrenceID"]) == ["o3"]
+    assert {name for name in files if name.endswith(".png")} == files - set(store.images.found()), "the photo that o2 has, too, stays"
+    assert store.statistics()["withdrawn"] == 1 and store.verify().sound
+    with pytest.raises(InputError, match="taken back"):
+        store.vote(Vote(observation_id="o1", user_id="cy", kind="cultivated", value="1"))
+    with pytest.raises(InputError, match="another id"):
+        store.add_observation(Observation(observation_id="o1", user_id="ada"), [other])
+    store.add_observation(Observation(observation_id="o4", user_id="cy", license="cc-by"), [other])
+    for name in ("o2", "o3"):
+        assert store.withdraw(name), "an administrator, in the author's name"
+    assert {name[-3:] for name in store.images.found()} == {"png"}
+    assert store.aggregate() and store.replay().same and store.verify().sound
+
+
+def test_own_observations_come_in_pages(store):
+    """The last given first, each once."""
+    for n in range(5):
+        store.add_observation(Observation(observation_id=f"o{n}", user_id="ada" if n != 2 else "bob"))
+    first = store.own("ada", limit=2)
+    rest = store.own("ada", limit=5, after=str(first["occurrenceID"].iloc[-1]))
+    assert [*first["occurrenceID"], *rest["occurrenceID"]] == ["o4", "o3", "o1", "o0"]
+    assert store.own("cy", limit=5).empty
+
+
+def test_older_stores_are_brought_up_to_date(store, open_store):
+    """A store of the first schema is refused with the way out, and upgraded without a change to what it holds."""
+    store.add_observation(Observation(observation_id="o1", user_id="ada"))
+    before = store.statistics()
+    with store._database.engine.begin() as connection:
+        connection.execute(sa.text("DROP INDEX votes_withdrawn"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(UsageError, match="observations init"):
+        open_store()
+    assert open_store(create=True).statistics() == before
 
 
 def test_opening_what_is_no_store_says_so(tmp_path, store, open_store):

@@ -139,7 +139,7 @@ def test_requests_made_from_our_own_document_are_answered_as_it_says(
             asked = set()
             for found in schema.get_all_operations():
                 asked.add(_generate(found.ok(), token))
-            assert len(asked) == 23
+            assert len(asked) == 25
 
 
 def test_answers_validate_against_our_own_document(
@@ -179,10 +179,12 @@ def test_answers_validate_against_our_own_document(
                 place = path
                 for hole, value in fill.items():
                     place = place.replace(hole, value)
+                if method == "delete":
+                    continue  # of no body, and what is asked for after it would be gone
                 answer = known[path]() if method == "post" else client.get(place)
                 assert answer.status_code in (200, 201), (method, path, answer.text)
                 schema = route["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
                 whole = {**schema, "components": document["components"]}
                 jsonschema.Draft202012Validator(whole).validate(answer.json())
                 checked.add((method, path))
-        assert len(checked) == 20, sorted(checked)
+        assert len(checked) == 21, sorted(checked)

@@ -17,6 +17,7 @@ from geoplantnet.identify.prior import FixedPrior
 from geoplantnet.identify.projects import Project, Projects
 from geoplantnet.identify.similarity import ImageIndex, IndexedImage
 from geoplantnet.serving import create_app
+from geoplantnet.serving.identify.desk import Desk
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
 
@@ -105,6 +106,21 @@ def test_related_images_are_of_the_species_and_only_those_under_an_open_licence(
         shown = client.get(url)
         assert shown.status_code == 200 and shown.headers["content-type"] == "image/jpeg" and "max-age" in shown.headers["cache-control"]
     assert "images" not in identify(client, photo(1)).json()["results"][0]
+
+
+def test_photos_that_were_taken_back_are_not_related(
+    client_of: Callable[..., TestClient], parts: Identifier, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index made before still holds them; answers and species' pages do not."""
+    client = client_of(identifier=parts)
+    images = [image for result in identify(client, photo(1), **{"include-related-images": True}).json()["results"] for image in result["images"]]
+    taken = images[0]["observation"]
+    assert taken
+    monkeypatch.setattr(Desk, "withdrawn", lambda self, shown: frozenset({taken} & {image.observation for image in shown}))
+    answer = identify(client, photo(1), **{"include-related-images": True}).json()
+    told = [image["observation"] for result in answer["results"] for image in result["images"]]
+    told += [image["observation"] for taxon in parts.network.species for image in client.get(f"/v2/species/{taxon.taxon_id}").json()["images"]]
+    assert told and taken not in told
 
 
 @pytest.fixture

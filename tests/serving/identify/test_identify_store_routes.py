@@ -57,6 +57,37 @@ def test_a_contribution_is_kept_once_and_told_to_others_without_its_exact_place(
     assert "flora" not in str({name: value for name, value in seen.items() if name != "images"})
 
 
+def test_what_one_gave_one_may_take_back(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """The author alone, for good: no route tells of it any more, its photos are gone, and it is not given again by a lost answer's repetition."""
+    client = client_of(store=store)
+    ada = {"Api-Key": others["ada"]}
+    kept, gone = (given(client, photo(i), key=others["ada"]).json() for i in (1, 2))
+    assert client.get("/v2/observations/own").json() == {"results": [], "next": None}
+    assert [one["id"] for one in client.get("/v2/observations/own", headers=ada).json()["results"]] == [gone["id"], kept["id"]]
+    first = client.get("/v2/observations/own?limit=1", headers=ada).json()
+    second = client.get(f"/v2/observations/own?limit=1&after={first['next']}", headers=ada).json()
+    assert [page["results"][0]["id"] for page in (first, second)] == [gone["id"], kept["id"]]
+    addresses = [gone["images"][0]["url"][size] for size in "oms"]
+    assert [client.get(url).status_code for url in addresses] == [200] * 3
+
+    where = f"/v2/observations/{gone['id']}"
+    assert client.delete(where, headers={"Api-Key": others["bea"]}).status_code == 403
+    assert client.delete("/v2/observations/nothing", headers=ada).status_code == 404
+    answers = [client.delete(where, headers=ada) for _ in range(2)]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(204, b"")] * 2, "the answer may have been lost"
+    assert [client.get(url).status_code for url in addresses] == [404] * 3
+    assert client.get(where, headers=ada).status_code == 404
+    assert client.post(f"{where}/votes/cultivated", json={"value": True}, headers={"Api-Key": others["bea"]}).status_code == 410
+    assert given(client, photo(2), key=others["ada"]).status_code == 410
+    assert given(client, photo(2), key=others["ada"]).json()["message"].count("another id") == 1
+    assert [one["id"] for one in client.get("/v2/observations/own", headers=ada).json()["results"]] == [kept["id"]]
+    queue = client.get("/v2/observations/review", headers={"Api-Key": others["bea"]}).json()["results"]
+    assert [one["id"] for one in queue] == [kept["id"]]
+    assert client_of(store=store, key="", changes={"keys": None}).delete(where).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [

@@ -116,6 +116,8 @@ class FakeApi:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of an answer."""
     queue: list[dict[str, Any]] = field(default_factory=list)
+    mine: list[dict[str, Any]] = field(default_factory=list)
+    """What the reader gave."""
     held: threading.Event | None = None
     """Identifications wait for it."""
     worker: str = ""
@@ -194,6 +196,17 @@ class FakeApi:
         start = int(request.query_params.get("after") or 0)
         page = self.queue[start : start + 2]
         return JSONResponse({"results": page, "next": start + 2 if start + 2 < len(self.queue) else None})
+
+    def own(self, request: Request) -> Response:
+        start = int(request.query_params.get("after") or 0)
+        return JSONResponse({"results": self.mine[start : start + 2], "next": str(start + 2) if start + 2 < len(self.mine) else None})
+
+    def withdraw(self, request: Request) -> Response:
+        if self.faults:
+            return self.faults.pop(0)
+        assert request.headers.get("api-key") == "good-key"
+        self.mine = [one for one in self.mine if one["id"] != request.path_params["id"]]
+        return Response(status_code=204)
 
     def species(self, request: Request) -> Response:
         prefix, lang = request.query_params.get("prefix", "").lower(), request.query_params.get("lang", "en")
@@ -349,6 +362,8 @@ def _server(model_folder: Path) -> Iterator[tuple[str, list[FakeApi]]]:
             Route("/v2/images/{seed}/{size}", picture),
             Route("/v2/observations", _async(now, "contribute"), methods=["POST"]),
             Route("/v2/observations/review", lambda request: now[0].review(request)),
+            Route("/v2/observations/own", lambda request: now[0].own(request)),
+            Route("/v2/observations/{id}", lambda request: now[0].withdraw(request), methods=["DELETE"]),
             Route("/v2/observations/{id}/votes/{kind}", _async(now, "vote"), methods=["POST"]),
         ]
     )

@@ -91,6 +91,21 @@ def _settings(visit: Visit, api: FakeApi) -> None:
     expect(visit.page.locator("select")).to_have_count(2)
 
 
+def _own(visit: Visit, api: FakeApi) -> None:
+    one = {"id": "o1", "species": species_of(0), "date": "2026-05-03", "place": None, "votes": 1, "confidence": 0.5, "valid": False}
+    api.mine = [{**one, "images": [image_of(0, "flower")]}]
+    visit.open("#own")
+    visit.page.get_by_role("listitem").get_by_role("button").click()
+    expect(visit.page.get_by_role("dialog")).to_be_visible()
+
+
+def _another_name(visit: Visit, api: FakeApi) -> None:
+    _answer(visit, api)
+    visit.page.locator(".none-of-these button").click()
+    visit.page.get_by_role("combobox").fill("gent")
+    expect(visit.page.get_by_role("option")).to_have_count(2)
+
+
 STATES: dict[str, Callable[[Visit, FakeApi], None]] = {
     "start": _start,
     "photos": _photos,
@@ -103,6 +118,8 @@ STATES: dict[str, Callable[[Visit, FakeApi], None]] = {
     "found": _found,
     "review": _review,
     "settings": _settings,
+    "own": _own,
+    "another name": _another_name,
 }
 
 

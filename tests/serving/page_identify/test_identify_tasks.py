@@ -343,6 +343,34 @@ def test_the_review_queue(identify_visits: Opener, api: FakeApi) -> None:
     ]
 
 
+def test_what_one_gave_can_be_taken_back(identify_visits: Opener, api: FakeApi) -> None:
+    """Own contributions come in pages with how settled they are; one is taken back after a second question, and a refusal of it is told."""
+    api.mine = [{**one, "valid": i == 0, "id": f"o{i}"} for i, one in enumerate(_queue(3))]
+    visit = identify_visits(key="good-key")
+    visit.forgiven = True
+    visit.open("#settings")
+    visit.page.get_by_role("link", name="Your contributions").click()
+    items = visit.page.locator(".own li")
+    expect(items).to_have_count(2)
+    expect(items.first).to_contain_text("Agreed on; 3 votes.")
+    visit.page.get_by_role("button", name="Show more").click()
+    expect(items).to_have_count(3)
+    opener = visit.page.get_by_role("button", name="Take back Gentiana clusii")
+    opener.click()
+    dialog = visit.page.get_by_role("dialog", name="Take it back for good?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(opener).to_be_focused()
+    assert len(api.mine) == 3
+    opener.click()
+    api.refuse(503, "busy")
+    dialog.get_by_role("button", name="Take it back").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("too much to do")
+    dialog.get_by_role("button", name="Take it back").click()
+    expect(dialog).to_have_count(0)
+    expect(items).to_have_count(2)
+    assert [one["id"] for one in api.mine] == ["o0", "o2"]
+
+
 def test_a_vote_that_fails_can_be_cast_again(identify_visits: Opener, api: FakeApi) -> None:
     """A refused vote stays on the screen with its reason, and goes through at the next press."""
     api.queue = _queue(2)

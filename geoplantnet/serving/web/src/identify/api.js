@@ -92,6 +92,11 @@ export const speciesFacts = (id, { signal } = {}) => call(`species/${encodeURICo
 export const reviewQueue = ({ after = null, signal } = {}) =>
   call("observations/review", { query: { lang: lang(), limit: 10, after }, signal });
 
+export const ownObservations = ({ after = null, signal } = {}) => call("observations/own", { query: { lang: lang(), limit: 20, after }, signal });
+
+// For good.
+export const withdraw = (id) => call(`observations/${encodeURIComponent(id)}`, { method: "DELETE" });
+
 // what: {species: taxonID}, or {kind: "not_a_plant"} and such; key: of this vote, so that it counts once however often it is sent
 export const vote = (id, what, key) => call(`observations/${encodeURIComponent(id)}/votes/${what.kind ?? "determination"}`, { method: "POST", body: { ...what, key } });
 

@@ -95,7 +95,7 @@ export function confirmSpecies(result, opener) {
       });
       const thanks = element("p", "", t("confirm.thanks", { id: String(given?.id ?? given?.observationID ?? "") }));
       thanks.tabIndex = -1;
-      body.replaceChildren(notice("good", thanks), element("p", "small", t("confirm.thanks-more")), element("div", "go", next));
+      body.replaceChildren(notice("good", thanks), element("p", "small", t("confirm.thanks-more"), " ", link("#own", t("own.title"), "")), element("div", "go", next));
       thanks.focus();
       announce(thanks.textContent);
     } catch (error) {

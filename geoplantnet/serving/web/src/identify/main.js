@@ -7,6 +7,7 @@ import { showCapture } from "./capture.js";
 import { configure } from "./config.js";
 import { renewEngine } from "./offline/engine.js";
 import { prefs } from "./prefs.js";
+import { showOwn } from "./own.js";
 import { showReview } from "./review.js";
 import { keepNow, renameAnswer, restore, sendWaiting, session } from "./session.js";
 import { showSettings } from "./settings.js";
@@ -15,8 +16,8 @@ import en from "./strings/en.js";
 import fr from "./strings/fr.js";
 
 // A view writes itself into `root`; `signal` is aborted when it is left; `redraw()` draws the view that is shown. -> the page's title
-const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies, review: showReview, settings: showSettings };
-const TABS = { answer: "identify" };
+const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies, review: showReview, settings: showSettings, own: showOwn };
+const TABS = { answer: "identify", own: "settings" };
 
 const PATIENCE = 2_500; // ms for what the server offers
 

@@ -2,6 +2,7 @@
 import { announce } from "../announce.js";
 import { button, element } from "../dom.js";
 import { date, number, t } from "../i18n.js";
+import { link } from "./answer.js";
 import { projects } from "./api.js";
 import { offers } from "./config.js";
 import { forget, keep, keeping, keptModel, onKeeping, stopKeeping } from "./offline/engine.js";
@@ -26,7 +27,7 @@ function account() {
   input.addEventListener("input", save); // not on leaving the field: a page may be left at once
   const form = element("form", "stack", field(t("settings.key"), input, t("settings.key-help")), show, told); // Enter, and keepers of passwords, know a form
   form.addEventListener("submit", (event) => event.preventDefault());
-  return element("section", "card", element("h2", "", t("settings.account")), form);
+  return element("section", "card", element("h2", "", t("settings.account")), form, offers().store ? element("p", "", link("#own", t("own.title"), "")) : null);
 }
 
 function flora(signal) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ FlorasOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Same seed, same result.")]
 PLACE_FILE = "place.json"
 """In a classifier's folder: what `identify place` learnt."""
+HELD_OUT = 0.2
+"""Share of the photos that a classifier does not learn from, where they have no split of their own."""
 _STORES = (".sqlite", ".db", ".sqlite3")
 
 
@@ -45,7 +48,7 @@ def photos_of(source: str, *, images: str | None = None) -> PhotoSet:
     path = Path(source)
     if path.is_dir():
         return PhotoSet.read_folder(path)
-    if "://" in source or path.suffix in _STORES:
+    if _is_store(source):
         from pipelines.train_identify import validated_photos
 
         return validated_photos(source, images=images).photos
@@ -87,7 +90,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     size: Annotated[int | None, typer.Option(help="Side of the net's input, pixels; default: what the backbone was made for.")] = None,
     loss: Annotated[str, typer.Option(help="cross_entropy, focal, ldam, ldam_drw, top_k or imbalanced_top_k.")] = "cross_entropy",
-    held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = 0.2,
+    held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = HELD_OUT,
     negatives: Annotated[Path | None, typer.Option(help="Folder of photos that show no plant; made-up textures teach that too.")] = None,
     name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
@@ -116,7 +119,7 @@ def train(
         on_epoch=lambda epoch, value: console.print(f"epoch {epoch} of {epochs}: loss {value:.3f}"),
     )
     checkpoint.save(
-        fitted.network, output, photos=photos, learnt_from=len(learn), training=dict(vars(training)), rejected=dict(known.rejected)
+        fitted.network, output, photos=photos, learnt_from=len(learn), training=dict(vars(training)), rejected=dict(known.rejected), held_out=held_out
     )
     _remove(state)
     _print(console, dict(fitted.network.card.figures), f"{output}: figures of {len(judge):,} photos held out")
@@ -245,68 +248,78 @@ def index(
         found = projects_of(floras, network)
         by_flora = {project.id: _ids(network, project.species) for project in found if project.species is not None}
     grown = ImageIndex.open(output, floras=by_flora) if output.is_dir() else None
-    if grown is not None:
-        grown.check(network.card)
-        known = known.subset(np.array([Path(image).name not in grown and image not in grown for image in known.table["image"]], bool))
     at = evaluation.positions(known, network)  # by the net's own ids, whatever list the photos came with
     ids = [network.species[int(i)].taxon_id if i >= 0 else known.species[int(k)].taxon_id for i, k in zip(at, known.labels)]
+    shown = [
+        IndexedImage(
+            image=_name(str(row["image"]), stored=_is_store(photos)),
+            observation="" if str(row["image"]).endswith(row["observation"]) else row["observation"],  # its own file: none is told
+            species=species,
+            organ=row["organ"],
+            author=row["author"],
+            license=row["license"],
+        )
+        for row, species in zip(known.table.to_dict("records"), ids)
+    ]
+    changed: list[IndexedImage] = []
+    gone: list[str] = []
+    if grown is not None:
+        grown.check(network.card)
+        changed = [image for image in shown if image.image in grown and grown.image(image.image) != image]
+        if changed:  # labels that were corrected since, of pixels that are the same
+            grown.add(grown.features_of([image.image for image in changed]), changed)
+        gone = _withdrawn(grown, photos, images) if _is_store(photos) else []
+        grown.remove(gone)
+    new = np.array([grown is None or image.image not in grown for image in shown], bool)
+    known = known.subset(new)
     if len(known):
         outputs = evaluation.answers(network, known)
         if grown is None:
             grown = ImageIndex.train(outputs.features, bits=bits, floras=by_flora, network=f"{network.card.name} {network.card.version}")
-        rows = known.table.to_dict("records")
-        grown.add(
-            outputs.features,
-            [
-                IndexedImage(
-                    image=_digest(row["image"]),
-                    observation="" if str(row["image"]).endswith(row["observation"]) else row["observation"],  # its own file: none is told
-                    species=species,
-                    organ=row["organ"],
-                    author=row["author"],
-                    license=row["license"],
-                )
-                for row, species in zip(rows, ids)
-            ],
-        )
+        grown.add(outputs.features, [image for image, lacks in zip(shown, new) if lacks])
     if grown is None:
         raise InputError(f"{photos} holds no photos; there is nothing to index")
     grown.save(output)
-    strangers = int((at < 0).sum())
-    Console(stderr=True).print(f"{output}: {len(grown):,} images, {len(known):,} of them new")
+    console = Console(stderr=True)
+    strangers = int((at[new] < 0).sum())
+    console.print(f"{output}: {len(grown):,} images, {len(known):,} of them new")
+    if changed:
+        console.print(f"{len(changed):,} were told anew: their species, organ or author changed")
+    if gone:
+        console.print(f"{len(gone):,} were taken out: their authors took them back")
     if strangers:
-        Console(stderr=True).print(f"{strangers:,} of them are of species that {model} does not know: no answer will show them")
+        console.print(f"{strangers:,} of the new are of species that {model} does not know: no answer will show them")
 
 
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A trained classifier.")],
     output: Annotated[Path, typer.Option("--output", help="Folder to be made: model, labels, floras, index and a runner.")],
-    photos: Annotated[str | None, typer.Option("--photos", help="Photos to calibrate 8-bit weights with; needed unless --float.")] = None,
+    photos: Annotated[str | None, typer.Option("--photos", help="Photos to calibrate 8-bit weights with, best those it was trained on; needed unless --float.")] = None,
     whole: Annotated[bool, typer.Option("--float", help="Keep 32-bit weights: four times the size, no error.")] = False,
     floras: FlorasOption = None,
     index: Annotated[Path | None, typer.Option("--index", help="An index to go with it.")] = None,
     names: Annotated[Path | None, typer.Option("--names", help="Common names (JSON: language -> taxonID -> names).")] = None,
+    images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
 ) -> None:
     """Write a classifier as a folder that answers without torch, a server or a network."""
     from geoplantnet.identify.classifier import checkpoint
     from geoplantnet.identify.classifier.onnx_export import export as write
-    from geoplantnet.identify.photos.squares import Squares
 
     if photos is None and not whole:
         raise UsageError("8-bit weights are calibrated on photos; name some with --photos, or keep 32 bits with --float")
     network = checkpoint.load(model)
-    squares = np.zeros((0, network.card.size, network.card.size, 3), np.uint8)
+    squares = held = None
     if photos is not None:
-        known = photos_of(photos)
-        some = np.sort(np.random.default_rng(0).permutation(len(known))[:200])
-        with Squares(list(known.table["image"].iloc[some]), network.card.size) as read:
-            squares = read[np.arange(len(some))]
+        made = checkpoint.provenance(model)
+        learnt, judged = split(photos_of(photos, images=images), made.get("held_out", HELD_OUT), made.get("training", {}).get("seed", 0))
+        squares, held = (_squares(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
     told = write(
         network,
         output,
         int8=not whole,
         calibration=squares,
+        held=held,
         projects=projects_of(floras, network) if floras is not None else None,
         names=json.loads(names.read_text(encoding="utf-8")) if names is not None else None,
         index=index,
@@ -435,10 +448,32 @@ def _ids(network: Network, species: np.ndarray) -> list[str]:
     return [network.species[int(i)].taxon_id for i in species]
 
 
-def _digest(image: str) -> str:
-    """An image's name in an index: its SHA-256 where its file is named so, as a store does."""
-    stem = Path(image).stem
-    return stem if len(stem) == 64 and all(c in "0123456789abcdef" for c in stem) else image
+def _squares(photos: PhotoSet, most: int, size: int) -> np.ndarray:
+    """(n, size, size, 3): some of the photos, at most so many."""
+    from geoplantnet.identify.photos.squares import Squares
+
+    some = np.sort(np.random.default_rng(0).permutation(len(photos))[:most])
+    with Squares(list(photos.table["image"].iloc[some]), size) as read:
+        return np.asarray(read[np.arange(len(some))])
+
+
+def _is_store(source: str) -> bool:
+    return "://" in source or (Path(source).suffix in _STORES and not Path(source).is_dir())
+
+
+def _name(image: str, *, stored: bool) -> str:
+    """An image's name in an index: its SHA-256 where a store has it, else where it lies, whatever way it was spelled."""
+    return Path(image).stem if stored else os.path.abspath(image)
+
+
+def _withdrawn(index: ImageIndex, store: str, images: str | None) -> list[str]:
+    """Names of the images of an index whose authors took them back from a store."""
+    from pipelines.observations import open_store
+
+    told = list(index)
+    with open_store(store, images) as opened:
+        gone = opened.withdrawn(sorted({image.observation for image in told if image.observation}))
+    return [image.image for image in told if image.observation in gone]
 
 
 def _remove(folder: Path) -> None:

@@ -101,7 +101,7 @@ class PhotoSet:
                             "image": str(file),
                             "class": file.parent.name,
                             "organ": organ if organ in ORGANS else "",
-                            "observation": str(told.get("obs_id") or file.stem),
+                            "observation": str(told.get("obs_id") or file.relative_to(folder / "images").as_posix()),
                             "split": split,
                             "author": str(told.get("author") or ""),
                             "license": str(told.get("license") or ""),

@@ -58,7 +58,12 @@ def verb(*words: object):
     return told
 
 
-def test_from_photos_to_an_answer(labelled, tmp_path):
+def indexed(*words: object) -> str:
+    """What `identify index` says, on one line."""
+    return " ".join(verb("index", *words).stderr.split())
+
+
+def test_from_photos_to_an_answer(labelled, tmp_path, monkeypatch):
     """Trained, judged, indexed and opened as a server does: the colours are told apart, the run file scores as the figures, images come beside."""
     model, folder = tmp_path / "model", tmp_path / "index"
     verb("train", labelled, "--output", model, "--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 4, "--held-out", 0.25)
@@ -69,13 +74,20 @@ def test_from_photos_to_an_answer(labelled, tmp_path):
     assert figures["photos"] == 48 and not list(tmp_path.glob(".*-state"))
     verb("index", model, labelled, "--output", folder, "--bits", 64)
     assert "0 of them new" in verb("index", model, labelled, "--output", folder).stderr
+    monkeypatch.chdir(labelled.parent)
+    assert "48 images, 0 of them new" in indexed(model, "photos.csv", "--output", folder), "however its path is spelled"
+    corrected = pd.read_csv(labelled)
+    corrected.loc[[0, 20], "organ"] = "fruit"
+    corrected.assign(file=[str(labelled.parent / name) for name in corrected["file"]]).to_csv(tmp_path / "corrected.csv", index=False)
+    said = indexed(model, tmp_path / "corrected.csv", "--output", folder)
+    assert "0 of them new" in said and "2 were told anew" in said
+    assert sum(image.organ == "fruit" for image in ImageIndex.open(folder)) == 2 and len(ImageIndex.open(folder)) == 48
+    verb("index", model, labelled, "--output", folder)
     assert {image.observation for image in ImageIndex.open(folder)} == {""}, "a photo's own file is no name of an observation"
     table = pd.read_csv(labelled).assign(file=lambda t: [str(labelled.parent / f) for f in t.file])
     table["label"] = table["label"].replace("Viola caerulea", "Aster alpinus")  # a list of other species, in another order
     table.to_csv(tmp_path / "others.csv", index=False)
-    assert "16 of them are of species" in " ".join(
-        verb("index", model, tmp_path / "others.csv", "--output", tmp_path / "o", "--bits", 64).stderr.split()
-    )
+    assert "16 of the new are of species" in indexed(model, tmp_path / "others.csv", "--output", tmp_path / "o", "--bits", 64)
     assert {image.species for image in ImageIndex.open(tmp_path / "o")} == {"aster-alpinus", "primula-flava", "rosa-rubra"}
     (tmp_path / "floras.csv").write_text("region,taxonID\nFR,rosa-rubra\nFR,viola-caerulea\n")
     identifier = Maker(model=model, index=folder, floras=tmp_path / "floras.csv")(None)
@@ -111,6 +123,24 @@ def store(tmp_path):
                 add(opened, name, f"{k}-{i}", people=3 if k < 2 else 1)
         opened.aggregate()
     return path
+
+
+def test_an_index_of_a_store_follows_it(store, tmp_path, labelled):
+    """Made again it has nothing new; what was taken back is taken out, and nothing is looked at twice."""
+    model, folder = tmp_path / "model", tmp_path / "index"
+    with ObservationStore.open(store) as opened:
+        for i in range(14):  # so that all three species are validated: what an index's codes are learnt from is not too little
+            for user in ("ada", "bob"):
+                opened.vote(Vote(observation_id=f"2-{i}", user_id=user, kind="determination", value="primula-flava", key=f"{user}-2-{i}"))
+        opened.aggregate()
+    verb("train", labelled, "--output", model, "--backbone", "small", "--size", 32, "--transfer", "head", "--epochs", 1, "--held-out", 0.25)
+    assert "42 images, 42 of them new" in indexed(model, store, "--output", folder, "--bits", 64)
+    assert "42 images, 0 of them new" in indexed(model, store, "--output", folder)
+    with ObservationStore.open(store) as opened:
+        opened.withdraw("0-3", "author")
+    told = indexed(model, store, "--output", folder)
+    assert "41 images, 0 of them new" in told and "1 were taken out" in told
+    assert "0-3" not in {image.observation for image in ImageIndex.open(folder)}
 
 
 def add(store: ObservationStore, name: str, key: str, people: int) -> None:

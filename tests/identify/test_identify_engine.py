@@ -142,7 +142,8 @@ def test_a_place_is_told_by_its_map_then_by_its_flora_then_by_nothing(projects):
     blind = Identifier(net, projects=projects, prior=FixedPrior(probabilities=np.full(12, np.nan, np.float32)))
     told = mapped.identify([photo(1)], place=LAND, top=12)
     assert (told.evidence, told.project) == ("sdm", "all") and scores(told)[0] > 2 * scores(told)[9]
-    for engine in (empty, blind):
+    bare = Identifier(net, projects=projects, prior=FixedPrior(probabilities=np.array([0.0] * 11 + [np.nan], np.float32)))
+    for engine in (empty, blind, bare):  # a lake, where nothing grows: the map does not tell one species from another
         flora = engine.identify([photo(1)], place=LAND, top=12)
         assert (flora.evidence, flora.project) == ("flora", "land")
         assert scores(flora)[0] > scores(flora)[9] and len(scores(flora)) == 12  # what is not listed is unlikely, and not impossible

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -155,6 +156,47 @@ def test_the_runner_answers_as_the_engine(folder, files, asked):
     assert all(row["names"] == {"fr": NAMES["fr"].get(row["taxonID"], [])} for row in answer["species"])
 
 
+def test_the_runner_knows_organs_as_the_engine_does_without_a_head_for_them(network, files, tmp_path):
+    """Where the net cannot tell organs, the reader's word is told, and "other" where there is none."""
+    model = PhotoClassifier(make_backbone("small"), len(SPECIES), dataclasses.replace(network.card, organs=False)).eval()
+    export(TorchNetwork(model, SPECIES), tmp_path / "m", int8=False)
+    for organs in ((), ("flower", ""), ("", "bark")):
+        with Decoder(workers=1) as decoder:
+            told = Identifier(OnnxNetwork(tmp_path / "m")).identify([decoder.pixels(file.read_bytes()) for file in files[:2]], organs)
+        ended = run(tmp_path / "m", *files[:2], *[word for organ in organs for word in ("--organ", organ or "auto")], "--json")
+        answer = json.loads(ended.stdout)
+        assert [tuple(pair) for pair in answer["organs"]] == [(organ, pytest.approx(score)) for organ, score in told.organs]
+        np.testing.assert_allclose([row["score"] for row in answer["species"]], [c.score for c in told.candidates], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["xmp", "long", "broken", "text"])
+def test_the_runner_turns_photos_as_the_server_does(folder, tmp_path, kind):
+    """By EXIF's tag alone, a SHORT or a LONG: not by XMP, and not at all by what cannot be read."""
+    pixels = np.random.default_rng(5).integers(0, 256, (9, 12, 3), np.uint8).repeat(10, 0).repeat(10, 1)
+    tag = {
+        "long": b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06\0\0\0\0",
+        "broken": b"MM\0*\0\0\0\x08\0\x09\x01\x12\0\x02\xff\xff\xff\xff\xff\xff\xff\xff",
+        "text": b"no TIFF at all",
+    }.get(kind)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r" xmlns:tiff="t"><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    photo = tmp_path / "photo.jpg"
+    Image.fromarray(pixels).save(photo, **({"exif": b"Exif\0\0" + tag} if tag else {"xmp": xmp}))
+    with Decoder(workers=1) as decoder:
+        told = Identifier(OnnxNetwork(folder)).identify([decoder.pixels(photo.read_bytes())])
+    ended = run(folder, photo, "--json")
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    answer = json.loads(ended.stdout)
+    assert [row["taxonID"] for row in answer["species"]] == [SPECIES[c.species].taxon_id for c in told.candidates]
+    np.testing.assert_allclose([row["score"] for row in answer["species"]], [c.score for c in told.candidates], atol=1e-5)
+
+
+def test_the_loss_is_that_of_photos_held_out(network, photos, tmp_path):
+    """Where they are given: what calibrates does not judge."""
+    told = export(network, tmp_path / "m", int8=True, calibration=photos[:24], held=photos[24:])
+    seen = parity(network(photos[24:]), OnnxNetwork(tmp_path / "m")(photos[24:]), network.card.temperature)
+    assert told["photos"] == 16 and told["largest_difference"] == pytest.approx(seen["largest_difference"], abs=1e-6)
+
+
 def test_the_runner_says_what_is_wrong(folder, files, tmp_path):
     """An unknown project, organs that do not fit, six photos, a file that is no photo."""
     assert "few" in run(folder, files[0], "--project", "more").stderr
@@ -168,7 +210,10 @@ def test_the_runner_says_what_is_wrong(folder, files, tmp_path):
     for name in ("x.jpg", "cut.jpg", "none.jpg"):
         ended = run(folder, tmp_path / name)
         assert ended.returncode != 0 and "cannot be read" in ended.stderr and "Traceback" not in ended.stderr
+    (tmp_path / "long.jpg").write_bytes(files[0].read_bytes() + bytes(20_000_000))
+    assert "20,000,000 bytes" in run(folder, tmp_path / "long.jpg").stderr
     assert run(folder, files[0]).stdout.count("%") == 7
+    assert len((folder / "identify.py").read_text().splitlines()) <= 150, "a page that can be read through"
 
 
 def test_a_damaged_folder_is_not_believed(network, folder, tmp_path):

@@ -87,6 +87,14 @@ def test_a_folder_without_metadata_is_read_by_its_classes(plantnet):
     assert [t.scientific_name for t in photos.species] == ["99", "1356", "1355868"]
 
 
+def test_photos_of_one_name_are_not_one_plant(tmp_path):
+    """Cameras number their files: IMG_1 of two species, and of two splits, are observations of their own."""
+    for place in ("train/1", "train/2", "val/1"):
+        (tmp_path / "images" / place).mkdir(parents=True)
+        (tmp_path / "images" / place / "IMG_1.jpg").write_bytes(b"x")
+    assert PhotoSet.read_folder(tmp_path).table["observation"].is_unique
+
+
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "\x00"])
 def test_damaged_metadata_are_told_not_done_without(plantnet, text):
     """A typed error that names the file."""

@@ -52,17 +52,20 @@ def export(
     *,
     int8: bool = True,
     calibration: npt.NDArray[np.uint8] | None = None,
+    held: npt.NDArray[np.uint8] | None = None,
     projects: Projects | None = None,
     names: Mapping[str, Mapping[str, list[str]]] | None = None,
     index: Path | None = None,
 ) -> dict[str, float]:
-    """Commit the folder; what it loses beside the net, on the calibration photos (n, size, size, 3) or noise where there are none.
+    """Commit the folder; what it loses beside the net, on photos `held` (n, size, size, 3) that the net did not learn from.
 
-    `int8`: weights a channel and activations in 8 bits, ranges from three in four of the calibration photos, the loss from the fourth; else 32-bit floats. `projects`, `names` (language -> taxonID ->
-    names) and `index` (a folder `ImageIndex.save` wrote) go with it. Raises InputError for fewer than 16 photos to calibrate with.
+    `int8`: weights a channel and activations in 8 bits, their ranges from `calibration`; else 32-bit floats. Without `held` one in four of the calibration
+    photos is kept from it for the loss; without either the loss is that on noise. `projects`, `names` (language -> taxonID -> names) and `index` (a
+    folder `ImageIndex.save` wrote) go with it. Raises InputError for fewer than 16 photos to calibrate with.
     """
     size = network.card.size
     photos = calibration if calibration is not None and len(calibration) else _noise(size)
+    of_its_own = held is not None and len(held) > 0
     if int8 and (calibration is None or len(calibration) < FEWEST):
         raise InputError(
             f"{0 if calibration is None else len(calibration)} photos to calibrate 8-bit weights with; give at least {FEWEST}, or keep 32 bits"
@@ -71,10 +74,9 @@ def export(
         temporary.mkdir()
         whole = Path(work) / "whole.onnx"
         _write_graph(network.model, size, whole)
+        apart = np.arange(len(photos)) % _HELD == _HELD - 1
         if int8:
-            held = np.arange(len(photos)) % _HELD == _HELD - 1
-            _quantise(whole, temporary / MODEL, photos[~held])
-            photos = photos[held]
+            _quantise(whole, temporary / MODEL, photos if of_its_own else photos[~apart])
         else:
             shutil.copyfile(whole, temporary / MODEL)
         (temporary / "labels.json").write_text(json_text(network.species.to_dict()), encoding="utf-8")
@@ -85,7 +87,8 @@ def export(
             shutil.copytree(index, temporary / "index")
         shutil.copyfile(Path(__file__).parents[1] / "offline" / "identify.py", temporary / "identify.py")
         ran = OnnxNetwork.of_graph(temporary / MODEL, network.card, network.species)
-        lost = parity(network(photos), ran(photos), network.card.temperature)
+        judged = held if held is not None and of_its_own else photos[apart] if int8 else photos
+        lost = parity(network(judged), ran(judged), network.card.temperature)
         told = {**lost, "megabytes": (temporary / MODEL).stat().st_size / 1e6, "bits": 8.0 if int8 else 32.0}
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in sorted(temporary.rglob("*")) if file.is_file()}
         (temporary / "card.json").write_text(json_text({**network.card.to_dict(), "files": files, PARITY: told}), encoding="utf-8")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ORGANS = ["leaf", "flower", "fruit", "bark", "habit", "other"]
-LARGEST = 25_000_000  # pixels
-DOUBT = 0.02  # as geoplantnet.identify.fusion says of these three
-ALIKE, DIFFERENT = 4.0, 12.0
+LARGEST = 25_000_000, 20_000_000  # pixels, bytes
+DOUBT, ALIKE, DIFFERENT = 0.02, 4.0, 12.0  # as geoplantnet.identify.fusion says
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Image.Transpose
 
 
 def read(name, files):
@@ -32,9 +32,14 @@ def square(path, size):
     """The central square, upright, as the net sees it: of 16 bits the upper 8, what is transparent over white."""
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > LARGEST:
-                sys.exit(f"{path}: more than {LARGEST:,} pixels; save it smaller")
-            photo = ImageOps.exif_transpose(image)
+            if image.width * image.height > LARGEST[0] or Path(path).stat().st_size > LARGEST[1]:
+                sys.exit(f"{path}: more than {LARGEST[0]:,} pixels or {LARGEST[1]:,} bytes; save it smaller")
+            image.info = {name: image.info[name] for name in ("exif", "transparency") if name in image.info}  # EXIF alone turns a photo
+            try:
+                turn = TURNS.get(image.getexif().get(274))
+            except Exception:  # what cannot be read says nothing
+                turn = None
+            photo = image.copy() if turn is None else image.transpose(turn)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         sys.exit(f"{path} cannot be read as a JPEG or PNG ({error}); save it anew")
     if photo.mode.startswith("I"):
@@ -67,8 +72,7 @@ def fuse(log_p, weights, same, gain):
     u = w * share
     differ = max(u.sum() ** 2 / (u**2 / share).sum(), 1.0)
     doubt = DOUBT * (1 - 1 / differ)
-    with np.errstate(divide="ignore"):
-        each = np.logaddexp(np.log1p(-doubt) + log_p, np.log(doubt / log_p.shape[1]))
+    each = np.logaddexp(np.log1p(-doubt) + log_p, np.log(max(doubt, 1e-300) / log_p.shape[1]))
     return log_softmax(differ**gain * (u / u.sum()) @ each)
 
 
@@ -86,17 +90,17 @@ def identify(paths, organs=(), project="all", top=10):
     floras = {"all": None, "best": None} | {flora["id"]: flora["species"] for flora in projects}
     if project not in floras:
         sys.exit(f"no project {project!r}; this folder has {', '.join(floras)}")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    net = onnxruntime.InferenceSession(read("model.onnx", files), options, providers=["CPUExecutionProvider"])
+    onnxruntime.set_default_logger_severity(3)
+    net = onnxruntime.InferenceSession(read("model.onnx", files), providers=["CPUExecutionProvider"])
     pixels = np.stack([square(path, card["size"]) for path in paths])
     logits, _, shows, plant = (part.astype(float) for part in net.run(["logits", "features", "organs", "plant"], {"pixels": pixels}))
     if not card["organs"]:
         shows = np.full(shows.shape, 1 / len(ORGANS))
-    seen = [(ORGANS[int(row.argmax())], float(row.max())) for row in shows]
+    seen = [(ORGANS[int(row.argmax())], float(row.max())) if card["organs"] else ("other", 1 / len(ORGANS)) for row in shows]
     for i, organ in enumerate(organs):
         if organ != "auto":
             shows[i] = np.eye(len(ORGANS))[ORGANS.index(organ)]
+            seen[i] = seen[i] if card["organs"] else (organ, 1.0)
     plants = plant >= card["plant_threshold"] if card["rejects"] else np.ones(len(plant), bool)
     weights = shows @ np.array([card["view_weights"].get(organ, 1.0) for organ in ORGANS]) * (plants if plants.any() else 1)
     log_p = fuse(log_softmax(logits / card["temperature"]), weights, alike(pixels), card["view_gain"])
@@ -109,15 +113,13 @@ def identify(paths, organs=(), project="all", top=10):
         for rank, mine in sums.items():
             if taxon[rank] and value > 0:
                 mine[taxon[rank]] = mine.get(taxon[rank], 0.0) + value
+    common = [{lang: told.get(species[k]["taxonID"], []) for lang, told in names.items()} for k in order]
     return {
         "model": f"{card['name']} {card['version']}",
         "project": project,
         "rejected": not plants.any(),
         "organs": seen,
-        "species": [
-            {**species[k], "score": float(p[k]), "names": {lang: told.get(species[k]["taxonID"], []) for lang, told in names.items()}}
-            for k in order
-        ],
+        "species": [{**species[k], "score": float(p[k]), "names": named} for k, named in zip(order, common)],
         **{rank: sorted(mine.items(), key=lambda pair: -pair[1])[:top] for rank, mine in sums.items()},
     }
 
@@ -125,9 +127,7 @@ def identify(paths, organs=(), project="all", top=10):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument(
-        "--organ", action="append", default=[], choices=[*ORGANS, "auto"], help="of each photo, in order; auto: the net looks"
-    )
+    parser.add_argument("--organ", action="append", default=[], choices=[*ORGANS, "auto"], help="of each photo; auto: the net looks")
     parser.add_argument("--project", default="all", help="limit the answer to a flora")
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--json", action="store_true")

@@ -236,9 +236,10 @@ def _orientation(tiff: bytes) -> int:
         return 0
     count = struct.unpack_from(f"{order}H", tiff, start)[0]
     for at in range(start + 2, min(start + 2 + 12 * count, len(tiff) - 11), 12):
-        tag, kind, values, value = struct.unpack_from(f"{order}HHIH", tiff, at)
+        tag, kind, values = struct.unpack_from(f"{order}HHI", tiff, at)
         if tag == 274:
-            return value if kind == 3 and values == 1 and 1 <= value <= 8 else 0
+            value = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", tiff, at + 8)[0]  # some editors write a LONG
+            return value if kind in (3, 4) and values == 1 and 1 <= value <= 8 else 0
     return 0
 
 

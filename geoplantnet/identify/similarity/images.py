@@ -52,6 +52,10 @@ class Column:
     def view(self) -> npt.NDArray:  # type: ignore[type-arg]
         return self._values[: self._n]
 
+    def cut(self, n: int) -> None:
+        """Forget the rows from n on."""
+        self._n = min(n, self._n)
+
     def extend(self, values: npt.NDArray) -> None:  # type: ignore[type-arg]
         n = self._n + len(values)
         if n > len(self._values):
@@ -99,6 +103,11 @@ class ImageTable:
                 codes[i, column] = of[value]
         self.names += [image.image for image in images]
         self.codes.extend(codes)
+
+    def cut(self, n: int) -> None:
+        """Forget the rows from n on; words that only they had stay, and say nothing."""
+        del self.names[n:]
+        self.codes.cut(n)
 
     def code(self, word: str, value: str) -> int:
         """Position of a value in a column; -1 where no image has it."""

@@ -217,7 +217,7 @@ class ImageIndex:
     def add(self, features: npt.NDArray[np.floating], images: Sequence[IndexedImage]) -> int:
         """Add images with their features (n, d), of any length but 0. Nothing is learnt anew. Returns how many took the place of an image of that name.
 
-        Raises InputError, and adds none, for features that do not fit or are not finite, and for images that cannot be named.
+        Raises InputError for features that do not fit or are not finite, and for images that cannot be named. Whatever is raised, none is added.
         """
         unit = self._unit(features)
         if len(unit) != len(images):
@@ -228,16 +228,41 @@ class ImageIndex:
             before = self._state
             first = before.n
             replaced = [self._row_of[image.image] for image in images if image.image in self._row_of]
-            self._codes.extend(codes)
-            self._added.extend(unit.astype(np.float16))
-            self._table.extend(images)
-            self._file_under_species(first)
-            alive = np.ones(first + len(images), bool)
-            alive[:first] = before.alive
-            alive[replaced] = False
-            self._row_of |= {image.image: first + i for i, image in enumerate(images)}
+            try:
+                self._codes.extend(codes)
+                self._added.extend(unit.astype(np.float16))
+                self._table.extend(images)
+                self._file_under_species(first)
+                alive = np.ones(first + len(images), bool)
+                alive[:first] = before.alive
+                alive[replaced] = False
+                row_of = {image.image: first + i for i, image in enumerate(images)}
+            except BaseException:  # no memory, or an end in the middle: names and features must go on fitting each other
+                self._cut(first)
+                raise
+            self._row_of |= row_of
             self._publish(alive, removed=bool(replaced))
         return len(replaced)
+
+    def _cut(self, n: int) -> None:
+        self._codes.cut(n)
+        self._added.cut(n - len(self._state.opened))
+        self._table.cut(n)
+        for rows in self._rows_of.values():
+            rows.cut(int(np.searchsorted(rows.view(), n)))
+
+    def features_of(self, images: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Features (n, d) of images that are in it, by name, as they are kept: of length 1, in 16 bits. Raises LookupFailed for one that is not."""
+        if missing := next((image for image in images if image not in self._row_of), None):
+            raise LookupFailed(f"image {missing!r} is not in the index")
+        state = self._state
+        return state.features(np.array([self._row_of[image] for image in images], np.int64))
+
+    def image(self, name: str) -> IndexedImage:
+        """What is kept of an image. Raises LookupFailed for one that is not there."""
+        if name not in self._row_of:
+            raise LookupFailed(f"image {name!r} is not in the index")
+        return self._table[self._row_of[name]]
 
     def remove(self, images: Iterable[str]) -> int:
         """Take images out, by name. Returns how many were in it. Files keep them until the next `save`."""

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from geoplantnet.errors import InputError, LookupFailed, ModelError
 from geoplantnet.identify.network import ORGANS, Card
 from geoplantnet.identify.similarity import ImageIndex, IndexedImage, fit_hyperplanes, nearest
+from geoplantnet.identify.similarity.images import Column
 from geoplantnet.identify.similarity.index import named
 from geoplantnet.identify.similarity.rmmh import unit_features
 
@@ -327,6 +328,49 @@ def test_what_does_not_fit_is_refused_and_nothing_is_added():
         index.related(features[0], ["s0"], organs=["leaf", "leaf"])
     with pytest.raises(InputError, match="of the same net"):
         index.search(features[0, :3], k=1)
+
+
+@pytest.mark.parametrize("fails", range(1, 6))
+def test_an_addition_that_fails_leaves_the_index_whole(tmp_path, monkeypatch, fails):
+    """Wherever memory ends within it: searches, later additions and the saved files are those of an index that was never asked."""
+    rng = np.random.default_rng(fails)
+    features, images = photos(rng, 40)
+    index, like = ImageIndex(hashing(), floras=FLORAS), ImageIndex(hashing(), floras=FLORAS)
+    for one in (index, like):
+        one.add(features[:20], images[:20])
+    extend, calls = Column.extend, iter(range(1, 100))
+
+    def failing(self, values):
+        if next(calls) == fails:
+            raise MemoryError
+        extend(self, values)
+
+    monkeypatch.setattr(Column, "extend", failing)
+    with pytest.raises(MemoryError):
+        index.add(features[18:30], images[18:30])
+    monkeypatch.undo()
+    assert len(index) == 20 and images[25].image not in index
+    for one in (index, like):
+        one.add(features[30:], images[30:])
+    index.save(tmp_path / "index")
+    for one in (index, ImageIndex.open(tmp_path / "index")):
+        for i in (*range(20), *range(30, 40)):
+            assert one.search(features[i], k=3) == like.search(features[i], k=3)
+            assert one.related(features[i], [images[i].species], k=2) == like.related(features[i], [images[i].species], k=2)
+
+
+def test_what_is_kept_of_an_image_is_told():
+    """Its facts and its features, with which it can be told anew; LookupFailed for one that is not there."""
+    features, images = photos(np.random.default_rng(4), 9)
+    index = ImageIndex(hashing())
+    index.add(features, images)
+    told = dataclasses.replace(images[3], species="another")
+    assert index.image(images[3].image) == images[3]
+    assert index.add(index.features_of([images[3].image]), [told]) == 1
+    assert index.image(images[3].image) == told and index.search(features[3], k=1)[0].image == told
+    for asked in (lambda: index.image("x"), lambda: index.features_of([images[0].image, "x"])):
+        with pytest.raises(LookupFailed, match="'x' is not in the index"):
+            asked()
 
 
 def test_an_index_is_of_one_net():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.prior import PlaceWeight
     from geoplantnet.identify.projects import Projects
+    from geoplantnet.identify.similarity import ImageIndex
     from geoplantnet.serving.atlas import Atlas
 
 app = typer.Typer(help="Photos to species: train, evaluate, export, index, serve, retrain.", no_args_is_help=True)
@@ -119,7 +119,13 @@ def train(
         on_epoch=lambda epoch, value: console.print(f"epoch {epoch} of {epochs}: loss {value:.3f}"),
     )
     checkpoint.save(
-        fitted.network, output, photos=photos, learnt_from=len(learn), training=dict(vars(training)), rejected=dict(known.rejected), held_out=held_out
+        fitted.network,
+        output,
+        photos=photos,
+        learnt_from=len(learn),
+        training=dict(vars(training)),
+        rejected=dict(known.rejected),
+        held_out=held_out,
     )
     _remove(state)
     _print(console, dict(fitted.network.card.figures), f"{output}: figures of {len(judge):,} photos held out")
@@ -295,7 +301,10 @@ def index(
 def export(
     model: Annotated[Path, typer.Argument(help="A trained classifier.")],
     output: Annotated[Path, typer.Option("--output", help="Folder to be made: model, labels, floras, index and a runner.")],
-    photos: Annotated[str | None, typer.Option("--photos", help="Photos to calibrate 8-bit weights with, best those it was trained on; needed unless --float.")] = None,
+    photos: Annotated[
+        str | None,
+        typer.Option("--photos", help="Photos to calibrate 8-bit weights with, best those it was trained on; needed unless --float."),
+    ] = None,
     whole: Annotated[bool, typer.Option("--float", help="Keep 32-bit weights: four times the size, no error.")] = False,
     floras: FlorasOption = None,
     index: Annotated[Path | None, typer.Option("--index", help="An index to go with it.")] = None,
@@ -463,7 +472,7 @@ def _is_store(source: str) -> bool:
 
 def _name(image: str, *, stored: bool) -> str:
     """An image's name in an index: its SHA-256 where a store has it, else where it lies, whatever way it was spelled."""
-    return Path(image).stem if stored else os.path.abspath(image)
+    return Path(image).stem if stored else str(Path(image).resolve())
 
 
 def _withdrawn(index: ImageIndex, store: str, images: str | None) -> list[str]:

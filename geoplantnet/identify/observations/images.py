@@ -65,7 +65,9 @@ class ImageFiles:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise StorageError(f"cannot remove an image from {self.url}: {error.strerror or error}; take the observation back again") from error
+            raise StorageError(
+                f"cannot remove an image from {self.url}: {error.strerror or error}; take the observation back again"
+            ) from error
 
     def address(self, digest: str) -> str | None:
         """Where the image lies, as fsspec opens it; None where it is not there."""

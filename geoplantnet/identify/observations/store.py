@@ -99,7 +99,9 @@ class ObservationStore:
             if image.organ not in schema.ORGANS:
                 raise RefusedAct("bad value", f"organ {image.organ!r}; wanted {', '.join(schema.ORGANS)}")
         if observation.observation_id and self.withdrawn([observation.observation_id]):
-            raise RefusedAct("observation withdrawn", f"{observation.observation_id!r} was taken back by its author; give it under another id")
+            raise RefusedAct(
+                "observation withdrawn", f"{observation.observation_id!r} was taken back by its author; give it under another id"
+            )
         tally = Tally()
         # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
         stored = [(*self.images.put(image.data), image.organ) for image in images]

@@ -48,10 +48,7 @@ def verify(database: Database, files: ImageFiles) -> Verification:
             damage += [f"the file: {line}" for line in said if line != "ok"]
         head = connection.execute(sa.select(schema.head)).one()
         damage += _log_damage(database, connection, head)
-        images = {
-            f"{digest}.{kind}": (digest, kind)
-            for digest, kind in map(tuple, connection.execute(_kept()))
-        }
+        images = {f"{digest}.{kind}": (digest, kind) for digest, kind in map(tuple, connection.execute(_kept()))}
     for digest, kind in images.values():
         try:
             files.get(digest, kind)
@@ -64,7 +61,7 @@ def verify(database: Database, files: ImageFiles) -> Verification:
     return Verification(acts=head.logged, images=len(images), damage=tuple(damage), unnamed_images=unnamed, replayed=replayed)
 
 
-def _kept() -> sa.Select[tuple[str, str]]:
+def _kept() -> sa.Select[Any]:
     """Images of observations that were not taken back."""
     i = schema.images
     return sa.select(i.c.sha256, i.c.format).where(i.c.observation.not_in(schema.withdrawn())).distinct()

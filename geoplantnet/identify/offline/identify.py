@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 ORGANS = ["leaf", "flower", "fruit", "bark", "habit", "other"]
 LARGEST = 25_000_000, 20_000_000  # pixels, bytes
 DOUBT, ALIKE, DIFFERENT = 0.02, 4.0, 12.0  # as geoplantnet.identify.fusion says
-TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Image.Transpose
+TURNS = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose))  # by EXIF's orientation
 
 
 def read(name, files):
@@ -36,7 +36,7 @@ def square(path, size):
                 sys.exit(f"{path}: more than {LARGEST[0]:,} pixels or {LARGEST[1]:,} bytes; save it smaller")
             image.info = {name: image.info[name] for name in ("exif", "transparency") if name in image.info}  # EXIF alone turns a photo
             try:
-                turn = TURNS.get(image.getexif().get(274))
+                turn = TURNS.get(image.getexif().get(274) or 1)
             except Exception:  # what cannot be read says nothing
                 turn = None
             photo = image.copy() if turn is None else image.transpose(turn)

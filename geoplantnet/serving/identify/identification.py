@@ -333,7 +333,9 @@ def _result(
     if related:
         taxon = desk.facts.species[candidate.species]
         hits = () if desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)]) else candidate.related
-        row["images"] = [image_told(desk, hit.image, site) for hit in hits if is_open(hit.image.license) and hit.image.observation not in gone]
+        row["images"] = [
+            image_told(desk, hit.image, site) for hit in hits if is_open(hit.image.license) and hit.image.observation not in gone
+        ]
     return row
 
 

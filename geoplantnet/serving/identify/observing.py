@@ -154,9 +154,7 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
             labels.update()
             rows = store.own(account, limit=limit, after=after)
             site = desk.site(request)
-            results = [
-                _told(desk, store, _Seen.of(desk, store, record), caller, language, site) for record in rows.to_dict("records")
-            ]
+            results = [_told(desk, store, _Seen.of(desk, store, record), caller, language, site) for record in rows.to_dict("records")]
             return told(request, {"results": results, "next": results[-1]["id"] if len(results) == limit else None})
 
         return await aside(work)

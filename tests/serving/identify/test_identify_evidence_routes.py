@@ -113,13 +113,17 @@ def test_photos_that_were_taken_back_are_not_related(
 ) -> None:
     """An index made before still holds them; answers and species' pages do not."""
     client = client_of(identifier=parts)
-    images = [image for result in identify(client, photo(1), **{"include-related-images": True}).json()["results"] for image in result["images"]]
+    images = [
+        image for result in identify(client, photo(1), **{"include-related-images": True}).json()["results"] for image in result["images"]
+    ]
     taken = images[0]["observation"]
     assert taken
     monkeypatch.setattr(Desk, "withdrawn", lambda self, shown: frozenset({taken} & {image.observation for image in shown}))
     answer = identify(client, photo(1), **{"include-related-images": True}).json()
     told = [image["observation"] for result in answer["results"] for image in result["images"]]
-    told += [image["observation"] for taxon in parts.network.species for image in client.get(f"/v2/species/{taxon.taxon_id}").json()["images"]]
+    told += [
+        image["observation"] for taxon in parts.network.species for image in client.get(f"/v2/species/{taxon.taxon_id}").json()["images"]
+    ]
     assert told and taken not in told
 
 

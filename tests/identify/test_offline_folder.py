@@ -190,6 +190,22 @@ def test_the_runner_turns_photos_as_the_server_does(folder, tmp_path, kind):
     np.testing.assert_allclose([row["score"] for row in answer["species"]], [c.score for c in told.candidates], atol=1e-5)
 
 
+def test_a_processor_that_computes_otherwise_is_found_out(network, photos, files, tmp_path):
+    """Where the picture of squares does not come out as it did, slower sums are used, and the answers are the same; else the quick ones."""
+    export(network, tmp_path / "m", int8=True, calibration=photos)
+    quick = OnnxNetwork(tmp_path / "m")
+    assert not quick.exact
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    card["probe"]["logits"] = [1.1 * value + 0.5 for value in card["probe"]["logits"]]
+    shutil.copytree(tmp_path / "m", tmp_path / "other")
+    (tmp_path / "other" / "card.json").write_text(json.dumps(card))
+    slow = OnnxNetwork(tmp_path / "other")
+    assert slow.exact
+    np.testing.assert_allclose(slow(photos).logits, quick(photos).logits, atol=0.05 * np.abs(quick(photos).logits).max())
+    told = [json.loads(run(tmp_path / name, files[0], "--json").stdout)["species"] for name in ("m", "other")]
+    assert [row["taxonID"] for row in told[0]] == [row["taxonID"] for row in told[1]]
+
+
 def test_the_loss_is_that_of_photos_held_out(network, photos, tmp_path):
     """Where they are given: what calibrates does not judge."""
     told = export(network, tmp_path / "m", int8=True, calibration=photos[:24], held=photos[24:])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from geoplantnet.errors import InputError
 from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork
 from geoplantnet.identify.network import Outputs
-from geoplantnet.identify.offline.network import MODEL, OUTPUTS, PARITY, OnnxNetwork
+from geoplantnet.identify.offline.network import MODEL, OUTPUTS, PARITY, PROBE, OnnxNetwork, probe_of
 from geoplantnet.identify.projects import Projects
 from geoplantnet.identify.temperature import probabilities
 from geoplantnet.storage import json_text, sha256, write_beside
@@ -91,7 +91,8 @@ def export(
         lost = parity(network(judged), ran(judged), network.card.temperature)
         told = {**lost, "megabytes": (temporary / MODEL).stat().st_size / 1e6, "bits": 8.0 if int8 else 32.0}
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in sorted(temporary.rglob("*")) if file.is_file()}
-        (temporary / "card.json").write_text(json_text({**network.card.to_dict(), "files": files, PARITY: told}), encoding="utf-8")
+        card = {**network.card.to_dict(), "files": files, PARITY: told, PROBE: probe_of(ran)}
+        (temporary / "card.json").write_text(json_text(card), encoding="utf-8")
     return told
 
 

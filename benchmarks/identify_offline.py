@@ -4,12 +4,15 @@
 
 EfficientNet-Lite0 with its ImageNet weights and heads trained on four fifths of the labelled photos of `plants/`, by observation; all figures are of the
 fifth that neither training nor the calibration of 8 bits saw. Times are of one photo at a time on one thread: medians of CPU time, the three nets in turns.
+In the browser: from the press on Identify to the answer, without a network, in Chromium at a phone's size, where that and Playwright are installed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
 from benchmarks.rows import Row, main
 from geoplantnet.errors import UsageError
@@ -29,6 +36,8 @@ from geoplantnet.identify.network import Network
 from geoplantnet.identify.offline import OnnxNetwork
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos.squares import Squares
+from geoplantnet.serving.answers import PageFiles
+from geoplantnet.serving.app import PAGE
 from geoplantnet.storage import size_of
 
 CALIBRATION = 128
@@ -60,6 +69,9 @@ def rows(quick: bool) -> list[Row]:
         starts = {name: _start(f"{work}/{bits}") for name, bits in ((FLOAT, "32"), (INT8, "8"))}
         told = {name: net(pixels) for name, net in nets.items()}
         times = _times(nets, pixels, 10 if quick else 60)
+        browser = _browser(
+            Path(work) / "8", [Path(image) for image in held.table["image"].iloc[:: max(1, len(held) // (4 if quick else 12))]]
+        )
     right = {name: float((one.logits.argmax(axis=1) == held.labels).mean()) for name, one in told.items()}
     made = []
     for name in (FLOAT, INT8):
@@ -74,7 +86,75 @@ def rows(quick: bool) -> list[Row]:
             Row(name=f"{name}: largest difference of a probability", value=lost["largest_difference"], unit="p", reference=f"torch; mean of each photo's largest {lost['mean_difference']:.2g}", target="<= 1e-4" if whole else "", ok=not whole or lost["largest_difference"] <= 1e-4),
             Row(name=f"{name}: least cosine of features", value=lost["least_cosine"], unit="of 1", reference="torch's features of the same photo"),
         ]  # fmt: skip
+    if browser is not None:
+        start, each = browser
+        made += [
+            Row(name="browser, 8 bits: a photo", value=each, unit="ms", reference=f"onnxruntime here {times[INT8]:.1f} ms CPU for the net alone", target="< 1000", ok=each < 1000),
+            Row(name="browser, 8 bits: the first photo, with the start of the engine", value=start, unit="ms", reference="once a visit"),
+        ]  # fmt: skip
     return made
+
+
+def _browser(folder: Path, photos: list[Path]) -> tuple[float, float] | None:
+    """Milliseconds from press to answer of the first photo, and the median of the others; None where there is no Chromium."""
+    sync_api, path = _playwright(), shutil.which("chromium") or shutil.which("chromium-browser")
+    if sync_api is None or path is None:
+        return None
+    told = {"languages": ["en"], "places": False, "store": False, "model": {"size": size_of(folder), "version": "1"}}
+    app = Starlette(
+        routes=[
+            Route("/identify/config.json", lambda _: JSONResponse(told)),
+            Mount("/identify/model", PageFiles(directory=folder)),
+            Mount("/identify", PageFiles(directory=PAGE / "identify", html=True)),
+        ]
+    )
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    site = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/identify/"
+    try:
+        with sync_api.sync_playwright() as playwright:
+            arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+            page = browser.new_page(viewport={"width": 390, "height": 844}, locale="en")
+            page.goto(f"{site}#settings")
+            page.get_by_role("button", name="Keep for offline").click()
+            page.get_by_text("Kept: version").wait_for(timeout=60_000)
+            page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+            page.context.set_offline(True)
+            spent = []
+            for photo in photos:
+                page.goto(f"{site}#identify")
+                page.locator(".files input").set_input_files(str(photo))
+                page.locator(".photos li").wait_for()
+                spent.append(page.evaluate(_PRESS))
+                page.get_by_role("button", name="Next plant").click()
+            browser.close()
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+    return float(spent[0]), median(float(one) for one in spent[1:])
+
+
+_PRESS = """() => new Promise((done) => {
+  const start = performance.now();
+  new MutationObserver((_, seen) => {
+    if (document.documentElement.dataset.view !== "answer") return;
+    seen.disconnect();
+    done(performance.now() - start);
+  }).observe(document.documentElement, { attributes: true });
+  document.querySelector(".go .strong").click();
+})"""
+
+
+def _playwright() -> Any:
+    try:
+        import playwright.sync_api
+    except ImportError:
+        return None
+    return playwright.sync_api
 
 
 def _divided(photos: PhotoSet, every: int) -> tuple[PhotoSet, PhotoSet]:

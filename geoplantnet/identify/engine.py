@@ -164,11 +164,10 @@ class Identifier:
         """With what is known of the place: its map, else its flora, else nothing."""
         if place is None:
             return log_p, "none", None
-        present = self.prior.at(*place) if self.prior is not None else None
-        if (
-            self.prior is not None and present is not None and np.nanmax(present, initial=0) > 0
-        ):  # where nothing grows, the map says nothing
-            return with_place(log_p, present, self.place_weight, trust=self.prior.trust(*place)), "sdm", None
+        if self.prior is not None:
+            present = self.prior.at(*place)
+            if present is not None and np.nanmax(present, initial=0) > 0:  # where nothing grows, the map tells no species from another
+                return with_place(log_p, present, self.place_weight, trust=self.prior.trust(*place)), "sdm", None
         flora = self.projects.at(*place)
         if flora is None or flora.species is None:
             return log_p, "none", None

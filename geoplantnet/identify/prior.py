@@ -22,6 +22,8 @@ FLOORS = (0.3, 0.2, 0.1, 0.05, 0.03, 0.01, 0.003, 0.001)
 """Those that `learn_place_weight` tries."""
 WRONG = 0.1
 """Share of places that are not where the photo was taken, as far as `learn_place_weight` is concerned."""
+FAINT = 0.01
+"""Where all that the map knows is less likely than this, their shares say little: a lake, or a place out of their range."""
 _FEWEST = 50
 _HEAVIEST = 2.0
 
@@ -75,11 +77,11 @@ class PlaceWeight:
 def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight, *, trust: float = 1.0) -> Floats:
     """Answer ln p(species | photos, place) (..., species) from ln p(species | photos) and p(present | place), NaN = not known.
 
-        p(k | photos, place)  ~  p(k | photos) * r_k ^ (weight * trust),    r_k = floor + (1 - floor) * present_k / max(present)
+        p(k | photos, place)  ~  p(k | photos) * r_k ^ (weight * trust),    r_k = floor + (1 - floor) * present_k / max(present, FAINT)
 
     `present` itself, not its odds: somebody who photographs one plant of those that grow around takes a species in proportion to how likely it is
     there, and 0.99 for 0.9 makes it a tenth likelier, not ten times. A species unknown to the map has the geometric mean of the others' r. So a
-    prior that is alike for all changes nothing, its scale means nothing, and the odds of two species change by at most
+    prior that is alike for all changes nothing, its scale means nothing as long as some species is there with more than `FAINT`, and the odds of two species change by at most
     ``floor ** -(weight * trust)``: what the photos say clearly stands against a wrong map. Raises InputError for probabilities below 0 and shapes
     that do not fit.
     """
@@ -93,11 +95,11 @@ def with_place(log_p: npt.ArrayLike, present: npt.ArrayLike, weight: PlaceWeight
 
 
 def _log_share(present: Floats, floor: float) -> Floats:
-    """Logarithm of r (..., species) of `with_place`; 0 where nothing is known of a place, or nothing grows there."""
+    """Logarithm of r (..., species) of `with_place`; alike for all where nothing is known of a place, or nothing grows there."""
     known = ~np.isnan(present)
     filled = np.where(known, present, 0.0)
-    most = filled.max(axis=-1, keepdims=True, initial=0)
-    share = np.log(floor + (1 - floor) * np.divide(filled, most, out=np.ones_like(filled), where=most > 0))
+    most = np.maximum(filled.max(axis=-1, keepdims=True, initial=0), FAINT)
+    share = np.log(floor + (1 - floor) * filled / most)
     count = known.sum(axis=-1, keepdims=True)
     typical = np.where(known, share, 0.0).sum(axis=-1, keepdims=True) / np.maximum(count, 1)
     log_share: Floats = np.where(known, share, typical)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -84,7 +85,17 @@ def test_from_a_photo_to_anothers_vote(chromium: Any, real: tuple[str, dict[str,
     ben.page.get_by_role("option", name=str(name)).click()
     expect(ben.page.locator(".pairs")).to_contain_text(str(name))
     ben.context.close()
-    for visit in (ann, ben):
+    again = _visit(chromium, url, keys["ann"])
+    again.open("#own")
+    expect(again.page.locator(".own li")).to_contain_text(str(name))
+    again.until("() => document.querySelector('.own img').naturalWidth > 0")
+    photo = again.page.locator(".own img").get_attribute("src")
+    again.page.get_by_role("button", name="Take back").click()
+    again.page.get_by_role("dialog").get_by_role("button", name="Take it back").click()
+    expect(again.page.get_by_text("You have contributed nothing yet.")).to_be_visible()
+    assert httpx.get(str(photo)).status_code == 404
+    again.context.close()
+    for visit in (ann, ben, again):
         assert visit.complaints == []
         assert [one for one in visit.requests if not one.startswith((f"{url}/", "data:", "blob:"))] == []
 

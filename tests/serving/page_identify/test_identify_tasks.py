@@ -350,7 +350,7 @@ def test_what_one_gave_can_be_taken_back(identify_visits: Opener, api: FakeApi) 
     visit.forgiven = True
     visit.open("#settings")
     visit.page.get_by_role("link", name="Your contributions").click()
-    items = visit.page.locator(".own li")
+    items = visit.page.locator(".given li")
     expect(items).to_have_count(2)
     expect(items.first).to_contain_text("Agreed on; 3 votes.")
     visit.page.get_by_role("button", name="Show more").click()

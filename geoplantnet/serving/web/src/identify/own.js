@@ -16,7 +16,7 @@ export function showOwn(root, { signal }) {
     root.append(notice("mind", t(offers().store ? "own.needs-key" : "confirm.no-store"), offers().store ? link("#settings", t("error.to-settings"), "") : ""));
     return title;
   }
-  const list = element("ul", "own");
+  const list = element("ul", "given");
   const more = element("div", "stack");
   root.append(element("p", "lede", t("own.lede")), list, more);
   fetchMore(null);

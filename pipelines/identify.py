@@ -136,14 +136,13 @@ def evaluate(
     model: ModelArg,
     photos: PhotosArg,
     of: Annotated[str, typer.Option("--split", help="Only photos of this split (train, val, test); default: all.")] = "",
-    run: Annotated[Path | None, typer.Option("--run", help="Write what it answers as a run file of LifeCLEF.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Write what it answers to each observation as a run file of LifeCLEF.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
 ) -> None:
     """Say how good a classifier is on labelled photos; those of species it does not know count as wrong."""
     from geoplantnet.identify import evaluation
     from geoplantnet.identify.run_file import write_run
-    from geoplantnet.identify.temperature import probabilities
     from geoplantnet.storage import write_json
 
     console = Console(stderr=True)
@@ -153,15 +152,13 @@ def evaluate(
     if not len(known):
         raise InputError(f"{photos} has no photos of the split {of!r}; name train, val or test, or leave it out")
     outputs = evaluation.answers(network, known)
-    p = probabilities(outputs.logits, network.card.temperature)
     table = evaluation.evaluate(network, known, outputs)
     figures: dict[str, Any] = {str(key): value for key, value in table.loc["all"].dropna().items()}
     if run is not None:
-        names = (
-            [f"{i}" for i in range(len(known))]
-            if known.table["image"].duplicated().any()
-            else list(known.table["image"].map(lambda x: Path(x).name))
-        )
+        names, p = evaluation.of_observations(network, known, outputs)
+        files = [Path(image).name for image in known.table["image"]]
+        if len(names) == len(files) == len(set(files)):  # photos that are observations of their own are known by their files
+            names = files
         write_run(run, names, p, [taxon.taxon_id for taxon in network.species], top=min(30, len(network.species)))
     if output is not None:
         write_json(output, figures)

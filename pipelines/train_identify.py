@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import pandas as pd
 from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.network import ORGANS
 from geoplantnet.identify.photo_set import PLACE, PhotoSet
-from geoplantnet.storage import write_beside, write_json
+from geoplantnet.storage import json_text, write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 from pipelines.observations import open_store, require_people
 
@@ -150,7 +151,12 @@ def retrain(
             version=current, trained=False, promoted=False, words=f"nothing new was validated in {store}; version {current or 'none'} stays"
         )
     version = f"{len(versions) + 1:04d}"
-    fitted = fit(learn, training, validation=judge, name=models.name, version=version, on_epoch=on_epoch)
+    key = hashlib.sha256(json_text(made_of).encode()).hexdigest()[:16]
+    state = models / f".state-{key}"  # what was begun of these photos and killed goes on
+    for other in models.glob(".state-*"):
+        if other != state:
+            shutil.rmtree(other, ignore_errors=True)
+    fitted = fit(learn, training, validation=judge, name=models.name, version=version, resume=state, on_epoch=on_epoch)
     checkpoint.save(fitted.network, models / version, **made_of, learnt_from=len(learn), rejected=dict(found.photos.rejected))
     new = _right(fitted.network, judge)
     old = _right(checkpoint.load(models / current), judge) if current else None
@@ -165,9 +171,10 @@ def retrain(
         "top1_of_current": old,
         "promoted": promoted,
     }
-    write_json(models / RECORDS, [*versions, record])
-    if promoted:
+    if promoted:  # before it is on record: who is killed between the two makes the same version again, and loses nothing
         use(models, version)
+    write_json(models / RECORDS, [*versions, record])
+    shutil.rmtree(state, ignore_errors=True)
     told = f"version {version}, learnt from {len(learn):,} photos, is right on {_percent(new)} of {len(judge):,} held out"
     beside = "" if old is None else f", version {current} on {_percent(old)}"
     kept = "it is in use now" if promoted else f"version {current} stays in use"

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.special import logsumexp
+from scipy.special import log_softmax, logsumexp
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify import metrics
+from geoplantnet.identify import fusion, metrics
 from geoplantnet.identify.network import Card, Network, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos.squares import Squares
@@ -69,6 +69,16 @@ def twins_together(photos: PhotoSet, features: npt.ArrayLike, *, cosine: float =
     _, group = connected_components(graph, directed=False)
     names = photos.table["observation"].to_numpy()[np.unique(group, return_index=True)[1][group]]
     return replace(photos, table=photos.table.assign(observation=names))
+
+
+def of_observations(network: Network, photos: PhotoSet, told: Outputs) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Observations, in the order they come, and p (observation, species) of their photos put together as online (`fusion.fuse`; each a photo of its own)."""
+    card, table = network.card, photos.table
+    log_p = log_softmax(told.logits.astype(float) / card.temperature, axis=1)
+    weights = fusion.view_weights(fusion.shown(told.organs, table["organ"].tolist(), card), card.view_weights)
+    members = table.groupby("observation", sort=False).indices
+    fused = [fusion.fuse(log_p[rows], weights[rows], np.eye(len(rows)), card.view_gain) for rows in members.values()]
+    return [str(name) for name in members], np.exp(fused)
 
 
 def by_organ(photos: PhotoSet) -> dict[str, npt.NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,14 @@ from typer.testing import CliRunner
 
 from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.classifier.train import Training
+from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
+from geoplantnet.identify.photos import Decoder
 from geoplantnet.identify.run_file import read_run, score_run
 from geoplantnet.identify.similarity import ImageIndex
 from geoplantnet.taxonomy import Taxon
 from pipelines.cli import app
-from pipelines.identify import Maker, photos_of
+from pipelines.identify import Maker, network_of, photos_of
 from pipelines.train_identify import RECORDS, current_version, is_held_out, retrain, use, validated_photos
 
 COLOURS = {"Rosa rubra": (220, 40, 60), "Viola caerulea": (60, 60, 220), "Primula flava": (230, 220, 40)}
@@ -95,6 +98,27 @@ def test_from_photos_to_an_answer(labelled, tmp_path, monkeypatch):
     told = identifier.identify([pixels], ["flower"], project="FR", related=2)
     assert {identifier.network.species[c.species].scientific_name for c in told.candidates} == {"Rosa rubra", "Viola caerulea"}
     assert all(len(c.related) == 2 and c.related[0].image.organ == "flower" for c in told.candidates)
+
+
+def test_a_run_file_answers_observations(labelled, tmp_path):
+    """Photos of one plant are put together as online, and answered once; each of its own is known by its file."""
+    model = tmp_path / "model"
+    verb("train", labelled, "--output", model, "--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 4, "--held-out", 0.25)
+    table = pd.read_csv(labelled).assign(file=lambda t: [str(labelled.parent / f) for f in t.file])
+    table["observation"] = [f"{label}/{i // 3}" for label, group in table.groupby("label", sort=False) for i in range(len(group))]
+    table.to_csv(tmp_path / "plants.csv", index=False)
+    verb("evaluate", model, tmp_path / "plants.csv", "--run", tmp_path / "run.csv")
+    photos, net = photos_of(str(tmp_path / "plants.csv")), network_of(model)
+    truth = {str(o): photos.species[int(k)].taxon_id for o, k in zip(photos.table["observation"], photos.labels)}
+    run = read_run(tmp_path / "run.csv")
+    assert len(truth) == 18 and set(run["ObservationId"]) == truth.keys() and 0 < score_run(run, truth)["mrr"] <= 1
+    own = photos.subset(photos.table["observation"] == "Rosa rubra/1")
+    with Decoder(workers=1) as decoder:
+        pixels = [decoder.pixels(Path(image).read_bytes()) for image in own.table["image"]]
+    told = Identifier(net).identify(pixels, own.table["organ"].tolist(), top=3)
+    rows = run[run["ObservationId"] == "Rosa rubra/1"]
+    assert rows["species_id"].tolist() == [net.species[c.species].taxon_id for c in told.candidates]
+    np.testing.assert_allclose(rows["probability"], [c.score for c in told.candidates], rtol=1e-4, atol=1e-5)
 
 
 def test_a_server_does_not_do_without_what_it_was_told_of(tmp_path):
@@ -185,3 +209,24 @@ def test_training_again(store, tmp_path):
     (models / "current").write_text("0009\n")
     with pytest.raises(StorageError, match="0009"):
         current_version(models)
+
+
+def test_a_retraining_that_was_killed_goes_on(store, tmp_path, monkeypatch):
+    """In its middle it goes on from the last epoch; between its use and its record the same version is made again; nothing is left behind."""
+    models, seen = tmp_path / "models", []
+
+    def killed(epoch, loss):
+        seen.append(epoch)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(str(store), models, QUICK, minimum=4, on_epoch=killed)
+    assert list(models.glob(".state-*")) and not current_version(models)
+    monkeypatch.setattr("pipelines.train_identify.write_json", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    with pytest.raises(OSError, match="killed"):
+        retrain(str(store), models, QUICK, minimum=4, on_epoch=lambda epoch, loss: seen.append(epoch))
+    assert seen == [1, 2, 3, *range(4, QUICK.epochs + 1)] and current_version(models) == "0001"
+    monkeypatch.undo()
+    assert retrain(str(store), models, QUICK, minimum=4).trained and current_version(models) == "0001"
+    assert [record["version"] for record in json.loads((models / RECORDS).read_text())] == ["0001"] and not list(models.glob(".state-*"))

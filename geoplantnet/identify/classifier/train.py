@@ -367,7 +367,12 @@ class _State:
 
     def __init__(self, folder: Path | None, training: Training, photos: PhotoSet) -> None:
         self.folder = folder
-        told = {"training": asdict(training), "species": photos.species.hash, "photos": list(photos.table["image"]), "labels": photos.labels.tolist()}
+        told = {
+            "training": asdict(training),
+            "species": photos.species.hash,
+            "photos": list(photos.table["image"]),
+            "labels": photos.labels.tolist(),
+        }
         self.of = json.loads(json.dumps(told))  # as it is read again
 
     @property

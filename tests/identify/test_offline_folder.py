@@ -128,6 +128,7 @@ def test_eight_bits_say_what_they_lose(network, photos, tmp_path):
     assert card["parity"]["largest_difference"] == pytest.approx(seen["largest_difference"], abs=1e-6) and told["bits"] == 8
     assert seen["least_cosine"] > 0.95 and seen["same_first"] >= 0.8 and told["photos"] == 10
     whole = export(network, tmp_path / "w", int8=False)
+    assert told["milliseconds"] > 0 and told["milliseconds_before"] > 0 and "milliseconds" not in card["parity"]
     assert told["megabytes"] < whole["megabytes"] / 2 and whole["largest_difference"] < 1e-4
     with pytest.raises(InputError, match="at least 16"):
         export(network, tmp_path / "n", int8=True, calibration=photos[:3])

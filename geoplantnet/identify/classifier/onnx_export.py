@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 
 from geoplantnet.errors import InputError
 from geoplantnet.identify.classifier.model import PhotoClassifier, TorchNetwork
-from geoplantnet.identify.network import Outputs
+from geoplantnet.identify.network import Network, Outputs
 from geoplantnet.identify.offline.network import MODEL, OUTPUTS, PARITY, PROBE, OnnxNetwork, probe_of
 from geoplantnet.identify.projects import Projects
 from geoplantnet.identify.temperature import probabilities
@@ -31,6 +34,8 @@ FEWEST = 16
 """Photos that 8-bit weights need, at least."""
 _FLOATS = 2
 """Convolutions at the beginning that stay in 32 bits: the net is closer to itself, and quicker (decision 038)."""
+_TIMED = 10
+"""Photos that an export is timed on."""
 _HELD = 4
 """Of so many photos the last does not calibrate: what 8 bits lose is measured on these."""
 
@@ -57,7 +62,7 @@ def export(
     names: Mapping[str, Mapping[str, list[str]]] | None = None,
     index: Path | None = None,
 ) -> dict[str, float]:
-    """Commit the folder; what it loses beside the net, on photos `held` (n, size, size, 3) that the net did not learn from.
+    """Commit the folder; what it loses beside the net, on photos `held` (n, size, size, 3) that the net did not learn from, its size, and its time.
 
     `int8`: weights a channel and activations in 8 bits, their ranges from `calibration`; else 32-bit floats. Without `held` one in four of the calibration
     photos is kept from it for the loss; without either the loss is that on noise. `projects`, `names` (language -> taxonID -> names) and `index` (a
@@ -93,7 +98,18 @@ def export(
         files = {file.relative_to(temporary).as_posix(): sha256(file) for file in sorted(temporary.rglob("*")) if file.is_file()}
         card = {**network.card.to_dict(), "files": files, PARITY: told, PROBE: probe_of(ran)}
         (temporary / "card.json").write_text(json_text(card), encoding="utf-8")
-    return told
+    return {**told, **_milliseconds(network, OnnxNetwork(folder), judged[:_TIMED])}
+
+
+def _milliseconds(whole: Network, ours: Network, photos: npt.NDArray[np.uint8]) -> dict[str, float]:
+    """Medians of the CPU time of a photo here, the two nets in turns; of this machine, so not in the card."""
+    spent: dict[str, list[float]] = {"milliseconds": [], "milliseconds_before": []}
+    for photo in photos:
+        for name, net in zip(spent, (ours, whole), strict=True):
+            start = time.process_time()
+            net(photo[None])
+            spent[name].append(1e3 * (time.process_time() - start))
+    return {name: median(values) for name, values in spent.items()}
 
 
 def parity(whole: Outputs, ours: Outputs, temperature: float) -> dict[str, float]:
@@ -112,16 +128,18 @@ def parity(whole: Outputs, ours: Outputs, temperature: float) -> dict[str, float
 
 def _write_graph(model: PhotoClassifier, size: int, path: Path) -> None:
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    torch.onnx.export(
-        _OfPixels(model).eval(),
-        (example,),
-        str(path),
-        input_names=["pixels"],
-        output_names=list(OUTPUTS),
-        dynamic_axes={name: {0: "n"} for name in ("pixels", *OUTPUTS)},
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter tells of constants it does not fold, and that it is the older one
+        torch.onnx.export(
+            _OfPixels(model).eval(),
+            (example,),
+            str(path),
+            input_names=["pixels"],
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "n"} for name in ("pixels", *OUTPUTS)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
 
 
 class _Photos(CalibrationDataReader):  # type: ignore[misc]

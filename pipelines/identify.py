@@ -18,6 +18,7 @@ from geoplantnet.errors import InputError, ModelError, UsageError
 if TYPE_CHECKING:
     from geoplantnet.identify.engine import Identifier
     from geoplantnet.identify.network import Network
+    from geoplantnet.identify.partition import Partition
     from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.prior import PlaceWeight
     from geoplantnet.identify.projects import Projects
@@ -65,19 +66,41 @@ def network_of(folder: Path, *, threads: int = 1) -> Network:
         from geoplantnet.identify.offline import OnnxNetwork
 
         return OnnxNetwork(folder, threads=threads)
+    if (folder / "partition.json").is_file():
+        from geoplantnet.identify.classifier.partition import open_partition
+
+        return open_partition(folder)
     from geoplantnet.identify.classifier.checkpoint import load
 
     return load(folder)
 
 
 def split(photos: PhotoSet, held_out: float, seed: int) -> tuple[PhotoSet, PhotoSet]:
-    """Training and validation photos: as the set itself says, else a share of each species' observations is held out."""
-    if (photos.table["split"] == "train").any() and (photos.table["split"] == "val").any():
-        return photos.of_split("train"), photos.of_split("val")
+    """Training and validation photos, by observation: as the set itself says; where it says no validation, a share of what may be learnt from is held out.
+
+    Photos of its split ``test`` are in neither, and no photo teaches that shows a plant of another split. A species is held out only where it has another
+    observation to learn from. Raises InputError where nothing is left to learn from.
+    """
+    said = photos.table["split"]
+    if (said != "").any():
+        elsewhere = photos.table["observation"].isin(photos.table.loc[said.isin(("val", "test")), "observation"])
+        learn = photos.subset(((said == "train") & ~elsewhere).to_numpy())
+        if not len(learn):
+            named = ", ".join(sorted(set(said) - {""}))
+            raise InputError(f"the photos have splits ({named}), and no plant is in train alone; mark what is to be learnt from")
+        if (said == "val").any():
+            return learn, photos.of_split("val")
+        photos = learn
     if not 0.02 <= held_out <= 0.5:
         raise UsageError(f"--held-out {held_out}: a share from 0.02 to 0.5 of the photos was expected")
-    fold = photos.folds(round(1 / held_out), seed)
-    return photos.subset(fold != 0), photos.subset(fold == 0)
+    observations = photos.table["observation"]
+    if (n := observations.nunique()) < 2:
+        raise InputError(f"photos of {n} observation; to learn from some and judge on others takes two at least")
+    place = photos.folds(n, seed)  # of each observation in a row where those of a species stand side by side
+    held = np.floor((place + 1) * held_out) > np.floor(place * held_out)
+    learnt = photos.table["species"].isin(photos.table.loc[~held, "species"])
+    held &= ~observations.isin(observations[~learnt]).to_numpy()
+    return photos.subset(~held), photos.subset(held)
 
 
 @app.command()
@@ -94,6 +117,11 @@ def train(
     negatives: Annotated[Path | None, typer.Option(help="Folder of photos that show no plant; made-up textures teach that too.")] = None,
     name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
+    partition: Annotated[
+        str,
+        typer.Option("--partition", help="A master net and an expert net a group, of which an answer asks two: genus, family or random:N."),
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
     seed: SeedOption = 0,
 ) -> None:
@@ -105,8 +133,18 @@ def train(
     known = photos_of(photos, images=images)
     learn, judge = split(known, held_out, seed)
     training = Training(backbone=backbone, transfer=transfer, frozen=frozen, epochs=epochs, size=size, loss=loss, seed=seed)  # type: ignore[arg-type]
-    console.print(f"{len(learn):,} photos of {len(known.species):,} species to learn from, {len(judge):,} held out")
+    console.print(f"{len(learn):,} photos of {learn.table['species'].nunique():,} species to learn from, {len(judge):,} held out")
+    if neither := len(known) - len(learn) - len(judge):
+        console.print(f"left out: {neither:,} photos of the split test, or of an observation that stands in another split")
     _tell_rejected(console, known.rejected)
+    if partition:
+        from geoplantnet.identify.classifier.partition import fit_partition
+
+        groups = _groups(partition, known, seed)
+        console.print(f"{len(groups.names):,} groups of species")
+        fit_partition(output, learn, groups, training, validation=judge, on_part=console.print)
+        console.print(f"{output}: judge it with `geoplantnet identify evaluate`")
+        return
     state = output.parent / f".{output.name}-state"
     fitted = fit(
         learn,
@@ -117,6 +155,7 @@ def train(
         without_plants=negatives,
         resume=state,
         on_epoch=lambda epoch, value: console.print(f"epoch {epoch} of {epochs}: loss {value:.3f}"),
+        device=device,
     )
     checkpoint.save(
         fitted.network,
@@ -156,13 +195,37 @@ def evaluate(
     figures: dict[str, Any] = {str(key): value for key, value in table.loc["all"].dropna().items()}
     if run is not None:
         names, p = evaluation.of_observations(network, known, outputs)
-        files = [Path(image).name for image in known.table["image"]]
-        if len(names) == len(files) == len(set(files)):  # photos that are observations of their own are known by their files
+        files = [Path(name).name for name in names]
+        own = all(map(str.endswith, known.table["image"].astype(str), known.table["observation"]))
+        if own and len(set(files)) == len(files):  # no observations are said: photos are known by their files
             names = files
         write_run(run, names, p, [taxon.taxon_id for taxon in network.species], top=min(30, len(network.species)))
     if output is not None:
         write_json(output, figures)
     _print(console, figures, f"{model}: {len(known):,} photos")
+
+
+@app.command()
+def score(
+    run: Annotated[Path, typer.Argument(help="A run file of LifeCLEF: of observations, or of quadrats.")],
+    truth: Annotated[Path, typer.Argument(help="CSV: observation (or quadrat) and taxonID; a quadrat has a row a species.")],
+    output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+) -> None:
+    """Score a run file, of this or any other program, as the LifeCLEF challenges do."""
+    from geoplantnet.identify.run_file import is_of_quadrats, read_quadrats, read_run, read_truth, score_quadrats, score_run
+    from geoplantnet.storage import write_json
+
+    known = read_truth(truth)
+    if is_of_quadrats(run):
+        figures = {"f1": score_quadrats(read_quadrats(run), known)}
+    else:
+        several = next((name for name, species in known.items() if len(species) > 1), None)
+        if several is not None:
+            raise InputError(f"{truth} names several species of {several!r}; an observation shows one")
+        figures = score_run(read_run(run), {name: species[0] for name, species in known.items()})
+    if output is not None:
+        write_json(output, figures)
+    _print(Console(stderr=True), figures, f"{run}: {len(known):,} answers")
 
 
 @app.command()
@@ -452,6 +515,19 @@ def projects_of(floras: Path, network: Network) -> Projects:
 
 def _ids(network: Network, species: np.ndarray) -> list[str]:
     return [network.species[int(i)].taxon_id for i in species]
+
+
+def _groups(wanted: str, photos: PhotoSet, seed: int) -> Partition:
+    """What `--partition` names. Raises UsageError for what it does not know."""
+    from geoplantnet.identify.levels import Levels
+    from geoplantnet.identify.partition import at_random, by_level
+
+    if wanted in ("genus", "family"):
+        return by_level(getattr(Levels.of(photos.species), wanted))
+    kind, _, count = wanted.partition(":")
+    if kind != "random" or not count.isdigit():
+        raise UsageError(f"--partition {wanted}: genus, family or random:N was expected")
+    return at_random(len(photos.species), int(count), seed=seed)
 
 
 def _squares(photos: PhotoSet, most: int, size: int) -> np.ndarray:

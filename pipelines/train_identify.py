@@ -79,6 +79,10 @@ def validated_photos(store: str, *, images: str | None = None, minimum: int = 1)
         taxa = opened.taxa().set_index("taxonID")
         checklist = f"validated in {Path(opened.name).name}"
     table = pd.DataFrame(rows, columns=["image", "taxonID", "organ", "observation", "split", "author", "license", *PLACE])
+    both = (table["split"] == "train") & table["image"].isin(table.loc[table["split"] == "test", "image"])
+    if both.any():  # one photo given twice, of observations on either side
+        rejected["photo of an observation held out, too"] += int(both.sum())
+        table = table[~both]
     learnt = table.loc[table["split"] == "train", "taxonID"].value_counts()
     few = ~table["taxonID"].isin(learnt.index[learnt >= minimum])
     if few.any():
@@ -145,12 +149,12 @@ def retrain(
     found = validated_photos(store, images=images, minimum=minimum)
     learn, judge = found.photos.of_split("train"), found.photos.of_split("test")
     versions, current = _versions(models), current_version(models)
-    made_of = {"identity": found.identity, "training": asdict(training)}
+    made_of = json.loads(json_text({"identity": found.identity, "training": asdict(training)}))  # as it is read again
     if any(all(version[key] == value for key, value in made_of.items()) for version in versions):
         return Retrained(
             version=current, trained=False, promoted=False, words=f"nothing new was validated in {store}; version {current or 'none'} stays"
         )
-    version = f"{len(versions) + 1:04d}"
+    version = f"{max([0, *(int(folder.name) for folder in models.glob('[0-9]*') if folder.name.isdigit())]) + 1:04d}"
     key = hashlib.sha256(json_text(made_of).encode()).hexdigest()[:16]
     state = models / f".state-{key}"  # what was begun of these photos and killed goes on
     for other in models.glob(".state-*"):
@@ -171,7 +175,7 @@ def retrain(
         "top1_of_current": old,
         "promoted": promoted,
     }
-    if promoted:  # before it is on record: who is killed between the two makes the same version again, and loses nothing
+    if promoted:  # before it is on record: who is killed between the two learns once more, and judges it beside the version in use
         use(models, version)
     write_json(models / RECORDS, [*versions, record])
     shutil.rmtree(state, ignore_errors=True)

@@ -58,10 +58,9 @@ def read_run(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as UTF-8: {error}") from error
-    rows = list(csv.reader(io.StringIO(text), delimiter=";"))
+        rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig")), delimiter=";"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     if not rows or tuple(rows[0]) not in (COLUMNS, ("ImageId", *COLUMNS[1:])):
         raise InputError(f"{file} begins with {';'.join(rows[0]) if rows else 'nothing'}; a run file begins with {';'.join(COLUMNS)}")
     table = []
@@ -111,6 +110,35 @@ def score_run(run: pd.DataFrame, truth: Mapping[str, str]) -> dict[str, float]:
     macro = frame.groupby("species")[["mrr", "top1"]].mean().mean()
     micro = frame[["mrr", "top1"]].mean()
     return {"mrr": float(micro["mrr"]), "macro_mrr": float(macro["mrr"]), "top1": float(micro["top1"]), "macro_top1": float(macro["top1"])}
+
+
+def is_of_quadrats(path: str | os.PathLike[str]) -> bool:
+    """Whether a run file says it is of quadrats. Raises InputError for a file that cannot be read."""
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            return file.readline().startswith("quadrat_id,")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8: {error}") from error
+
+
+def read_truth(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
+    """Species ids by observation or quadrat, of a CSV table whose first column names it and whose column taxonID (or species_id) its species.
+
+    Raises InputError for another table, and for a species that comes twice in one.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
+    column = next((name for name in ("taxonID", "species_id") if name in table.columns[1:]), None)
+    if column is None or table.empty:
+        raise InputError(
+            f"{path} has {len(table)} rows of {', '.join(map(str, table.columns))}; names in the first column and taxonID were expected"
+        )
+    rows = table[[table.columns[0], column]]
+    if rows.duplicated().any():
+        raise InputError(f"{path} names a species of {rows[rows.duplicated()].iloc[0, 0]!r} twice")
+    return {str(name): tuple(species) for name, species in rows.groupby(table.columns[0], sort=False)[column]}
 
 
 def write_quadrats(path: str | os.PathLike[str], answers: Mapping[str, Iterable[str]]) -> Path:

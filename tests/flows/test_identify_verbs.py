@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -16,12 +17,13 @@ from geoplantnet.errors import InputError, StorageError
 from geoplantnet.identify.classifier.train import Training
 from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
+from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos import Decoder
-from geoplantnet.identify.run_file import read_run, score_run
+from geoplantnet.identify.run_file import read_run, read_truth, score_run
 from geoplantnet.identify.similarity import ImageIndex
-from geoplantnet.taxonomy import Taxon
+from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
-from pipelines.identify import Maker, network_of, photos_of
+from pipelines.identify import Maker, network_of, photos_of, split
 from pipelines.train_identify import RECORDS, current_version, is_held_out, retrain, use, validated_photos
 
 COLOURS = {"Rosa rubra": (220, 40, 60), "Viola caerulea": (60, 60, 220), "Primula flava": (230, 220, 40)}
@@ -112,6 +114,10 @@ def test_a_run_file_answers_observations(labelled, tmp_path):
     truth = {str(o): photos.species[int(k)].taxon_id for o, k in zip(photos.table["observation"], photos.labels)}
     run = read_run(tmp_path / "run.csv")
     assert len(truth) == 18 and set(run["ObservationId"]) == truth.keys() and 0 < score_run(run, truth)["mrr"] <= 1
+    table["observation"] = [f"obs{i}" for i in range(len(table))]
+    table.to_csv(tmp_path / "single.csv", index=False)
+    verb("evaluate", model, tmp_path / "single.csv", "--run", tmp_path / "single-run.csv")
+    assert set(read_run(tmp_path / "single-run.csv")["ObservationId"]) == set(table["observation"])
     own = photos.subset(photos.table["observation"] == "Rosa rubra/1")
     with Decoder(workers=1) as decoder:
         pixels = [decoder.pixels(Path(image).read_bytes()) for image in own.table["image"]]
@@ -119,6 +125,77 @@ def test_a_run_file_answers_observations(labelled, tmp_path):
     rows = run[run["ObservationId"] == "Rosa rubra/1"]
     assert rows["species_id"].tolist() == [net.species[c.species].taxon_id for c in told.candidates]
     np.testing.assert_allclose(rows["probability"], [c.score for c in told.candidates], rtol=1e-4, atol=1e-5)
+
+
+def table_of(n: int, species: int = 4, **columns: object) -> PhotoSet:
+    """N photos that need not be there."""
+    listed = tuple(Taxon(taxon_id=f"s{k}", scientific_name=f"Genus s{k}", genus="Genus", family="F") for k in range(species))
+    rows = pd.DataFrame(
+        {"image": [f"p{i}.jpg" for i in range(n)], "species": np.arange(n) % species, "observation": [f"o{i}" for i in range(n)]}
+    )
+    return PhotoSet(
+        species=SpeciesList(checklist="t", taxa=listed), table=rows.assign(organ="", split="", author="", license="").assign(**columns)
+    )
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.3, 0.4, 0.5])
+def test_as_much_is_held_out_as_was_asked_and_no_species_is_lost(share):
+    """To a photo or two; what has one observation alone is learnt from."""
+    photos = table_of(200)
+    learn, judge = split(photos, share, 0)
+    assert len(learn) + len(judge) == 200 and abs(len(judge) / 200 - share) < 0.02
+    learn, judge = split(table_of(44, species=40), share, 0)
+    assert learn.table["species"].nunique() == 40 and set(judge.table["species"]) <= {0, 1, 2, 3}
+
+
+def test_what_is_to_test_teaches_nothing():
+    """Train and test: validation comes out of train. Train, val and test: as said. A plant on two sides teaches nothing. No train: it is told."""
+    said = np.where(np.arange(60) % 3 == 0, "test", "train")
+    learn, judge = split(table_of(60, split=said), 0.25, 0)
+    assert set(learn.table["split"]) == set(judge.table["split"]) == {"train"} and len(learn) + len(judge) == 40 and len(judge) == 10
+    said = np.where(np.arange(60) % 3 == 1, "val", said)
+    learn, judge = split(table_of(60, split=said), 0.25, 0)
+    assert set(learn.table["split"]) == {"train"} and set(judge.table["split"]) == {"val"} and len(learn) == len(judge) == 20
+    both = table_of(60, split=said, observation=[f"o{i // 5}" for i in range(60)])
+    with pytest.raises(InputError, match="no plant is in train alone"):
+        split(both, 0.25, 0)
+    mixed = both.table.assign(split=np.where(both.table["observation"].isin(["o1", "o2", "o3"]), "train", both.table["split"]))
+    learn, judge = split(dataclasses.replace(both, table=mixed), 0.25, 0)
+    assert set(learn.table["observation"]) == {"o1", "o2", "o3"} and not set(judge.table["observation"]) & {"o1", "o2", "o3"}
+    with pytest.raises(InputError, match="no plant is in train alone"):
+        split(table_of(60, split="test"), 0.25, 0)
+
+
+def test_a_master_and_experts_are_trained_judged_and_indexed(labelled, tmp_path):
+    """By genus, by family and at random, from the command line; a server opens them as any other."""
+    common = ("--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 2, "--held-out", 0.25)
+    verb("train", labelled, "--output", tmp_path / "net", "--partition", "random:2", *common)
+    verb("evaluate", tmp_path / "net", labelled, "--json", tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text())["photos"] == 48
+    assert "48 of them new" in indexed(tmp_path / "net", labelled, "--output", tmp_path / "index", "--bits", 64)
+    told = Maker(model=tmp_path / "net", index=tmp_path / "index")(None).identify([np.zeros((40, 40, 3), np.uint8)], top=3, related=1)
+    assert sum(c.score for c in told.candidates) == pytest.approx(1, abs=1e-5) and all(c.related for c in told.candidates)
+    verb("train", labelled, "--output", tmp_path / "genera", "--partition", "genus", *common)
+    assert len(network_of(tmp_path / "genera").species) == 3
+    refused = CliRunner().invoke(app, ["identify", "train", str(labelled), "--output", str(tmp_path / "x"), "--partition", "colour"])
+    assert refused.exit_code != 0
+
+
+def test_run_files_are_scored(tmp_path):
+    """Of observations by mrr and top-1, of quadrats by F1; a truth that does not fit is told."""
+    (tmp_path / "run.csv").write_text("ObservationId;species_id;probability;rank\no1;a;0.9;1\no1;b;0.1;2\no2;a;0.6;1\no2;b;0.4;2\n")
+    (tmp_path / "truth.csv").write_text("observation,taxonID\no1,a\no2,b\n")
+    verb("score", tmp_path / "run.csv", tmp_path / "truth.csv", "--json", tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text()) == {"mrr": 0.75, "macro_mrr": 0.75, "top1": 0.5, "macro_top1": 0.5}
+    (tmp_path / "q.csv").write_text('quadrat_id,species_ids\nq1,"[a, b]"\n')
+    (tmp_path / "plots.csv").write_text("quadrat,species_id\nq1,a\nq2,c\n")
+    verb("score", tmp_path / "q.csv", tmp_path / "plots.csv", "--json", tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["f1"] == pytest.approx(1 / 3)
+    (tmp_path / "bad.csv").write_text('ObservationId;species_id;probability;rank\no1;"a' + "x" * 200_000)
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        read_run(tmp_path / "bad.csv")
+    with pytest.raises(InputError, match="taxonID were expected"):
+        read_truth(tmp_path / "run.csv")
 
 
 def test_a_server_does_not_do_without_what_it_was_told_of(tmp_path):
@@ -212,7 +289,7 @@ def test_training_again(store, tmp_path):
 
 
 def test_a_retraining_that_was_killed_goes_on(store, tmp_path, monkeypatch):
-    """In its middle it goes on from the last epoch; between its use and its record the same version is made again; nothing is left behind."""
+    """In its middle it goes on from the last epoch; between its use and its record, the version in use is what the next one is judged beside."""
     models, seen = tmp_path / "models", []
 
     def killed(epoch, loss):
@@ -228,5 +305,65 @@ def test_a_retraining_that_was_killed_goes_on(store, tmp_path, monkeypatch):
         retrain(str(store), models, QUICK, minimum=4, on_epoch=lambda epoch, loss: seen.append(epoch))
     assert seen == [1, 2, 3, *range(4, QUICK.epochs + 1)] and current_version(models) == "0001"
     monkeypatch.undo()
-    assert retrain(str(store), models, QUICK, minimum=4).trained and current_version(models) == "0001"
-    assert [record["version"] for record in json.loads((models / RECORDS).read_text())] == ["0001"] and not list(models.glob(".state-*"))
+    before = (models / "0001" / "classifier.safetensors").read_bytes()
+    with ObservationStore.open(store) as opened:  # labels go bad before it is tried again
+        for k in range(2):
+            for i in range(14):
+                for user in ("author", "ada", "bob"):
+                    wrong = list(COLOURS)[1 - k if i % 2 else k].lower().replace(" ", "-")
+                    opened.vote(Vote(observation_id=f"{k}-{i}", user_id=user, kind="determination", value=wrong, key=f"{user}-x{k}-{i}"))
+        opened.aggregate()
+    told = retrain(str(store), models, QUICK, minimum=4)
+    (record,) = json.loads((models / RECORDS).read_text())
+    assert told.trained and record["version"] == "0002" and (models / "0001" / "classifier.safetensors").read_bytes() == before
+    assert record["promoted"] == (record["top1"] >= record["top1_of_current"]) == (current_version(models) == "0002")
+    assert not list(models.glob(".state-*"))
+
+
+def test_levels_make_no_version_of_nothing_new(store, tmp_path):
+    """What a training is made of is known again, numbers in a row too."""
+    training = dataclasses.replace(QUICK, epochs=1, levels=(1.0, 0.5, 0.25))
+    assert retrain(str(store), tmp_path / "models", training, minimum=4).trained
+    assert not retrain(str(store), tmp_path / "models", training, minimum=4).trained
+
+
+def test_a_photo_of_two_observations_is_on_one_side(store):
+    """Given twice, once of an observation that is held out, it teaches nothing, and is counted."""
+    held = next(f"{k}-{i}" for k in range(2) for i in range(14) if is_held_out(f"{k}-{i}"))
+    fresh = next(f"twin-{n}" for n in range(99) if not is_held_out(f"twin-{n}"))
+    k, i = map(int, held.split("-"))
+    name = list(COLOURS)[k]
+    with ObservationStore.open(store) as opened:
+        image = Image(data=photo(COLOURS[name], int(f"{k}{i}")), organ="flower")
+        opened.add_observation(
+            Observation(observation_id=fresh, user_id="author", license="https://creativecommons.org/licenses/by/4.0/"), [image]
+        )
+        for user in ("author", "ada", "bob"):
+            opened.vote(
+                Vote(observation_id=fresh, user_id=user, kind="determination", value=name.lower().replace(" ", "-"), key=f"{user}-twin")
+            )
+        opened.aggregate()
+    found = validated_photos(str(store)).photos
+    assert fresh not in set(found.table["observation"]) and held in set(found.table["observation"])
+    assert found.rejected["photo of an observation held out, too"] == 1
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_learnt(labelled, tmp_path):
+    """Photos that show no plant are read first."""
+    told = CliRunner().invoke(
+        app,
+        [
+            "identify",
+            "train",
+            str(labelled),
+            "--output",
+            str(tmp_path / "m"),
+            "--backbone",
+            "small",
+            "--size",
+            "32",
+            "--negatives",
+            str(tmp_path / "typo"),
+        ],
+    )
+    assert told.exit_code != 0 and "epoch 1" not in told.output and not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,8 @@ def dinov2(folder: str | Path, *, config: Mapping[str, Any] | None = None) -> Ba
         transformers = importlib.import_module("transformers")
     except ModuleNotFoundError as error:
         raise UsageError(f"a DINOv2 backbone needs a package that is missing ({error.name}): pip install 'geoplantnet[dinov2]'") from error
+    if config is None and (found := _model_type(folder)) != "dinov2":
+        raise ModelError(f"{folder} holds a net of type {found!r}, not dinov2; give a folder written by Dinov2Model.save_pretrained")
     try:
         if config is None:
             net = transformers.Dinov2Model.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
@@ -175,6 +178,14 @@ def dinov2(folder: str | Path, *, config: Mapping[str, Any] | None = None) -> Ba
     made.mean, made.std = IMAGENET_MEAN, IMAGENET_STD
     made.config = net.config.to_diff_dict()
     return made
+
+
+def _model_type(folder: str | Path) -> str:
+    """What config.json says: weights of another kind of net would be left out without a word."""
+    try:
+        return str(json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{folder} holds no DINOv2 net ({error}); give a folder written by save_pretrained") from error
 
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {

@@ -233,4 +233,6 @@ def make_loss(
         raise ConfigurationError(
             f"loss {name} with {chosen} at scale {scale}; none may be negative, k and samples are at least 1, smoothing is below 1, the scale above 0"
         )
+    if chosen.get("k", 0) >= len(np.asarray(counts)):
+        raise ConfigurationError(f"loss {name} of the first {chosen['k']:g} species, of {len(np.asarray(counts))}; give a smaller k")
     return kind.build(counts, scale=scale, generator=generator, **chosen)

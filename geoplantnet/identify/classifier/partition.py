@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from geoplantnet.errors import InputError, ModelError
 from geoplantnet.identify.classifier import checkpoint
 from geoplantnet.identify.classifier.levels import log_sums
+from geoplantnet.identify.classifier.losses import LOSSES
 from geoplantnet.identify.classifier.train import Training, fit
 from geoplantnet.identify.network import Card, Network, Outputs
 from geoplantnet.identify.partition import Partition, asked
@@ -180,42 +182,87 @@ def fit_partition(
     *,
     validation: PhotoSet | None = None,
     groups: Sequence[int] | None = None,
-    on_expert: Callable[[str], None] = lambda name: None,
+    on_part: Callable[[str], None] = lambda name: None,
 ) -> Path:
-    """Train a master and an expert for every group with photos of two species or more, and commit them below `folder`: what `open_partition` opens.
+    """Train a master and an expert for every group with photos of two species or more, and commit them as `folder`: what `open_partition` opens.
 
-    With `groups` only these experts are trained, and the rest of a folder that is there stays: a species more in one group costs one expert. The
-    temperatures of the parts come from `validation`. Raises InputError as `classifier.train.fit`, ModelError for `groups` of a folder that holds none.
+    With `groups` only these experts are trained; the master and the other experts of the folder stay: a species more in one group costs one expert. The
+    folder changes in one step at the end; what was begun and killed goes on, part by part. The temperatures of the parts come from `validation`.
+    Raises InputError as `classifier.train.fit`, and ModelError for `groups` of a folder that holds no partition into the same ones.
     """
     shared = partition.with_counts(photos.counts)
     root = Path(folder)
-    if groups is not None:
-        open_partition(root)
-    else:
-        on_expert("master")
-        held_out = None if validation is None else master_photos(validation, shared)
-        checkpoint.save(fit(master_photos(photos, shared), training, validation=held_out, name="master").network, root / "master")
-    trained = []
-    for group, name in enumerate(shared.names):
+    begun = root.parent / f".{root.name}-begun"
+    kept = _taken_over(root, shared) if groups is not None else {}
+    wanted = [g for g in range(len(shared.names)) if groups is None or g in groups]
+    _begin(
+        begun,
+        {
+            "training": asdict(training),
+            "groups": wanted,
+            "of": shared.of.tolist(),
+            "photos": list(photos.table["image"]),
+            "labels": photos.labels.tolist(),
+        },
+    )
+
+    def part(name: str, where: str, own: PhotoSet, judge: PhotoSet | None) -> None:
+        if (begun / where).is_dir():  # done before it was killed
+            return
+        on_part(name)
+        judge = judge if judge is not None and len(judge) else None
+        fitted = fit(own, _for(training, len(own.species)), validation=judge, name=name, resume=begun / f"state-{where}")
+        checkpoint.save(fitted.network, begun / where)
+        shutil.rmtree(begun / f"state-{where}", ignore_errors=True)
+
+    if groups is None:
+        part("master", _MASTER, master_photos(photos, shared), None if validation is None else master_photos(validation, shared))
+    for group in wanted:
         own = expert_photos(photos, shared, group)
-        if len(np.unique(own.labels)) < 2:
-            continue
-        trained.append(group)
-        if groups is None or group in groups:
-            on_expert(name)
-            held_out = None if validation is None else expert_photos(validation, shared, group)
-            expert = fit(own, training, validation=held_out, name=f"expert {name}").network
-            checkpoint.save(expert, root / f"expert-{group:05d}")
-    facts = {
-        "species": photos.species.to_dict(),
-        "names": shared.names,
-        "of": shared.of.tolist(),
-        "shares": shared.shares.tolist(),
-        "experts": trained,
-    }
-    with write_beside(root / FACTS) as temporary:
-        temporary.write_text(json_text(facts), encoding="utf-8")
+        if len(np.unique(own.labels)) >= 2:
+            held = None if validation is None else expert_photos(validation, shared, group)
+            part(f"expert {shared.names[group]}", _expert(group), own, held)
+    facts = {"species": photos.species.to_dict(), "names": shared.names, "of": shared.of.tolist(), "shares": shared.shares.tolist()}
+    with write_beside(root) as temporary:
+        temporary.mkdir()
+        for where, source in (kept | {path.name: path for path in begun.iterdir() if (path / checkpoint.FACTS).is_file()}).items():
+            shutil.copytree(source, temporary / where)
+        experts = [g for g in range(len(shared.names)) if (temporary / _expert(g)).is_dir()]
+        (temporary / FACTS).write_text(json_text({**facts, "experts": experts}), encoding="utf-8")
+    shutil.rmtree(begun, ignore_errors=True)
     return root
+
+
+_MASTER = "master"
+
+
+def _expert(group: int) -> str:
+    return f"expert-{group:05d}"
+
+
+def _for(training: Training, species: int) -> Training:
+    """As `training`; a loss of the first k species has a k below the number of them."""
+    k = training.loss_options.get("k", LOSSES[training.loss].options.get("k"))
+    return training if k is None or k < species else replace(training, loss_options={**training.loss_options, "k": species - 1})
+
+
+def _begin(folder: Path, of: Mapping[str, object]) -> None:
+    """An empty folder for parts, unless it holds parts of the same training."""
+    told = json_text(json.loads(json.dumps(of)))
+    if (folder / "of.json").is_file() and (folder / "of.json").read_text(encoding="utf-8") == told:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with write_beside(folder / "of.json") as temporary:
+        temporary.write_text(told, encoding="utf-8")
+
+
+def _taken_over(root: Path, partition: Partition) -> dict[str, Path]:
+    """The parts of a folder, by name. Raises ModelError for one that is of other groups."""
+    master = checkpoint.load(root / _MASTER).species
+    if tuple(taxon.taxon_id for taxon in master) != tuple(taxon.taxon_id for taxon in partition.groups_list("")):
+        raise ModelError(f"{root} holds a master of {len(master)} other groups than the {len(partition.names)} given; train all of it anew")
+    return {path.name: path for path in root.iterdir() if (path / checkpoint.FACTS).is_file()}
 
 
 def open_partition(folder: str | os.PathLike[str], *, k: int | None = 2, kept: int = 64) -> PartitionedNetwork:
@@ -225,12 +272,13 @@ def open_partition(folder: str | os.PathLike[str], *, k: int | None = 2, kept: i
         facts = json.loads((root / FACTS).read_text(encoding="utf-8"))
         species = SpeciesList.from_dict(facts["species"])
         partition = Partition(names=tuple(facts["names"]), of=np.array(facts["of"], np.intp), shares=np.array(facts["shares"], float))
-        experts = {int(group): root / f"expert-{int(group):05d}" for group in facts["experts"]}
+        experts = {int(group): root / _expert(int(group)) for group in facts["experts"]}
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise ModelError(f"no readable partition at {root} ({error}); train one with fit_partition") from error
     if absent := [path.name for path in experts.values() if not path.is_dir()]:
-        raise ModelError(f"{root} lacks {', '.join(absent)}; train it anew with fit_partition(groups=...)")
-    master = checkpoint.load(root / "master")
+        raise ModelError(f"{root} lacks {', '.join(absent)}; bring them back, or train them anew with fit_partition(groups=...)")
+    _taken_over(root, partition)
+    master = checkpoint.load(root / _MASTER)
     return PartitionedNetwork(
         card=replace(master.card, name=f"{master.card.name} and {len(experts)} experts", temperature=1.0, figures={}),
         species=species,

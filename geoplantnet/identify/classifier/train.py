@@ -42,6 +42,8 @@ _ROOM = 8 / 7
 """Side of the squares that photos are cut out of, of the side of the net's input."""
 _PROBE = 0.1
 """Inverse strength of the penalty on the weights of a probe of standardised features."""
+_MANY = 1_000_000
+"""Species, more than any option of a loss asks for."""
 _CACHE = 4_000_000_000
 """Bytes of a frozen part's answers that are kept."""
 Transfer = Literal["head", "freeze", "all"]
@@ -91,7 +93,7 @@ class Training:
         wrong += ["transfer"] * (self.transfer not in get_args(Transfer)) + ["start"] * (self.start not in ("probe", "zero"))
         if wrong:
             raise ConfigurationError(f"training: {wrong[0]} is {getattr(self, wrong[0])}; see what `Training` says of it")
-        self.made_loss([1, 1])  # a name or option that is none is told now
+        self.made_loss(np.ones(_MANY))  # a name or option that is none is told now
 
     @property
     def cosine(self) -> bool:
@@ -141,6 +143,10 @@ def fit(
             f"{len(photos)} photos of {len(np.unique(photos.labels))} species; a classifier needs photos of two species at least"
         )
     model = _untrained(training, len(photos.species), name, version, device)
+    if negatives is None:  # before hours of learning: a folder may be misspelled
+        negatives = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed)
+        if without_plants is not None:
+            negatives = np.concatenate([negatives, photos_below(without_plants, model.card.size)])
     with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
         batches = _Batches(model, photos, squares, training, begun)
         state = _State(resume, training, photos)
@@ -152,10 +158,6 @@ def fit(
             judge = MultiLevelLoss(Levels.of(photos.species), species=judge, weights=training.levels)
         history = _learn(model, batches, training, judge, noise, state, on_epoch)
     network = TorchNetwork(model, photos.species)
-    if negatives is None:
-        negatives = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed)
-        if without_plants is not None:
-            negatives = np.concatenate([negatives, photos_below(without_plants, model.card.size)])
     _organs_and_plants(model, photos, negatives, training, begun)
     told = predict(network, validation, begun) if validation is not None and len(validation) else None
     model.card = _described(model.card, told, validation)
@@ -393,7 +395,9 @@ class _State:
                 slow.copy_(tensors[f"mean.{i}"])
             for i, fast in enumerate(learning):
                 fast.copy_(tensors[f"fast.{i}"])
-                optimiser.state[fast] = {key: tensors[f"{key}.{i}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                if f"step.{i}" in tensors:  # what never had a gradient has no moments
+                    moments = {key: tensors[f"{key}.{i}"].to(fast.device) for key in ("exp_avg", "exp_avg_sq")}
+                    optimiser.state[fast] = {"step": tensors[f"step.{i}"], **moments}
         history: list[Mapping[str, float]] = told["history"]
         return history
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from geoplantnet.errors import ModelError, UsageError
 from geoplantnet.identify.classifier import backbones, make_backbone
+from geoplantnet.identify.classifier.train import Training, fit
+
+sys.path.insert(0, str(Path(__file__).parent))
+from drawn import drawn_set
 
 SIDES = {"small": 32, "resnet18": 32, "efficientnet-lite0": 64}
 
@@ -104,8 +110,37 @@ def test_folders_without_a_transformer_are_told(tmp_path, content):
     pytest.importorskip("transformers")
     if content is not None:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ModelError, match="no DINOv2 net"):
+    with pytest.raises(ModelError, match=r"no DINOv2 net|type '', not dinov2"):
         make_backbone(f"dinov2:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", ["ViT", "Dinov2WithRegisters"])
+def test_another_transformer_is_not_taken_for_one(tmp_path, kind):
+    """Its weights would be left out without a word, and noise be called taught."""
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="not dinov2"):
+        make_backbone(f"dinov2:{tmp_path}")
+
+
+def test_a_training_of_a_whole_transformer_goes_on(transformer, tmp_path):
+    """Its mask token, which never learns, stops nothing: killed after an epoch, it ends as one that was not."""
+    folder, _ = transformer
+    photos = drawn_set(tmp_path / "photos", 2, 8)
+    training = Training(backbone=f"dinov2:{folder}", transfer="all", epochs=2, batch=8)
+    whole = fit(photos, training).network
+
+    def killed(epoch, loss):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(photos, training, resume=tmp_path / "s", on_epoch=killed)
+    again = fit(photos, training, resume=tmp_path / "s").network
+    for one, other in zip(whole.model.state_dict().values(), again.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_name_that_is_none_is_told_with_the_nearest():

@@ -169,5 +169,7 @@ def test_a_name_or_option_unknown_is_told():
     for wrong in ({"k": 0}, {"samples": 0}, {"noise": -1.0}, {"scale": 0.0}):
         with pytest.raises(ConfigurationError, match="scale"):
             make_loss("top_k", COUNTS, **wrong)
+    with pytest.raises(ConfigurationError, match="first 6 species, of 6"):
+        make_loss("top_k", COUNTS, k=6)
     with pytest.raises(InputError, match="below the number"):
-        make_loss("top_k", COUNTS, k=6)(*batch(0))
+        SmoothedTopK(k=6, margins=torch.ones(6), noise=0.0)(*batch(0))

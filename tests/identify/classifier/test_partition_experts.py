@@ -140,8 +140,8 @@ def test_a_partition_is_trained_kept_and_opened(photos, tmp_path):
     """It learns; all experts or one, answers sum to one; a species without photos is not impossible; one expert is trained anew alone."""
     training = Training(backbone="small", size=32, transfer="all", epochs=12, batch=10, lr=0.01, backbone_lr=0.5)
     trained: list[str] = []
-    folder = fit_partition(tmp_path / "net", photos, PARTITION, training, on_expert=trained.append)
-    assert trained == ["master", "reds", "greens"]
+    folder = fit_partition(tmp_path / "net", photos, PARTITION, training, on_part=trained.append)
+    assert trained == ["master", "expert reds", "expert greens"]
     net = open_partition(folder, k=None)
     pixels = np.stack([np.asarray(Image.open(file).resize((32, 32))) for file in photos.table["image"]])
     log_p = net(pixels).logits
@@ -150,8 +150,8 @@ def test_a_partition_is_trained_kept_and_opened(photos, tmp_path):
     one = open_partition(folder, k=1)
     assert (one(pixels).logits.argmax(axis=1) == photos.labels).mean() > 0.8 and one.cost.experts <= 60
     trained.clear()
-    fit_partition(folder, photos, PARTITION, training, groups=[1], on_expert=trained.append)
-    assert trained == ["greens"] and np.allclose(open_partition(folder, k=None)(pixels).logits, log_p, atol=1e-4)
+    fit_partition(folder, photos, PARTITION, training, groups=[1], on_part=trained.append)
+    assert trained == ["expert greens"] and np.allclose(open_partition(folder, k=None)(pixels).logits, log_p, atol=1e-4)
     assert expert_photos(photos, PARTITION, 1).labels.tolist() == [0] * 10 + [1] * 10
 
 
@@ -164,3 +164,49 @@ def test_a_folder_that_is_none_or_lacks_a_part_is_told(photos, tmp_path):
         open_partition(tmp_path)
     with pytest.raises(ModelError):
         fit_partition(tmp_path, photos, PARTITION, Training(backbone="small"), groups=[0])
+
+
+def test_a_partition_that_was_killed_goes_on_and_changes_nothing_before_its_end(photos, tmp_path):
+    """Parts that were done are not done again; until the last is, the folder answers as before; then in one step as one never killed."""
+    training = Training(backbone="small", size=32, transfer="all", epochs=3, batch=10, lr=0.01, backbone_lr=0.5)
+    pixels = np.stack([np.asarray(Image.open(file).resize((32, 32))) for file in photos.table["image"].iloc[::6]])
+    whole = fit_partition(tmp_path / "whole", photos, PARTITION, training)
+    net = fit_partition(tmp_path / "net", photos, PARTITION, Training(backbone="small", size=32, transfer="all", epochs=1))
+    before = open_partition(net, k=None)(pixels).logits
+    trained: list[str] = []
+
+    def killed(name):
+        trained.append(name)
+        if name == "expert greens":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_partition(net, photos, PARTITION, training, on_part=killed)
+    assert np.array_equal(open_partition(net, k=None)(pixels).logits, before)
+    fit_partition(net, photos, PARTITION, training, on_part=trained.append)
+    assert trained == ["master", "expert reds", "expert greens", "expert greens"]
+    np.testing.assert_allclose(open_partition(net, k=None)(pixels).logits, open_partition(whole, k=None)(pixels).logits, atol=1e-4)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_group_that_got_photos_later_is_answered_by_shares_until_it_is_trained(photos, tmp_path):
+    """Asked for alone it is; asked for another, it is not named as an expert that is missing."""
+    training = Training(backbone="small", size=32, transfer="all", epochs=1)
+    few = photos.subset(photos.labels != 3)  # of the greens one species is left
+    net = fit_partition(tmp_path / "net", few, PARTITION, training)
+    assert set(open_partition(net).experts) == {0}
+    fit_partition(net, photos, PARTITION, training, groups=[0])
+    assert set(open_partition(net).experts) == {0}
+    fit_partition(net, photos, PARTITION, training, groups=[1])
+    assert set(open_partition(net).experts) == {0, 1}
+    other = Partition(names=("x", *PARTITION.names[1:]), of=PARTITION.of, shares=PARTITION.shares)
+    with pytest.raises(ModelError, match="other groups"):
+        fit_partition(net, photos, other, training, groups=[1])
+
+
+def test_experts_of_few_species_take_a_loss_of_the_first_few(photos, tmp_path):
+    """A loss of the first five species is one of the first among two."""
+    training = Training(backbone="small", size=32, transfer="all", epochs=1, loss="top_k")
+    small = Training(backbone="small", size=32, transfer="all", epochs=1, loss="top_k", loss_options={"k": 2})
+    for one in (training, small):
+        assert set(open_partition(fit_partition(tmp_path / f"net{one.loss_options.get('k', 5)}", photos, PARTITION, one)).experts) == {0, 1}

@@ -22,6 +22,7 @@ from geoplantnet.errors import InputError, ModelError
 from geoplantnet.identify.classifier import checkpoint
 from geoplantnet.identify.classifier.levels import log_sums
 from geoplantnet.identify.classifier.losses import LOSSES
+from geoplantnet.identify.classifier.model import TorchNetwork
 from geoplantnet.identify.classifier.train import Training, fit
 from geoplantnet.identify.network import Card, Network, Outputs
 from geoplantnet.identify.partition import Partition, asked
@@ -193,7 +194,9 @@ def fit_partition(
     shared = partition.with_counts(photos.counts)
     root = Path(folder)
     begun = root.parent / f".{root.name}-begun"
-    kept = _taken_over(root, shared) if groups is not None else {}
+    if groups is not None:
+        _master(root, shared)
+    kept = _parts(root) if groups is not None else {}
     wanted = [g for g in range(len(shared.names)) if groups is None or g in groups]
     _begin(
         begun,
@@ -225,7 +228,7 @@ def fit_partition(
     facts = {"species": photos.species.to_dict(), "names": shared.names, "of": shared.of.tolist(), "shares": shared.shares.tolist()}
     with write_beside(root) as temporary:
         temporary.mkdir()
-        for where, source in (kept | {path.name: path for path in begun.iterdir() if (path / checkpoint.FACTS).is_file()}).items():
+        for where, source in (kept | _parts(begun)).items():
             shutil.copytree(source, temporary / where)
         experts = [g for g in range(len(shared.names)) if (temporary / _expert(g)).is_dir()]
         (temporary / FACTS).write_text(json_text({**facts, "experts": experts}), encoding="utf-8")
@@ -234,6 +237,11 @@ def fit_partition(
 
 
 _MASTER = "master"
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """Master and experts that lie in a folder, by name."""
+    return {path.name: path for path in sorted(folder.iterdir()) if (path / checkpoint.FACTS).is_file()}
 
 
 def _expert(group: int) -> str:
@@ -257,12 +265,14 @@ def _begin(folder: Path, of: Mapping[str, object]) -> None:
         temporary.write_text(told, encoding="utf-8")
 
 
-def _taken_over(root: Path, partition: Partition) -> dict[str, Path]:
-    """The parts of a folder, by name. Raises ModelError for one that is of other groups."""
-    master = checkpoint.load(root / _MASTER).species
-    if tuple(taxon.taxon_id for taxon in master) != tuple(taxon.taxon_id for taxon in partition.groups_list("")):
-        raise ModelError(f"{root} holds a master of {len(master)} other groups than the {len(partition.names)} given; train all of it anew")
-    return {path.name: path for path in root.iterdir() if (path / checkpoint.FACTS).is_file()}
+def _master(root: Path, partition: Partition) -> TorchNetwork:
+    """The master of a folder. Raises ModelError for one of other groups."""
+    master = checkpoint.load(root / _MASTER)
+    if [taxon.taxon_id for taxon in master.species] != [taxon.taxon_id for taxon in partition.groups_list("")]:
+        raise ModelError(
+            f"{root} holds a master of {len(master.species)} other groups than the {len(partition.names)} given; train all of it anew"
+        )
+    return master
 
 
 def open_partition(folder: str | os.PathLike[str], *, k: int | None = 2, kept: int = 64) -> PartitionedNetwork:
@@ -277,8 +287,7 @@ def open_partition(folder: str | os.PathLike[str], *, k: int | None = 2, kept: i
         raise ModelError(f"no readable partition at {root} ({error}); train one with fit_partition") from error
     if absent := [path.name for path in experts.values() if not path.is_dir()]:
         raise ModelError(f"{root} lacks {', '.join(absent)}; bring them back, or train them anew with fit_partition(groups=...)")
-    _taken_over(root, partition)
-    master = checkpoint.load(root / _MASTER)
+    master = _master(root, partition)
     return PartitionedNetwork(
         card=replace(master.card, name=f"{master.card.name} and {len(experts)} experts", temperature=1.0, figures={}),
         species=species,

@@ -8,6 +8,16 @@ from typing import Any
 from tests.serving.page_identify.conftest import FakeApi, Opener, Visit, drawn, expect, jpeg
 
 
+KEPT = """async () => {
+  const opened = (request) => new Promise((done, fail) => Object.assign(request, { onsuccess: () => done(request.result), onerror: fail }));
+  const database = await opened(indexedDB.open("geoplantnet-identify"));
+  const tables = await opened(database.transaction("tables").objectStore("tables").getAll());
+  database.close();
+  return tables.some((one) => %s);
+}"""
+"""Whether the browser's database holds such a table, `one`."""
+
+
 def _sent(form: dict[str, Any]) -> dict[str, str]:
     return {name: values[0] for name, values in form["fields"].items()}
 
@@ -20,7 +30,7 @@ def test_a_reload_loses_nothing(identify_visits: Opener, api: FakeApi) -> None:
     visit.page.get_by_label("It shows").nth(1).select_option("bark")
     visit.page.get_by_label("Coordinates").check()
     visit.page.get_by_label("Latitude, longitude").fill("46.4812, 8.0123")
-    visit.until("() => new Promise((done) => setTimeout(done, 400, true))")  # what is written soon
+    visit.until(KEPT % "one.photos.length === 2 && one.photos[1].organ === 'bark' && one.place?.latitude === 46.4812")
     visit.page.reload()
     expect(visit.page.locator(".photos li")).to_have_count(2)
     expect(visit.page.get_by_label("It shows").nth(1)).to_have_value("bark")
@@ -28,7 +38,7 @@ def test_a_reload_loses_nothing(identify_visits: Opener, api: FakeApi) -> None:
     visit.identify()
     visit.answered()
     assert _sent(api.forms[0])["lat"] == "46.4812" and api.forms[0]["fields"]["organs"] == ["auto", "bark"]
-    visit.until("() => new Promise((done) => setTimeout(done, 400, true))")
+    visit.until(KEPT % "one.answer")
     visit.page.reload()
     expect(visit.page.locator(".candidate")).to_have_count(5)
     assert len(api.forms) == 1
@@ -44,7 +54,7 @@ def test_another_tab_has_a_table_of_its_own(identify_visits: Opener, api: FakeAp
     visit = identify_visits()
     visit.open()
     visit.photos(jpeg(drawn(1)))
-    visit.until("() => new Promise((done) => setTimeout(done, 400, true))")
+    visit.until(KEPT % "one.photos.length === 1")
     other = visit.context.new_page()
     other.goto(f"{visit.server}/identify/")
     expect(other.get_by_role("button", name="Identify")).to_be_disabled()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from geoplantnet.errors import InputError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from geoplantnet.identify.engine import Identifier
-    from geoplantnet.identify.network import Network
+    from geoplantnet.identify.network import Network, Outputs
     from geoplantnet.identify.partition import Partition
     from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.prior import PlaceWeight
@@ -89,7 +89,8 @@ def split(photos: PhotoSet, held_out: float, seed: int) -> tuple[PhotoSet, Photo
             named = ", ".join(sorted(set(said) - {""}))
             raise InputError(f"the photos have splits ({named}), and no plant is in train alone; mark what is to be learnt from")
         if (said == "val").any():
-            return learn, photos.of_split("val")
+            tested = photos.table["observation"].isin(photos.table.loc[said == "test", "observation"])
+            return learn, photos.subset(((said == "val") & ~tested).to_numpy())
         photos = learn
     if not 0.02 <= held_out <= 0.5:
         raise UsageError(f"--held-out {held_out}: a share from 0.02 to 0.5 of the photos was expected")
@@ -114,6 +115,7 @@ def train(
     size: Annotated[int | None, typer.Option(help="Side of the net's input, pixels; default: what the backbone was made for.")] = None,
     loss: Annotated[str, typer.Option(help="cross_entropy, focal, ldam, ldam_drw, top_k or imbalanced_top_k.")] = "cross_entropy",
     held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = HELD_OUT,
+    loss_option: Annotated[list[str] | None, typer.Option(help="Of the loss, such as k=3 or largest=0.3; again for another.")] = None,
     negatives: Annotated[Path | None, typer.Option(help="Folder of photos that show no plant; made-up textures teach that too.")] = None,
     name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
@@ -126,24 +128,51 @@ def train(
     seed: SeedOption = 0,
 ) -> None:
     """Train a classifier; what was begun and killed goes on."""
+    from geoplantnet.identify import evaluation
     from geoplantnet.identify.classifier import checkpoint
     from geoplantnet.identify.classifier.train import Training, fit
 
     console = Console(stderr=True)
-    known = photos_of(photos, images=images)
+    training = Training(
+        backbone=backbone,
+        transfer=transfer,  # type: ignore[arg-type]
+        frozen=frozen,
+        epochs=epochs,
+        size=size,
+        loss=loss,
+        loss_options=_options(loss_option or []),
+        seed=seed,
+    )
+    _check_device(device)
+    known = _readable(photos_of(photos, images=images))
     learn, judge = split(known, held_out, seed)
-    training = Training(backbone=backbone, transfer=transfer, frozen=frozen, epochs=epochs, size=size, loss=loss, seed=seed)  # type: ignore[arg-type]
     console.print(f"{len(learn):,} photos of {learn.table['species'].nunique():,} species to learn from, {len(judge):,} held out")
-    if neither := len(known) - len(learn) - len(judge):
-        console.print(f"left out: {neither:,} photos of the split test, or of an observation that stands in another split")
+    _tell_rejected(console, _neither(known, learn, judge))
     _tell_rejected(console, known.rejected)
     if partition:
         from geoplantnet.identify.classifier.partition import fit_partition
 
         groups = _groups(partition, known, seed)
         console.print(f"{len(groups.names):,} groups of species")
-        fit_partition(output, learn, groups, training, validation=judge, on_part=console.print)
-        console.print(f"{output}: judge it with `geoplantnet identify evaluate`")
+        fit_partition(
+            output,
+            learn,
+            groups,
+            training,
+            validation=judge,
+            without_plants=negatives,
+            name=name,
+            version=version,
+            device=device,
+            on_part=console.print,
+        )
+        if len(judge):
+            network = network_of(output)
+            _print(
+                console,
+                _figures(network, judge, evaluation.answers(network, judge)),
+                f"{output}: figures of {len(judge):,} photos held out",
+            )
         return
     state = output.parent / f".{output.name}-state"
     fitted = fit(
@@ -185,14 +214,17 @@ def evaluate(
     from geoplantnet.storage import write_json
 
     console = Console(stderr=True)
-    network, known = network_of(model), photos_of(photos, images=images)
+    network, known = network_of(model), _readable(photos_of(photos, images=images))
+    taught = _taught(model, photos, known)
     if of:
-        known = known.of_split(of)
+        taught, known = taught[(known.table["split"] == of).to_numpy()], known.of_split(of)
     if not len(known):
         raise InputError(f"{photos} has no photos of the split {of!r}; name train, val or test, or leave it out")
+    _tell_rejected(console, known.rejected)
+    if taught.any():
+        console.print(f"{int(taught.sum()):,} of these {len(known):,} photos taught the classifier: what it says of them flatters it")
     outputs = evaluation.answers(network, known)
-    table = evaluation.evaluate(network, known, outputs)
-    figures: dict[str, Any] = {str(key): value for key, value in table.loc["all"].dropna().items()}
+    figures = _figures(network, known, outputs)
     if run is not None:
         names, p = evaluation.of_observations(network, known, outputs)
         files = [Path(name).name for name in names]
@@ -308,7 +340,7 @@ def index(
     from geoplantnet.identify import evaluation
     from geoplantnet.identify.similarity import ImageIndex, IndexedImage
 
-    network, known = network_of(model), photos_of(photos, images=images)
+    network, known = network_of(model), _readable(photos_of(photos, images=images))
     by_flora: Mapping[str, Any] | None = None
     if floras is not None:
         found = projects_of(floras, network)
@@ -337,7 +369,7 @@ def index(
         gone = _withdrawn(grown, photos, images) if _is_store(photos) else []
         grown.remove(gone)
     new = np.array([grown is None or image.image not in grown for image in shown], bool)
-    known = known.subset(new)
+    rejected, known = known.rejected, known.subset(new)
     if len(known):
         outputs = evaluation.answers(network, known)
         if grown is None:
@@ -348,6 +380,7 @@ def index(
     grown.save(output)
     console = Console(stderr=True)
     strangers = int((at[new] < 0).sum())
+    _tell_rejected(console, rejected)
     console.print(f"{output}: {len(grown):,} images, {len(known):,} of them new")
     if changed:
         console.print(f"{len(changed):,} were told anew: their species, organ or author changed")
@@ -377,11 +410,12 @@ def export(
 
     if photos is None and not whole:
         raise UsageError("8-bit weights are calibrated on photos; name some with --photos, or keep 32 bits with --float")
+    if (model / "partition.json").is_file():
+        raise UsageError(f"{model} is a partition of many nets; a folder for offline holds one: train without --partition")
     network = checkpoint.load(model)
     squares = held = None
     if photos is not None:
-        made = checkpoint.provenance(model)
-        learnt, judged = split(photos_of(photos, images=images), made.get("held_out", HELD_OUT), made.get("training", {}).get("seed", 0))
+        learnt, judged = _as_trained(checkpoint.provenance(model), photos_of(photos, images=images))
         squares, held = (_squares(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
     told = write(
         network,
@@ -515,6 +549,78 @@ def projects_of(floras: Path, network: Network) -> Projects:
 
 def _ids(network: Network, species: np.ndarray) -> list[str]:
     return [network.species[int(i)].taxon_id for i in species]
+
+
+def _options(given: Sequence[str]) -> dict[str, float]:
+    """``k=3`` -> {"k": 3.0}. Raises UsageError for what is none."""
+    found = {}
+    for one in given:
+        name, _, value = one.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(f"--loss-option {one}: name=number was expected, such as k=3") from None
+    return found
+
+
+def _check_device(name: str) -> None:
+    """Raises UsageError for a device that is not there: before photos are read."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); cpu always can") from error
+
+
+def _readable(photos: PhotoSet) -> PhotoSet:
+    """The photos without those that are damaged, which are counted: one in a hundred thousand must not end a night's training."""
+    from geoplantnet.identify.photos.squares import unreadable
+
+    bad = unreadable(list(photos.table["image"]))
+    if not bad.any():
+        return photos
+    rejected = {**photos.rejected, f"no whole JPEG or PNG, such as {photos.table['image'][int(bad.argmax())]}": int(bad.sum())}
+    return replace(photos.subset(~bad), rejected=rejected)
+
+
+def _neither(known: PhotoSet, learn: PhotoSet, judge: PhotoSet) -> dict[str, int]:
+    """Photos that neither teach nor judge, by reason."""
+    used = set(learn.table["image"]) | set(judge.table["image"])
+    left = known.table[~known.table["image"].isin(used)]
+    said = left["split"].value_counts()
+    reasons = {"test": "of the split test", "": "without a split, in a set that has splits"}
+    return {reasons.get(str(name), f"of the split {name}, of a plant that stands in another split"): int(n) for name, n in said.items()}
+
+
+def _as_trained(made: Mapping[str, Any], photos: PhotoSet) -> tuple[PhotoSet, PhotoSet]:
+    """Photos that taught a classifier and such as did not, where they are those it was made of."""
+    if "identity" in made:  # made by `retrain`
+        return photos.of_split("train"), photos.of_split("test")
+    return split(photos, made.get("held_out", HELD_OUT), made.get("training", {}).get("seed", 0))
+
+
+def _taught(model: Path, source: str, photos: PhotoSet) -> np.ndarray:
+    """(n,): photos that a classifier learnt from, as far as can be told: those of the very source it was trained on."""
+    from geoplantnet.identify.classifier import checkpoint
+
+    none = np.zeros(len(photos), bool)
+    if not (model / checkpoint.FACTS).is_file():
+        return none
+    made = checkpoint.provenance(model)
+    if str(Path(str(made.get("photos", ""))).resolve()) != str(Path(source).resolve()):
+        return none
+    return photos.table["image"].isin(_as_trained(made, photos)[0].table["image"]).to_numpy()
+
+
+def _figures(network: Network, photos: PhotoSet, told: Outputs) -> dict[str, Any]:
+    """Of all photos, as `evaluation.evaluate`; and how many of them, which show plants, are said to show none."""
+    from geoplantnet.identify import evaluation
+
+    figures = {str(key): value for key, value in evaluation.evaluate(network, photos, told).loc["all"].dropna().items()}
+    if network.card.rejects:
+        figures["rejected_plants"] = float((told.plant < network.card.plant_threshold).mean())
+    return figures
 
 
 def _groups(wanted: str, photos: PhotoSet, seed: int) -> Partition:

@@ -6,6 +6,7 @@ ever learnt from, and the newest of two on all that are there today.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from geoplantnet.errors import InputError, StorageError
+from geoplantnet.errors import InputError, StorageError, TryAgain
 from geoplantnet.identify.network import ORGANS
 from geoplantnet.identify.photo_set import PLACE, PhotoSet
 from geoplantnet.storage import json_text, write_beside, write_json
@@ -141,8 +142,21 @@ def retrain(
     """Train a new version from a store's validated photos, unless nothing changed; use it where it is no worse on the photos held out.
 
     `models` holds a folder a version, ``versions.json`` with what each was made of and scored, and ``current``, the name of the one in use: writing another
-    name into it is going back. A server uses what ``current`` named when it started. Raises what `validated_photos` and `fit` raise.
+    name into it is going back. A server uses what ``current`` named when it started. Raises TryAgain while another retraining of
+    `models` is under way, and what `validated_photos` and `fit` raise.
     """
+    models.mkdir(parents=True, exist_ok=True)
+    with (models / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TryAgain(f"{models} is being retrained by another process; wait until it has ended") from error
+        return _retrain(store, models, training, minimum=minimum, images=images, on_epoch=on_epoch)
+
+
+def _retrain(
+    store: str, models: Path, training: Training, *, minimum: int, images: str | None, on_epoch: Callable[[int, float], None]
+) -> Retrained:
     from geoplantnet.identify.classifier import checkpoint
     from geoplantnet.identify.classifier.train import fit
 

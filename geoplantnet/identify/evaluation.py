@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +43,14 @@ def joined(parts: list[Outputs]) -> Outputs:
 
 
 def positions(photos: PhotoSet, network: Network) -> npt.NDArray[np.int64]:
-    """(n,): of each photo's species in the net's list, by id where the lists are one, else by scientific name; -1 where the net does not know it."""
+    """(n,): of each photo's species in the net's list, by id and name, else by a name that one species alone has; -1 where the net does not know it."""
     if photos.species.hash == network.species.hash:
         return photos.labels
-    at = {taxon.scientific_name: i for i, taxon in enumerate(network.species)}
-    return np.array([at.get(taxon.scientific_name, -1) for taxon in photos.species], np.int64)[photos.labels]
+    same = {(taxon.taxon_id, taxon.scientific_name): i for i, taxon in enumerate(network.species)}
+    count = Counter(taxon.scientific_name for taxon in network.species)
+    named = {taxon.scientific_name: i for i, taxon in enumerate(network.species) if count[taxon.scientific_name] == 1}
+    at = [same.get((taxon.taxon_id, taxon.scientific_name), named.get(taxon.scientific_name, -1)) for taxon in photos.species]
+    return np.array(at, np.int64)[photos.labels]
 
 
 def twins_together(photos: PhotoSet, features: npt.ArrayLike, *, cosine: float = TWIN) -> PhotoSet:

@@ -122,7 +122,8 @@ class PhotoSet:
     def read_metadata(cls, path: str | os.PathLike[str]) -> PhotoSet:
         """A CSV table: file (relative to it) and label, and where known genus, family, organ, observation, split, author, license or licence, decimalLongitude, decimalLatitude.
 
-        Rejected and counted: rows without a label, and rows whose file is not there. A place that is none on the globe is none. Raises InputError for a file that is no such table.
+        Rejected and counted: rows without a label, rows whose file is not there, a photo listed again, and all rows of one listed under several labels. A
+        place that is none on the globe is none. Raises InputError for a file that is no such table, a label spelt in two ways, or in two genera or families.
         """
         file = Path(path)
         try:
@@ -135,18 +136,28 @@ class PhotoSet:
         for column in ("genus", "family", "organ", "observation", "split", "author", "license"):
             if column not in table:
                 table[column] = ""
-        table["image"] = [str(file.parent / name) for name in table["file"]]
+        for column in ("label", "genus", "family", "observation", "split"):
+            table[column] = table[column].str.strip()
+        table["image"] = [os.path.normpath(file.parent / name) for name in table["file"]]
         here = table["image"].map(os.path.isfile)
         rejected = Counter({"no label": int((table["label"] == "").sum()), "no file": int(((table["label"] != "") & ~here).sum())})
         table = table[(table["label"] != "") & here].copy()
+        several = table.groupby("image")["label"].transform("nunique") > 1
+        twice = table["image"].duplicated() & ~several
+        rejected |= Counter({"listed under several labels": int(several.sum()), "listed twice": int(twice.sum())})
+        table = table[~several & ~twice].copy()
         if table.empty:
             raise InputError(f"{file} names no photo that is there ({dict(rejected)})")
         table["observation"] = table["observation"].where(table["observation"] != "", table["file"])
-        firsts = table.sort_values(["label", "genus", "family"]).drop_duplicates("label")
         taxa = tuple(
-            Taxon(taxon_id=slug(label), scientific_name=label, genus=genus, family=family)
-            for label, genus, family in zip(firsts["label"].astype(str), firsts["genus"].astype(str), firsts["family"].astype(str))
+            Taxon(taxon_id=slug(str(label)), scientific_name=str(label), genus=_one(rows, "genus", file), family=_one(rows, "family", file))
+            for label, rows in table.groupby("label", sort=True)
         )
+        spelt: dict[str, str] = {}
+        for taxon in taxa:
+            other = spelt.setdefault(taxon.taxon_id, taxon.scientific_name)
+            if other != taxon.scientific_name:
+                raise InputError(f"{file} spells one label in two ways, {other!r} and {taxon.scientific_name!r}; write it as one")
         if set(PLACE) <= set(table.columns):
             table[list(PLACE)] = _degrees(table[list(PLACE)].apply(pd.to_numeric, errors="coerce"))
         at = {taxon.scientific_name: i for i, taxon in enumerate(taxa)}
@@ -190,6 +201,14 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["species", "image"], kind="stable").reset_index(drop=True)[columns].astype({"species": "int64"})
 
 
+def _one(rows: pd.DataFrame, rank: str, file: Path) -> str:
+    """What the rows of a label say of its genus or family. Raises InputError where they say two things."""
+    said = sorted(set(rows[rank]) - {""})
+    if len(said) > 1:
+        raise InputError(f"{file} has {rows['label'].iloc[0]!r} in the {rank} {said[0]} and in {said[1]}; mend one of them")
+    return str(said[0]) if said else ""
+
+
 def _degrees(places: pd.DataFrame) -> pd.DataFrame:
     """Longitude and latitude, both NaN where either is not on the globe."""
     longitude, latitude = (places[column] for column in PLACE)
@@ -197,10 +216,28 @@ def _degrees(places: pd.DataFrame) -> pd.DataFrame:
 
 
 def _taxon_named(name: str, class_id: str) -> Taxon:
-    """Of `Genus_epithet_Author` or `Genus epithet Author`: the class's id stays its id."""
+    """Of `Genus_epithet_Author` or `Genus epithet Author`: the class's id stays its id. A hybrid keeps its sign, what is below a species its rank.
+
+    "Mentha x piperita L." is Mentha × piperita, "Daucus carota subsp. sativus (Hoffm.) Arcang." Daucus carota subsp. sativus.
+    """
     words = name.replace("_", " ").split()
-    binomial = " ".join(words[:2]) if len(words) > 1 and words[1][:1].islower() else " ".join(words[:1])
-    return Taxon(taxon_id=class_id, scientific_name=binomial or class_id, genus=words[0] if words and words[0][:1].isupper() else "")
+    genus = words[0] if words and words[0][:1].isupper() else ""
+    kept, rest = words[:1], words[1:]
+    if rest[:1] and rest[0] in _HYBRID:
+        kept, rest = [*kept, "×"], rest[1:]
+    if rest[:1] and rest[0][:1].islower():
+        kept, rest = [*kept, rest[0]], rest[1:]
+    elif kept[-1:] == ["×"]:
+        kept.pop()
+    at = next((k for k, word in enumerate(rest[:-1]) if word in _BELOW and rest[k + 1][:1].islower()), None)
+    if at is not None and len(kept) > 1:
+        kept += rest[at : at + 2]
+    return Taxon(taxon_id=class_id, scientific_name=" ".join(kept) or class_id, genus=genus)
+
+
+_HYBRID = ("x", "X", "×")
+_BELOW = ("subsp.", "ssp.", "var.", "f.", "subvar.", "nothosubsp.")
+"""Ranks below a species, as names write them."""
 
 
 def _json(path: Path) -> dict[str, Any]:

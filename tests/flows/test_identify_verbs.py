@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image as Picture
 from typer.testing import CliRunner
 
-from geoplantnet.errors import InputError, StorageError
+from geoplantnet.errors import InputError, StorageError, TryAgain, UsageError
 from geoplantnet.identify.classifier.train import Training
 from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
@@ -177,8 +178,38 @@ def test_a_master_and_experts_are_trained_judged_and_indexed(labelled, tmp_path)
     assert sum(c.score for c in told.candidates) == pytest.approx(1, abs=1e-5) and all(c.related for c in told.candidates)
     verb("train", labelled, "--output", tmp_path / "genera", "--partition", "genus", *common)
     assert len(network_of(tmp_path / "genera").species) == 3
-    refused = CliRunner().invoke(app, ["identify", "train", str(labelled), "--output", str(tmp_path / "x"), "--partition", "colour"])
-    assert refused.exit_code != 0
+    named = ("--partition", "random:2", "--name", "flora", "--version", "7", *common)
+    assert "rejected_plants" in verb("train", labelled, "--output", tmp_path / "named", *named).stderr
+    assert network_of(tmp_path / "named").card.version == "7" and network_of(tmp_path / "named").card.name.startswith("flora")
+    for wrong in (
+        ("--partition", "colour"),
+        ("--partition", "random:1"),
+        ("--device", "nonsense"),
+        ("--loss-option", "k"),
+        ("--negatives", tmp_path / "typo", "--partition", "genus"),
+    ):
+        asked = ["identify", "train", str(labelled), "--output", str(tmp_path / "x"), *map(str, (*common, *wrong))]
+        assert CliRunner().invoke(app, asked).exit_code != 0 and not (tmp_path / "x").exists(), wrong
+    with pytest.raises(UsageError, match="without --partition"):
+        CliRunner().invoke(
+            app, ["identify", "export", str(tmp_path / "net"), "--output", str(tmp_path / "f"), "--float"], catch_exceptions=False
+        )
+
+
+def test_damaged_photos_are_counted_and_what_taught_is_said(labelled, tmp_path):
+    """One cut photo ends no training; figures on photos that taught say so; a loss takes its options."""
+    (tmp_path / "cut.jpg").write_bytes((labelled.parent / "0-0.jpg").read_bytes()[:600])
+    table = pd.read_csv(labelled).assign(file=lambda t: [str(labelled.parent / f) for f in t.file])
+    table = pd.concat([table, table.iloc[:1].assign(file="cut.jpg")])
+    table.to_csv(tmp_path / "p.csv", index=False)
+    options = ("--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 1, "--loss", "top_k", "--loss-option", "k=2")
+    said = " ".join(verb("train", tmp_path / "p.csv", "--output", tmp_path / "m", *options).stderr.split())
+    learnt, held = map(int, re.search(r"(\d+) photos of 3 species to learn from, (\d+) held out", said).groups())
+    assert "left out: 1 photos, no whole JPEG or PNG" in said and learnt + held == 48 and 8 <= held <= 11
+    told = " ".join(verb("evaluate", tmp_path / "m", tmp_path / "p.csv", "--json", tmp_path / "f.json").stderr.split())
+    assert f"{learnt} of these 48 photos taught the classifier" in told
+    assert 0 <= json.loads((tmp_path / "f.json").read_text())["rejected_plants"] <= 1
+    assert "taught" not in verb("evaluate", tmp_path / "m", labelled).stderr, "another source, of which nothing is known"
 
 
 def test_run_files_are_scored(tmp_path):
@@ -318,6 +349,16 @@ def test_a_retraining_that_was_killed_goes_on(store, tmp_path, monkeypatch):
     assert told.trained and record["version"] == "0002" and (models / "0001" / "classifier.safetensors").read_bytes() == before
     assert record["promoted"] == (record["top1"] >= record["top1_of_current"]) == (current_version(models) == "0002")
     assert not list(models.glob(".state-*"))
+
+
+def test_one_retraining_at_a_time(store, tmp_path):
+    """A second is told to wait, and takes nothing away from the first."""
+
+    def second(epoch, loss):
+        with pytest.raises(TryAgain, match="another process"):
+            retrain(str(store), tmp_path / "models", QUICK, minimum=4)
+
+    assert retrain(str(store), tmp_path / "models", dataclasses.replace(QUICK, epochs=1), minimum=4, on_epoch=second).promoted
 
 
 def test_levels_make_no_version_of_nothing_new(store, tmp_path):

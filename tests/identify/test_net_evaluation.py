@@ -19,6 +19,7 @@ from geoplantnet.identify.network import FakeNetwork, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos import square
 from geoplantnet.identify.temperature import probabilities
+from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
 sys.path.append(str(Path(__file__).parent / "classifier"))
 from drawn import drawn_set, species_of
@@ -112,3 +113,24 @@ def test_photos_stored_twice_are_of_one_observation(seed):
     assert ((after[:, None] == after) == reach).all() and set(after) <= set(table["observation"])
     with pytest.raises(InputError, match="one row"):
         evaluation.twins_together(photos, features[1:])
+
+
+def test_species_of_another_list_are_found_by_id_and_name_and_never_by_a_name_that_two_have():
+    """Two classes of one name are told apart by their ids; where the ids do not help, neither is taken."""
+    net = FakeNetwork(
+        SpeciesList(
+            checklist="a",
+            taxa=tuple(Taxon(taxon_id=i, scientific_name=n, genus="", family="") for i, n in [("1", "Aa x"), ("2", "Aa x"), ("3", "Bb c")]),
+        )
+    )
+    own = SpeciesList(
+        checklist="b",
+        taxa=tuple(
+            Taxon(taxon_id=i, scientific_name=n, genus="", family="")
+            for i, n in [("1", "Aa x"), ("2", "Aa x"), ("7", "Bb c"), ("9", "Aa x"), ("8", "Dd")]
+        ),
+    )
+    rows = pd.DataFrame(
+        {"image": list("abcde"), "species": range(5), "organ": "", "observation": list("abcde"), "split": "", "author": "", "license": ""}
+    )
+    assert evaluation.positions(PhotoSet(species=own, table=rows), net).tolist() == [0, 1, 2, -1, -1]

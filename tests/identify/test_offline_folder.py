@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
@@ -189,6 +190,25 @@ def test_the_runner_turns_photos_as_the_server_does(folder, tmp_path, kind):
     answer = json.loads(ended.stdout)
     assert [row["taxonID"] for row in answer["species"]] == [SPECIES[c.species].taxon_id for c in told.candidates]
     np.testing.assert_allclose([row["score"] for row in answer["species"]], [c.score for c in told.candidates], atol=1e-5)
+
+
+def test_a_transformer_is_quantised_too_and_what_cannot_be_is_told(photos, tmp_path, monkeypatch):
+    """Its layers have weights of 8 bits, the heads have not; a net without such a layer is refused, with the way out."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Dinov2Config(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=48, patch_size=12
+    ).to_diff_dict()
+    card = Card(name="t", version="1", backbone="dinov2:x", size=48, organs=True, rejects=True)
+    net = TorchNetwork(PhotoClassifier(make_backbone("dinov2:x", pretrained=False, config=config), len(SPECIES), card).eval(), SPECIES)
+    told = export(net, tmp_path / "m", int8=True, calibration=photos)
+    graph = onnx.load(str(tmp_path / "m" / "model.onnx")).graph
+    small = {one.name for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 2}
+    assert len(small) >= 8 and not any(head in name for name in small for head in ("species", "organs", "plant"))
+    assert told["megabytes"] < export(net, tmp_path / "w", int8=False)["megabytes"] and told["least_cosine"] > 0.9
+    monkeypatch.setattr("geoplantnet.identify.classifier.onnx_export._FLOATS", 99)
+    model = PhotoClassifier(make_backbone("small"), len(SPECIES), Card(name="s", version="1", backbone="small", size=48)).eval()
+    with pytest.raises(InputError, match="--float"):
+        export(TorchNetwork(model, SPECIES), tmp_path / "n", int8=True, calibration=photos)
 
 
 def test_a_processor_that_computes_otherwise_is_found_out(network, photos, files, tmp_path):

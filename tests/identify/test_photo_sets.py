@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoplantnet.errors import InputError
+from geoplantnet.identify import photo_set
 from geoplantnet.identify.photo_set import COLUMNS, PhotoSet, join
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
 
@@ -192,3 +193,43 @@ def test_tables_that_break_the_contract_are_refused(change):
     table = photos.table.drop(columns=column) if values is None else photos.table.assign(**{column: values})
     with pytest.raises(InputError):
         PhotoSet(species=photos.species, table=table)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "genus"),
+    [
+        ("Lactuca_virosa_L.", "Lactuca virosa", "Lactuca"),
+        ("Pelargonium_x_hortorum_L.H.Bailey", "Pelargonium × hortorum", "Pelargonium"),
+        ("Mentha × piperita L.", "Mentha × piperita", "Mentha"),
+        ("Daucus_carota_subsp._sativus_(Hoffm.)_Arcang.", "Daucus carota subsp. sativus", "Daucus"),
+        ("Daucus carota L. subsp. sativus (Hoffm.) Arcang.", "Daucus carota subsp. sativus", "Daucus"),
+        ("Anthurium Schott", "Anthurium", "Anthurium"),
+        ("Phalaenopsis x Blume", "Phalaenopsis", "Phalaenopsis"),
+        ("", "17", ""),
+    ],
+)
+def test_names_keep_what_tells_species_apart(written, name, genus):
+    """Authors go; the sign of a hybrid and what is below a species stay, so that no two classes become one."""
+    taxon = photo_set._taxon_named(written, "17")
+    assert (taxon.scientific_name, taxon.genus, taxon.taxon_id) == (name, genus, "17")
+
+
+def test_a_table_that_contradicts_itself_is_told_or_counted(tmp_path):
+    """Blank cells take nothing away; two genera, or two spellings, of a label are errors; a photo listed again, or under two labels, is counted."""
+    for i in range(6):
+        (tmp_path / f"{i}.jpg").write_bytes(b"x")
+    good = "file,label,genus,family\n0.jpg,Quercus robur,Quercus,Fagaceae\n1.jpg,Quercus robur ,,\n./1.jpg,Quercus robur,,\n2.jpg,Acer campestre,Acer,\n"
+    table = tmp_path / "t.csv"
+    table.write_text(good + "3.jpg,Acer campestre,,\n3.jpg,Quercus robur,,\n4.jpg,  ,,\n")
+    photos = PhotoSet.read_metadata(table)
+    assert [(t.scientific_name, t.genus, t.family) for t in photos.species] == [
+        ("Acer campestre", "Acer", ""),
+        ("Quercus robur", "Quercus", "Fagaceae"),
+    ]
+    assert len(photos) == 3 and photos.rejected == {"no label": 1, "listed twice": 1, "listed under several labels": 2}
+    table.write_text(good + "3.jpg,Quercus robur,Acer,\n")
+    with pytest.raises(InputError, match="genus Acer and in Quercus"):
+        PhotoSet.read_metadata(table)
+    table.write_text(good + "3.jpg,quercus robur,,\n")
+    with pytest.raises(InputError, match="two ways"):
+        PhotoSet.read_metadata(table)

@@ -34,6 +34,7 @@ FEWEST = 16
 """Photos that 8-bit weights need, at least."""
 _FLOATS = 2
 """Convolutions at the beginning that stay in 32 bits: the net is closer to itself, and quicker (decision 038)."""
+_HEADS = ("species", "organs", "plant")
 _TIMED = 10
 """Photos that an export is timed on."""
 _HELD = 4
@@ -151,11 +152,15 @@ class _Photos(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _quantise(whole: Path, target: Path, photos: npt.NDArray[np.uint8]) -> None:
-    """Convolutions in 8 bits, but the first, whose errors all others inherit; the heads, which are small and decide, stay in 32."""
+    """Convolutions in 8 bits, but the first, whose errors all others inherit, and the layers of a transformer; the heads, which are small and decide,
+    stay in 32, and so do products of two activations. Raises InputError for a net that has nothing else.
+    """
     prepared = whole.with_name("prepared.onnx")
     quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(str(prepared)).graph
-    heads = [node.name for node in graph.node if node.op_type in ("Gemm", "MatMul")]
+    weights = {one.name for one in graph.initializer}
+    products = [node for node in graph.node if node.op_type in ("Gemm", "MatMul")]
+    heads = [node.name for node in products if any(f"/{head}/" in node.name for head in _HEADS) or not weights.intersection(node.input)]
     first = [node.name for node in graph.node if node.op_type == "Conv"][:_FLOATS]
     quantize_static(
         str(prepared),
@@ -166,10 +171,12 @@ def _quantise(whole: Path, target: Path, photos: npt.NDArray[np.uint8]) -> None:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
-        op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "AveragePool", "MaxPool"],
+        op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "AveragePool", "MaxPool", "MatMul", "Gemm"],
         nodes_to_exclude=[*first, *heads],
         extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
     )
+    if not any(one.data_type == onnx.TensorProto.INT8 for one in onnx.load(str(target)).graph.initializer):
+        raise InputError("this net has no layer whose weights can be of 8 bits; keep 32 bits (--float)")
 
 
 def _noise(size: int) -> npt.NDArray[np.uint8]:

@@ -183,14 +183,21 @@ def fit_partition(
     *,
     validation: PhotoSet | None = None,
     groups: Sequence[int] | None = None,
+    without_plants: str | os.PathLike[str] | None = None,
+    name: str = "partition",
+    version: str = "1",
+    device: str = "cpu",
     on_part: Callable[[str], None] = lambda name: None,
 ) -> Path:
     """Train a master and an expert for every group with photos of two species or more, and commit them as `folder`: what `open_partition` opens.
 
     With `groups` only these experts are trained; the master and the other experts of the folder stay: a species more in one group costs one expert. The
     folder changes in one step at the end; what was begun and killed goes on, part by part. The temperatures of the parts come from `validation`.
-    Raises InputError as `classifier.train.fit`, and ModelError for `groups` of a folder that holds no partition into the same ones.
+    `without_plants`: photos that show none, of which the master learns. Raises InputError as `classifier.train.fit` and for a single group, and ModelError
+    for `groups` of a folder that holds no partition into the same ones.
     """
+    if len(partition.names) < 2:
+        raise InputError("all species are in one group, which a master cannot tell apart; train without a partition")
     shared = partition.with_counts(photos.counts)
     root = Path(folder)
     begun = root.parent / f".{root.name}-begun"
@@ -209,12 +216,22 @@ def fit_partition(
         },
     )
 
-    def part(name: str, where: str, own: PhotoSet, judge: PhotoSet | None) -> None:
+    def part(told: str, where: str, own: PhotoSet, judge: PhotoSet | None) -> None:
         if (begun / where).is_dir():  # done before it was killed
             return
-        on_part(name)
+        on_part(told)
         judge = judge if judge is not None and len(judge) else None
-        fitted = fit(own, _for(training, len(own.species)), validation=judge, name=name, resume=begun / f"state-{where}")
+        fitted = fit(
+            own,
+            _for(training, len(own.species)),
+            validation=judge,
+            resume=begun / f"state-{where}",
+            device=device,
+            name=name if where == _MASTER else f"{name}: {told}",
+            version=version,
+            without_plants=without_plants if where == _MASTER else None,
+            negatives=None if where == _MASTER else np.zeros((0, 1, 1, 3), np.uint8),
+        )  # an expert is not asked whether it is a plant
         checkpoint.save(fitted.network, begun / where)
         shutil.rmtree(begun / f"state-{where}", ignore_errors=True)
 

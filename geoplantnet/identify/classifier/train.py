@@ -324,6 +324,10 @@ def _learn(
             for group in optimiser.param_groups:
                 group["lr"] = group["highest"] * share
             value = judge(model.species(model.backbone.end(x, batches.frozen)), labels, step / steps)
+            if not torch.isfinite(value):  # before it spoils the weights, and what is kept of them
+                raise ConfigurationError(
+                    f"training: the loss of epoch {epoch + 1} is {value.item()}, the net has run away; give a lower lr than {training.lr:g}, or a loss of smaller margins"
+                )
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learning, 1.0)
@@ -458,7 +462,7 @@ def _set(head: nn.Linear | CosineHead, x: npt.NDArray[np.float32], y: npt.NDArra
     weight = found.coef_ / spread
     bias = found.intercept_ - weight @ middle
     if len(found.classes_) == 2 and head.weight.shape[0] > 1:
-        weight, bias = np.concatenate([0 * weight, weight]), np.r_[0.0, bias]
+        weight, bias = np.concatenate([-weight / 2, weight / 2]), np.r_[-bias / 2, bias / 2]
     rows = found.classes_ if head.weight.shape[0] > 1 else np.zeros(1, int)
     with torch.no_grad():
         if isinstance(head, CosineHead):
@@ -480,9 +484,12 @@ def _described(card: Card, told: Outputs | None, validation: PhotoSet | None) ->
     figures = {
         "photos": float(len(truth)),
         "top1": top_k(told.logits, truth, 1),
-        "top5": top_k(told.logits, truth, min(5, told.logits.shape[1])),
+        "macro_top1": top_k(told.logits, truth, 1, macro=True),
     }
-    figures |= {"macro_top1": top_k(told.logits, truth, 1, macro=True)}
+    if told.logits.shape[1] >= 5:
+        figures["top5"] = top_k(told.logits, truth, 5)
+    if card.rejects:
+        figures["rejected_plants"] = float((told.plant < card.plant_threshold).mean())
     if len(truth) < FEWEST or validation.table["observation"].nunique() < FOLDS:
         return replace(card, figures=figures)
     found = fit_temperature(told.logits, truth, groups=validation.table["observation"].to_numpy())

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify.photos import Decoder, RefusedPhoto
+from geoplantnet.identify.photos import SURVEY, Decoder, RefusedPhoto, read_header
 
 KEPT = 4_000_000_000
 """Bytes of squares that are kept, at most."""
@@ -58,3 +58,18 @@ class Squares:
         if self._keep:
             self._kept[row] = made
         return made
+
+
+def unreadable(images: Sequence[str], *, workers: int = 4) -> npt.NDArray[np.bool_]:
+    """(n,): files that are not there, or are no whole JPEG or PNG by their structure; nothing is decoded."""
+
+    def one(address: str) -> bool:
+        try:
+            with fsspec.open(address, "rb") as file:
+                read_header(file.read(), SURVEY)
+        except (OSError, RefusedPhoto):
+            return True
+        return False
+
+    with ThreadPoolExecutor(workers) as threads:
+        return np.fromiter(threads.map(one, images), bool, len(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from geoplantnet.errors import ConfigurationError, InputError
 from geoplantnet.identify.classifier import LOSSES, Training, begin, load, predict, save
 from geoplantnet.identify.classifier import fit as train
 from geoplantnet.identify.classifier.augment import augmented
+from geoplantnet.identify.classifier.cosine_head import CosineHead
 from geoplantnet.identify.classifier.negatives import KINDS, photos_below, textures
-from geoplantnet.identify.classifier.train import stages_frozen, teach_to_reject
+from geoplantnet.identify.classifier.train import _set, stages_frozen, teach_to_reject
 from geoplantnet.identify.metrics import auroc, top_k
 from geoplantnet.identify.photo_set import PhotoSet
 
@@ -291,3 +293,29 @@ def test_made_up_textures_are_the_same_for_a_seed_and_of_every_kind():
     assert made.shape == (10, 32, 32, 3) and made.dtype == np.uint8 and (made == textures(10, 32, seed=1)).all()
     assert (made[:5] != textures(5, 32, seed=2)).any() and textures(0, 32, 0).shape == (0, 32, 32, 3)
     assert (made.reshape(10, -1).std(axis=1) > 0).all()
+
+
+def test_a_training_that_runs_away_ends_at_once(photos, tmp_path):
+    """A loss that is no number ends it with the epoch and what to do, and nothing of it is kept to go on from."""
+    seen = []
+
+    class Away:
+        def __call__(self, logits, target, progress=0.0):
+            seen.append(progress)
+            return logits.sum() * (float("nan") if len(seen) > 4 else 0.0)
+
+    with pytest.raises(ConfigurationError, match=r"epoch 2 is nan.*lower lr"):
+        train(photos, QUICK, loss=Away(), resume=tmp_path / "s")
+    assert json.loads((tmp_path / "s" / "state.json").read_text())["history"] == [{"epoch": 1, "loss": 0.0}]
+
+
+def test_a_head_of_two_cosines_begins_with_two_directions():
+    """As unlike as two can be, neither of them nothing: a zero would have the whole gradient."""
+    head, rng = CosineHead(6, 2), np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.normal(size=(60, 6)) + np.where(y[:, None] == 1, 1.0, -1.0)).astype(np.float32)
+    _set(head, x, y)
+    assert (
+        head.weight.norm(dim=1).tolist() == pytest.approx([1.0, 1.0])
+        and (head(torch.from_numpy(x)).argmax(dim=1).numpy() == y).mean() > 0.9
+    )

@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.serving.page_identify.conftest import FakeApi, Opener, Visit, drawn, expect, jpeg
 
-
 KEPT = """async () => {
   const opened = (request) => new Promise((done, fail) => Object.assign(request, { onsuccess: () => done(request.result), onerror: fail }));
   const database = await opened(indexedDB.open("geoplantnet-identify"));

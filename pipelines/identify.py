@@ -276,7 +276,8 @@ def place(
     from geoplantnet.serving.identify.prior import MapPrior
     from geoplantnet.storage import write_json
 
-    network, known = network_of(model), photos_of(photos, images=images)
+    network, known = network_of(model), _readable(photos_of(photos, images=images))
+    _tell_rejected(Console(stderr=True), known.rejected)
     if of:
         known = known.of_split(of)
     atlas = open_atlas(maps)

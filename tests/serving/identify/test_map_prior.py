@@ -147,8 +147,9 @@ def test_how_much_the_place_may_say_is_learnt(
         assert p is not None
         Picture.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(f"{i}.png")
         lines.append(f"{i}.png,{epochs.SPECIES[int(np.argmax(p))].scientific_name},{lon},{lat}")
-    Picture.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save("x.png")
-    Path("photos.csv").write_text("\n".join([*lines, "x.png,Abies alba,,", "x.png,Abies alba,999,50"]) + "\n")
+    for name in "xy":
+        Picture.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(f"{name}.png")
+    Path("photos.csv").write_text("\n".join([*lines, "x.png,Abies alba,,", "y.png,Abies alba,999,50"]) + "\n")
     Path("model").mkdir()
     told = CliRunner().invoke(app, ["identify", "place", "model", "photos.csv", "--maps", str(epochs_store)], catch_exceptions=False)
     assert told.exit_code == 0 and "left out: 2 photos" in told.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,19 @@ from rich.console import Console
 from rich.table import Table
 
 from geoplantnet.errors import InputError, ModelError, UsageError
+from pipelines.labelled_photos import (
+    HELD_OUT,
+    as_trained,
+    is_store,
+    left_out,
+    name_of,
+    photos_of,
+    readable,
+    source_of,
+    split,
+    squares_of,
+    that_taught,
+)
 
 if TYPE_CHECKING:
     from geoplantnet.identify.engine import Identifier
@@ -34,74 +47,30 @@ ModelArg = Annotated[Path, typer.Argument(help="A trained classifier, or the fol
 FlorasOption = Annotated[
     Path | None, typer.Option("--floras", help="Checklists by region (CSV: region, taxonID or scientificName, status).")
 ]
+ExpertsOption = Annotated[int | None, typer.Option(min=0, help="Of a partition: experts that answer a photo; default 2, 0 = all.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same result.")]
 PLACE_FILE = "place.json"
 """In a classifier's folder: what `identify place` learnt."""
-HELD_OUT = 0.2
-"""Share of the photos that a classifier does not learn from, where they have no split of their own."""
-_STORES = (".sqlite", ".db", ".sqlite3")
 
 
-def photos_of(source: str, *, images: str | None = None) -> PhotoSet:
-    """Labelled photos, from what a user names. Raises InputError for what is none of the three kinds."""
-    from geoplantnet.identify.photo_set import PhotoSet
+def network_of(folder: Path, *, threads: int = 1, experts: int | None = None) -> Network:
+    """A trained net, run by torch or, from an exported folder, by onnxruntime; of a partition `experts` answer a photo (None: two, 0: all).
 
-    path = Path(source)
-    if path.is_dir():
-        return PhotoSet.read_folder(path)
-    if _is_store(source):
-        from pipelines.train_identify import validated_photos
+    Raises ModelError for a folder that holds none, UsageError where experts are wanted of a single net.
+    """
+    if (folder / "partition.json").is_file():
+        from geoplantnet.identify.classifier.partition import open_partition
 
-        return validated_photos(source, images=images).photos
-    if path.is_file():
-        return PhotoSet.read_metadata(path)
-    raise InputError(
-        f"there is nothing at {source}; name a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations"
-    )
-
-
-def network_of(folder: Path, *, threads: int = 1) -> Network:
-    """A trained net, run by torch or, from an exported folder, by onnxruntime. Raises ModelError for a folder that holds neither."""
+        return open_partition(folder, k=2 if experts is None else experts or None)
+    if experts is not None:
+        raise UsageError(f"--experts {experts}: {folder} is one net, which has none; leave it out, or train with --partition")
     if (folder / "model.onnx").is_file():
         from geoplantnet.identify.offline import OnnxNetwork
 
         return OnnxNetwork(folder, threads=threads)
-    if (folder / "partition.json").is_file():
-        from geoplantnet.identify.classifier.partition import open_partition
-
-        return open_partition(folder)
     from geoplantnet.identify.classifier.checkpoint import load
 
     return load(folder)
-
-
-def split(photos: PhotoSet, held_out: float, seed: int) -> tuple[PhotoSet, PhotoSet]:
-    """Training and validation photos, by observation: as the set itself says; where it says no validation, a share of what may be learnt from is held out.
-
-    Photos of its split ``test`` are in neither, and no photo teaches that shows a plant of another split. A species is held out only where it has another
-    observation to learn from. Raises InputError where nothing is left to learn from.
-    """
-    said = photos.table["split"]
-    if (said != "").any():
-        elsewhere = photos.table["observation"].isin(photos.table.loc[said.isin(("val", "test")), "observation"])
-        learn = photos.subset(((said == "train") & ~elsewhere).to_numpy())
-        if not len(learn):
-            named = ", ".join(sorted(set(said) - {""}))
-            raise InputError(f"the photos have splits ({named}), and no plant is in train alone; mark what is to be learnt from")
-        if (said == "val").any():
-            tested = photos.table["observation"].isin(photos.table.loc[said == "test", "observation"])
-            return learn, photos.subset(((said == "val") & ~tested).to_numpy())
-        photos = learn
-    if not 0.02 <= held_out <= 0.5:
-        raise UsageError(f"--held-out {held_out}: a share from 0.02 to 0.5 of the photos was expected")
-    observations = photos.table["observation"]
-    if (n := observations.nunique()) < 2:
-        raise InputError(f"photos of {n} observation; to learn from some and judge on others takes two at least")
-    place = photos.folds(n, seed)  # of each observation in a row where those of a species stand side by side
-    held = np.floor((place + 1) * held_out) > np.floor(place * held_out)
-    learnt = photos.table["species"].isin(photos.table.loc[~held, "species"])
-    held &= ~observations.isin(observations[~learnt]).to_numpy()
-    return photos.subset(~held), photos.subset(held)
 
 
 @app.command()
@@ -121,8 +90,15 @@ def train(
     version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
     partition: Annotated[
         str,
-        typer.Option("--partition", help="A master net and an expert net a group, of which an answer asks two: genus, family or random:N."),
+        typer.Option(
+            "--partition",
+            help="A master net and an expert net a group, of which an answer asks two: genus, family, random:N or confusion:N.",
+        ),
     ] = "",
+    confused_by: Annotated[
+        Path | None,
+        typer.Option("--confused-by", help="The classifier whose mistakes on the held-out photos make the groups of confusion:N."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
     seed: SeedOption = 0,
@@ -144,15 +120,16 @@ def train(
         seed=seed,
     )
     _check_device(device)
-    known = _readable(photos_of(photos, images=images))
+    known = readable(photos_of(photos, images=images))
     learn, judge = split(known, held_out, seed)
     console.print(f"{len(learn):,} photos of {learn.table['species'].nunique():,} species to learn from, {len(judge):,} held out")
-    _tell_rejected(console, _neither(known, learn, judge))
+    _tell_rejected(console, left_out(known, learn, judge))
     _tell_rejected(console, known.rejected)
+    made = {"photos": source_of(photos), "rejected": dict(known.rejected), "held_out": held_out}
     if partition:
         from geoplantnet.identify.classifier.partition import fit_partition
 
-        groups = _groups(partition, known, seed)
+        groups = _groups(partition, known, seed) if confused_by is None else _confused(partition, known, judge, confused_by)
         console.print(f"{len(groups.names):,} groups of species")
         fit_partition(
             output,
@@ -165,6 +142,7 @@ def train(
             version=version,
             device=device,
             on_part=console.print,
+            made={**made, "learnt_from": len(learn)},
         )
         if len(judge):
             network = network_of(output)
@@ -189,11 +167,9 @@ def train(
     checkpoint.save(
         fitted.network,
         output,
-        photos=photos,
         learnt_from=len(learn),
         training=dict(vars(training)),
-        rejected=dict(known.rejected),
-        held_out=held_out,
+        **made,
     )
     _remove(state)
     _print(console, dict(fitted.network.card.figures), f"{output}: figures of {len(judge):,} photos held out")
@@ -207,6 +183,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Option("--run", help="Write what it answers to each observation as a run file of LifeCLEF.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
+    experts: ExpertsOption = None,
 ) -> None:
     """Say how good a classifier is on labelled photos; those of species it does not know count as wrong."""
     from geoplantnet.identify import evaluation
@@ -214,12 +191,12 @@ def evaluate(
     from geoplantnet.storage import write_json
 
     console = Console(stderr=True)
-    network, known = network_of(model), _readable(photos_of(photos, images=images))
-    taught = _taught(model, photos, known)
+    network, known = network_of(model, experts=experts), readable(photos_of(photos, images=images))
+    taught = that_taught(model, photos, known)
     if of:
         taught, known = taught[(known.table["split"] == of).to_numpy()], known.of_split(of)
     if not len(known):
-        raise InputError(f"{photos} has no photos of the split {of!r}; name train, val or test, or leave it out")
+        raise InputError(f"{source_of(photos)} has no photos of the split {of!r}; name train, val or test, or leave it out")
     _tell_rejected(console, known.rejected)
     if taught.any():
         console.print(f"{int(taught.sum()):,} of these {len(known):,} photos taught the classifier: what it says of them flatters it")
@@ -276,7 +253,7 @@ def place(
     from geoplantnet.serving.identify.prior import MapPrior
     from geoplantnet.storage import write_json
 
-    network, known = network_of(model), _readable(photos_of(photos, images=images))
+    network, known = network_of(model), readable(photos_of(photos, images=images))
     _tell_rejected(Console(stderr=True), known.rejected)
     if of:
         known = known.of_split(of)
@@ -341,7 +318,7 @@ def index(
     from geoplantnet.identify import evaluation
     from geoplantnet.identify.similarity import ImageIndex, IndexedImage
 
-    network, known = network_of(model), _readable(photos_of(photos, images=images))
+    network, known = network_of(model), readable(photos_of(photos, images=images))
     by_flora: Mapping[str, Any] | None = None
     if floras is not None:
         found = projects_of(floras, network)
@@ -351,7 +328,7 @@ def index(
     ids = [network.species[int(i)].taxon_id if i >= 0 else known.species[int(k)].taxon_id for i, k in zip(at, known.labels)]
     shown = [
         IndexedImage(
-            image=_name(str(row["image"]), stored=_is_store(photos)),
+            image=name_of(str(row["image"]), stored=is_store(photos)),
             observation="" if str(row["image"]).endswith(row["observation"]) else row["observation"],  # its own file: none is told
             species=species,
             organ=row["organ"],
@@ -367,7 +344,7 @@ def index(
         changed = [image for image in shown if image.image in grown and grown.image(image.image) != image]
         if changed:  # labels that were corrected since, of pixels that are the same
             grown.add(grown.features_of([image.image for image in changed]), changed)
-        gone = _withdrawn(grown, photos, images) if _is_store(photos) else []
+        gone = _withdrawn(grown, photos, images) if is_store(photos) else []
         grown.remove(gone)
     new = np.array([grown is None or image.image not in grown for image in shown], bool)
     rejected, known = known.rejected, known.subset(new)
@@ -377,7 +354,7 @@ def index(
             grown = ImageIndex.train(outputs.features, bits=bits, floras=by_flora, network=f"{network.card.name} {network.card.version}")
         grown.add(outputs.features, [image for image, lacks in zip(shown, new) if lacks])
     if grown is None:
-        raise InputError(f"{photos} holds no photos; there is nothing to index")
+        raise InputError(f"{source_of(photos)} holds no photos; there is nothing to index")
     grown.save(output)
     console = Console(stderr=True)
     strangers = int((at[new] < 0).sum())
@@ -416,8 +393,8 @@ def export(
     network = checkpoint.load(model)
     squares = held = None
     if photos is not None:
-        learnt, judged = _as_trained(checkpoint.provenance(model), photos_of(photos, images=images))
-        squares, held = (_squares(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
+        learnt, judged = as_trained(checkpoint.provenance(model), photos_of(photos, images=images))
+        squares, held = (squares_of(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
     told = write(
         network,
         output,
@@ -438,6 +415,7 @@ class Maker:
     model: Path
     index: Path | None = None
     floras: Path | None = None
+    experts: int | None = None
     threads: int = 1
 
     def __call__(self, atlas: Atlas | None) -> Identifier:
@@ -449,7 +427,7 @@ class Maker:
 
         if self.index is not None and not self.index.is_dir():
             raise InputError(f"there is no index at {self.index}; make one with `geoplantnet identify index`")
-        network = network_of(self.model, threads=self.threads)
+        network = network_of(self.model, threads=self.threads, experts=self.experts)
         projects: Projects | None = None
         if self.floras is not None:
             projects = projects_of(self.floras, network)
@@ -484,6 +462,7 @@ def serve(
     origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask, such as https://app.example.org; * = any.")] = None,
     images: Annotated[str | None, typer.Option(help="Where the store's images lie.")] = None,
     sensitive: Annotated[Path | None, typer.Option("--sensitive", help="Sensitive species (CSV); places of these are not told.")] = None,
+    experts: ExpertsOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
     title: Annotated[str, typer.Option(help="Name of the service.")] = "geoplantnet",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -510,7 +489,7 @@ def serve(
     )
     console = Console(stderr=True)
     serve_identify(
-        Maker(model=model, index=index, floras=floras),
+        Maker(model=model, index=index, floras=floras, experts=experts),
         host=host,
         port=port,
         announce=lambda url: console.print(f"identify plants at {url}identify/, the API at {url}v2/"),
@@ -574,46 +553,6 @@ def _check_device(name: str) -> None:
         raise UsageError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); cpu always can") from error
 
 
-def _readable(photos: PhotoSet) -> PhotoSet:
-    """The photos without those that are damaged, which are counted: one in a hundred thousand must not end a night's training."""
-    from geoplantnet.identify.photos.squares import unreadable
-
-    bad = unreadable(list(photos.table["image"]))
-    if not bad.any():
-        return photos
-    rejected = {**photos.rejected, f"no whole JPEG or PNG, such as {photos.table['image'][int(bad.argmax())]}": int(bad.sum())}
-    return replace(photos.subset(~bad), rejected=rejected)
-
-
-def _neither(known: PhotoSet, learn: PhotoSet, judge: PhotoSet) -> dict[str, int]:
-    """Photos that neither teach nor judge, by reason."""
-    used = set(learn.table["image"]) | set(judge.table["image"])
-    left = known.table[~known.table["image"].isin(used)]
-    said = left["split"].value_counts()
-    reasons = {"test": "of the split test", "": "without a split, in a set that has splits"}
-    return {reasons.get(str(name), f"of the split {name}, of a plant that stands in another split"): int(n) for name, n in said.items()}
-
-
-def _as_trained(made: Mapping[str, Any], photos: PhotoSet) -> tuple[PhotoSet, PhotoSet]:
-    """Photos that taught a classifier and such as did not, where they are those it was made of."""
-    if "identity" in made:  # made by `retrain`
-        return photos.of_split("train"), photos.of_split("test")
-    return split(photos, made.get("held_out", HELD_OUT), made.get("training", {}).get("seed", 0))
-
-
-def _taught(model: Path, source: str, photos: PhotoSet) -> np.ndarray:
-    """(n,): photos that a classifier learnt from, as far as can be told: those of the very source it was trained on."""
-    from geoplantnet.identify.classifier import checkpoint
-
-    none = np.zeros(len(photos), bool)
-    if not (model / checkpoint.FACTS).is_file():
-        return none
-    made = checkpoint.provenance(model)
-    if str(Path(str(made.get("photos", ""))).resolve()) != str(Path(source).resolve()):
-        return none
-    return photos.table["image"].isin(_as_trained(made, photos)[0].table["image"]).to_numpy()
-
-
 def _figures(network: Network, photos: PhotoSet, told: Outputs) -> dict[str, Any]:
     """Of all photos, as `evaluation.evaluate`; and how many of them, which show plants, are said to show none."""
     from geoplantnet.identify import evaluation
@@ -632,27 +571,33 @@ def _groups(wanted: str, photos: PhotoSet, seed: int) -> Partition:
     if wanted in ("genus", "family"):
         return by_level(getattr(Levels.of(photos.species), wanted))
     kind, _, count = wanted.partition(":")
+    if kind == "confusion" and count.isdigit():
+        raise UsageError(f"--partition {wanted}: whose confusion? name a classifier of these species with --confused-by")
     if kind != "random" or not count.isdigit():
-        raise UsageError(f"--partition {wanted}: genus, family or random:N was expected")
+        raise UsageError(f"--partition {wanted}: genus, family, random:N or confusion:N was expected")
     return at_random(len(photos.species), int(count), seed=seed)
 
 
-def _squares(photos: PhotoSet, most: int, size: int) -> np.ndarray:
-    """(n, size, size, 3): some of the photos, at most so many."""
-    from geoplantnet.identify.photos.squares import Squares
+def _confused(wanted: str, photos: PhotoSet, judge: PhotoSet, model: Path) -> Partition:
+    """Groups of the species that a classifier mistakes for each other on photos held out.
 
-    some = np.sort(np.random.default_rng(0).permutation(len(photos))[:most])
-    with Squares(list(photos.table["image"].iloc[some]), size) as read:
-        return np.asarray(read[np.arange(len(some))])
+    Raises UsageError for another partition, InputError where it knows none of the photos' species.
+    """
+    from geoplantnet.identify import evaluation
+    from geoplantnet.identify.partition import by_confusion, mean_answers
+    from geoplantnet.identify.temperature import probabilities
 
-
-def _is_store(source: str) -> bool:
-    return "://" in source or (Path(source).suffix in _STORES and not Path(source).is_dir())
-
-
-def _name(image: str, *, stored: bool) -> str:
-    """An image's name in an index: its SHA-256 where a store has it, else where it lies, whatever way it was spelled."""
-    return Path(image).stem if stored else str(Path(image).resolve())
+    kind, _, count = wanted.partition(":")
+    if kind != "confusion" or not count.isdigit():
+        raise UsageError(f"--confused-by goes with --partition confusion:N, not with {wanted!r}")
+    network = network_of(model)
+    at = evaluation.same_species(photos.species, network.species)
+    judge = judge.subset(at[judge.labels] >= 0)
+    if not len(judge):
+        raise InputError(f"no photo held out is of a species that {model} knows; there is no confusion to group by")
+    told = probabilities(evaluation.answers(network, judge).logits, network.card.temperature)
+    said = np.where(at >= 0, told[:, at], 0.0)
+    return by_confusion(mean_answers(said, judge.labels), int(count))
 
 
 def _withdrawn(index: ImageIndex, store: str, images: str | None) -> list[str]:

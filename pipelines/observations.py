@@ -187,9 +187,9 @@ def status(store: StoreArg) -> None:
 def verify(store: StoreArg, images: ImagesOption = None) -> None:
     """Look at all of a store: log, labels, images. Ends with 6 where something is wrong."""
     with open_store(store, images) as opened:
-        found = opened.verify()
+        found, name = opened.verify(), opened.name
     if not found.sound:
-        raise IntegrityError(f"{store}: {'; '.join(found.damage)}")
+        raise IntegrityError(f"{name}: {'; '.join(found.damage)}")
     _say(f"sound: {found.acts:,} acts, labels made again up to act {found.replayed.acts:,}, {found.images:,} images")
     if found.unnamed_images:
         _say(f"{found.unnamed_images:,} image files belong to no observation; they do no harm")

@@ -24,6 +24,7 @@ from geoplantnet.identify.network import ORGANS
 from geoplantnet.identify.photo_set import PLACE, PhotoSet
 from geoplantnet.storage import json_text, write_beside, write_json
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
+from pipelines.labelled_photos import source_of
 from pipelines.observations import open_store, require_people
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def validated_photos(store: str, *, images: str | None = None, minimum: int = 1)
         if opened.state() is None:
             raise InputError(f"{opened.name} has no labels yet; make them with `geoplantnet observations aggregate`")
         require_people(opened)
+        name = opened.name
         rejected: Counter[str] = Counter()
         rows = [row for chunk in opened.records() for row in _rows(chunk, opened, rejected)]
         taxa = opened.taxa().set_index("taxonID")
@@ -90,7 +92,7 @@ def validated_photos(store: str, *, images: str | None = None, minimum: int = 1)
         rejected[f"of a species with fewer than {minimum} photos to learn from"] += int(few.sum())
     table = table[~few].sort_values(["taxonID", "image"], kind="stable").reset_index(drop=True)
     if table.empty:
-        raise InputError(f"{store} holds no validated photos of a species with {minimum} of them ({dict(rejected)})")
+        raise InputError(f"{name} holds no validated photos of a species with {minimum} of them ({dict(rejected)})")
     ids = sorted(table["taxonID"].unique())
     listed = tuple(
         Taxon(
@@ -166,7 +168,10 @@ def _retrain(
     made_of = json.loads(json_text({"identity": found.identity, "training": asdict(training)}))  # as it is read again
     if any(all(version[key] == value for key, value in made_of.items()) for version in versions):
         return Retrained(
-            version=current, trained=False, promoted=False, words=f"nothing new was validated in {store}; version {current or 'none'} stays"
+            version=current,
+            trained=False,
+            promoted=False,
+            words=f"nothing new was validated in {source_of(store)}; version {current or 'none'} stays",
         )
     version = f"{max([0, *(int(folder.name) for folder in models.glob('[0-9]*') if folder.name.isdigit())]) + 1:04d}"
     key = hashlib.sha256(json_text(made_of).encode()).hexdigest()[:16]
@@ -175,7 +180,9 @@ def _retrain(
         if other != state:
             shutil.rmtree(other, ignore_errors=True)
     fitted = fit(learn, training, validation=judge, name=models.name, version=version, resume=state, on_epoch=on_epoch)
-    checkpoint.save(fitted.network, models / version, **made_of, learnt_from=len(learn), rejected=dict(found.photos.rejected))
+    checkpoint.save(
+        fitted.network, models / version, **made_of, photos=source_of(store), learnt_from=len(learn), rejected=dict(found.photos.rejected)
+    )
     new = _right(fitted.network, judge)
     old = _right(checkpoint.load(models / current), judge) if current else None
     promoted = old is None or new is None or new >= old

@@ -18,6 +18,7 @@ from geoplantnet.identify.network import Card, Network, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos.squares import Squares
 from geoplantnet.identify.temperature import probabilities
+from geoplantnet.taxonomy.species_list import SpeciesList
 
 RIGHT = ("top1", "macro_top1", "top5", "macro_top5", "average5", "macro_average5")
 """Columns that say how often an answer is right, shares; see `metrics.figures`."""
@@ -43,14 +44,18 @@ def joined(parts: list[Outputs]) -> Outputs:
 
 
 def positions(photos: PhotoSet, network: Network) -> npt.NDArray[np.int64]:
-    """(n,): of each photo's species in the net's list, by id and name, else by a name that one species alone has; -1 where the net does not know it."""
-    if photos.species.hash == network.species.hash:
-        return photos.labels
-    same = {(taxon.taxon_id, taxon.scientific_name): i for i, taxon in enumerate(network.species)}
-    count = Counter(taxon.scientific_name for taxon in network.species)
-    named = {taxon.scientific_name: i for i, taxon in enumerate(network.species) if count[taxon.scientific_name] == 1}
-    at = [same.get((taxon.taxon_id, taxon.scientific_name), named.get(taxon.scientific_name, -1)) for taxon in photos.species]
-    return np.array(at, np.int64)[photos.labels]
+    """(n,): of each photo's species in the net's list; -1 where the net does not know it. See `same_species`."""
+    return same_species(photos.species, network.species)[photos.labels]
+
+
+def same_species(listed: SpeciesList, known: SpeciesList) -> npt.NDArray[np.int64]:
+    """(len(listed),): of each species in another list, by id and name, else by a name that one species alone has there; -1 where it is not."""
+    if listed.hash == known.hash:
+        return np.arange(len(listed))
+    same = {(taxon.taxon_id, taxon.scientific_name): i for i, taxon in enumerate(known)}
+    count = Counter(taxon.scientific_name for taxon in known)
+    named = {taxon.scientific_name: i for i, taxon in enumerate(known) if count[taxon.scientific_name] == 1}
+    return np.array([same.get((taxon.taxon_id, taxon.scientific_name), named.get(taxon.scientific_name, -1)) for taxon in listed], np.int64)
 
 
 def twins_together(photos: PhotoSet, features: npt.ArrayLike, *, cosine: float = TWIN) -> PhotoSet:

@@ -24,7 +24,8 @@ from geoplantnet.identify.run_file import read_run, read_truth, score_run
 from geoplantnet.identify.similarity import ImageIndex
 from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
-from pipelines.identify import Maker, network_of, photos_of, split
+from pipelines.identify import Maker, network_of
+from pipelines.labelled_photos import photos_of, source_of, split
 from pipelines.train_identify import RECORDS, current_version, is_held_out, retrain, use, validated_photos
 
 COLOURS = {"Rosa rubra": (220, 40, 60), "Viola caerulea": (60, 60, 220), "Primula flava": (230, 220, 40)}
@@ -196,6 +197,43 @@ def test_a_master_and_experts_are_trained_judged_and_indexed(labelled, tmp_path)
         )
 
 
+def test_experts_of_what_a_net_confuses(labelled, tmp_path):
+    """Groups by the confusion of a net that knows some of the species; what taught the parts is said; one expert or all may be asked."""
+    common = ("--backbone", "small", "--size", 32, "--transfer", "all", "--epochs", 1, "--held-out", 0.25)
+    table = pd.read_csv(labelled).assign(file=lambda t: [str(labelled.parent / f) for f in t.file])
+    table[table["label"] != "Rosa rubra"].to_csv(tmp_path / "two.csv", index=False)
+    verb("train", tmp_path / "two.csv", "--output", tmp_path / "flat", *common)
+    grouped = ("--partition", "confusion:2", "--confused-by", tmp_path / "flat")
+    said = " ".join(verb("train", labelled, "--output", tmp_path / "net", *grouped, *common).stderr.split())
+    learnt = int(re.search(r"(\d+) photos of 3 species to learn from", said)[1])
+    told = [verb("evaluate", tmp_path / "net", labelled, "--experts", n, "--json", tmp_path / f"{n}.json").stderr for n in (1, 0)]
+    assert all(f"{learnt} of these 48 photos taught the classifier" in " ".join(one.split()) for one in told)
+    one, every = (json.loads((tmp_path / f"{n}.json").read_text()) for n in (1, 0))
+    assert one["photos"] == every["photos"] == 48
+    assert network_of(tmp_path / "net", experts=0).k is None and network_of(tmp_path / "net").k == 2
+    net = network_of(tmp_path / "net")
+    group = {taxon.taxon_id: k for taxon, k in zip(net.species, net.partition.of)}
+    assert group["primula-flava"] == group["viola-caerulea"] != group["rosa-rubra"], "which the flat net cannot confuse with any"
+    for wrong, why in (
+        (("--partition", "confusion:2"), "--confused-by"),
+        (("--partition", "genus", "--confused-by", tmp_path / "flat"), "confusion:N"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            verb("train", labelled, "--output", tmp_path / "x", *wrong, *common)
+    with pytest.raises(UsageError, match="one net"):
+        verb("evaluate", tmp_path / "flat", labelled, "--experts", 1)
+    strangers = pd.read_csv(labelled).assign(file=table["file"], label=lambda t: "Aster " + t.label.str.split().str[1])
+    strangers.to_csv(tmp_path / "strangers.csv", index=False)
+    with pytest.raises(InputError, match="no photo held out"):
+        verb("train", tmp_path / "strangers.csv", "--output", tmp_path / "x", *grouped, *common)
+
+
+def test_no_password_is_kept_or_told():
+    """Of a store's address, in a checkpoint's record and in messages; a file's full path is, whatever it was called by."""
+    assert source_of("postgresql+psycopg://ada:secret@db.example/plants") == "postgresql+psycopg://ada:***@db.example/plants"
+    assert source_of("some.csv") == str(Path("some.csv").resolve())
+
+
 def test_damaged_photos_are_counted_and_what_taught_is_said(labelled, tmp_path):
     """One cut photo ends no training; figures on photos that taught say so; a loss takes its options."""
     (tmp_path / "cut.jpg").write_bytes((labelled.parent / "0-0.jpg").read_bytes()[:600])
@@ -307,6 +345,7 @@ def test_training_again(store, tmp_path):
                 opened.vote(Vote(observation_id=f"2-{i}", user_id=user, kind="determination", value="primula-flava", key=f"{user}-2-{i}"))
         opened.aggregate()
     second = retrain(str(store), models, QUICK, minimum=4)
+    assert "photos taught the classifier" in " ".join(verb("evaluate", models / second.version, store).stderr.split())
     record = json.loads((models / RECORDS).read_text())[1]
     assert second.trained and record["photos"]["held_out"] == sum(is_held_out(f"{k}-{i}") for k in range(3) for i in range(14))
     assert record["promoted"] == (record["top1"] >= record["top1_of_current"]) and current_version(models) == second.version

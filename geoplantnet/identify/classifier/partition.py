@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,8 @@ from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.storage import json_text, write_beside
 from geoplantnet.taxonomy.species_list import SpeciesList
 
-FACTS = "partition.json"
+FACTS, MASTER = "partition.json", "master"
+"""In a partition's folder: what its groups are, and the net that tells them apart."""
 
 
 class PartitionedHead(nn.Module):
@@ -187,13 +189,14 @@ def fit_partition(
     name: str = "partition",
     version: str = "1",
     device: str = "cpu",
+    made: Mapping[str, Any] | None = None,
     on_part: Callable[[str], None] = lambda name: None,
 ) -> Path:
     """Train a master and an expert for every group with photos of two species or more, and commit them as `folder`: what `open_partition` opens.
 
     With `groups` only these experts are trained; the master and the other experts of the folder stay: a species more in one group costs one expert. The
     folder changes in one step at the end; what was begun and killed goes on, part by part. The temperatures of the parts come from `validation`.
-    `without_plants`: photos that show none, of which the master learns. Raises InputError as `classifier.train.fit` and for a single group, and ModelError
+    `without_plants`: photos that show none, of which the master learns; `made`: what is kept beside each part as its provenance. Raises InputError as `classifier.train.fit` and for a single group, and ModelError
     for `groups` of a folder that holds no partition into the same ones.
     """
     if len(partition.names) < 2:
@@ -227,16 +230,16 @@ def fit_partition(
             validation=judge,
             resume=begun / f"state-{where}",
             device=device,
-            name=name if where == _MASTER else f"{name}: {told}",
+            name=name if where == MASTER else f"{name}: {told}",
             version=version,
-            without_plants=without_plants if where == _MASTER else None,
-            negatives=None if where == _MASTER else np.zeros((0, 1, 1, 3), np.uint8),
+            without_plants=without_plants if where == MASTER else None,
+            negatives=None if where == MASTER else np.zeros((0, 1, 1, 3), np.uint8),
         )  # an expert is not asked whether it is a plant
-        checkpoint.save(fitted.network, begun / where)
+        checkpoint.save(fitted.network, begun / where, training=asdict(training), **(made or {}))
         shutil.rmtree(begun / f"state-{where}", ignore_errors=True)
 
     if groups is None:
-        part("master", _MASTER, master_photos(photos, shared), None if validation is None else master_photos(validation, shared))
+        part("master", MASTER, master_photos(photos, shared), None if validation is None else master_photos(validation, shared))
     for group in wanted:
         own = expert_photos(photos, shared, group)
         if len(np.unique(own.labels)) >= 2:
@@ -251,9 +254,6 @@ def fit_partition(
         (temporary / FACTS).write_text(json_text({**facts, "experts": experts}), encoding="utf-8")
     shutil.rmtree(begun, ignore_errors=True)
     return root
-
-
-_MASTER = "master"
 
 
 def _parts(folder: Path) -> dict[str, Path]:
@@ -284,7 +284,7 @@ def _begin(folder: Path, of: Mapping[str, object]) -> None:
 
 def _master(root: Path, partition: Partition) -> TorchNetwork:
     """The master of a folder. Raises ModelError for one of other groups."""
-    master = checkpoint.load(root / _MASTER)
+    master = checkpoint.load(root / MASTER)
     if [taxon.taxon_id for taxon in master.species] != [taxon.taxon_id for taxon in partition.groups_list("")]:
         raise ModelError(
             f"{root} holds a master of {len(master.species)} other groups than the {len(partition.names)} given; train all of it anew"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from geoplantnet.errors import InputError, ModelError, UsageError
@@ -20,6 +21,7 @@ from pipelines.labelled_photos import (
     is_store,
     left_out,
     name_of,
+    photos_in,
     photos_of,
     readable,
     source_of,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from geoplantnet.identify.similarity import ImageIndex
     from geoplantnet.serving.atlas import Atlas
 
-app = typer.Typer(help="Photos to species: train, evaluate, export, index, serve, retrain.", no_args_is_help=True)
+app = typer.Typer(help="Photos to species: train, evaluate, survey, index, export, serve, retrain.", no_args_is_help=True)
 
 PhotosArg = Annotated[
     str, typer.Argument(help="Labelled photos: a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations.")
@@ -235,6 +237,48 @@ def score(
     if output is not None:
         write_json(output, figures)
     _print(Console(stderr=True), figures, f"{run}: {len(known):,} answers")
+
+
+@app.command()
+def survey(
+    model: ModelArg,
+    quadrats: Annotated[list[Path], typer.Argument(help="Photos of plots, or folders of them; each is known by its file's name.")],
+    run: Annotated[Path, typer.Option("--run", help="Run file to be written: the species of each quadrat, as PlantCLEF takes it.")],
+    tile_size: Annotated[int, typer.Option(help="Side of the squares a photo is cut into, pixels.")] = 518,
+    tile_stride: Annotated[int, typer.Option(help="Pixels from one square to the next; 0: half a side.")] = 0,
+    multi_scale: Annotated[bool, typer.Option("--multi-scale", help="Look at larger squares too.")] = False,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="A square counts for a species from this score on.")] = 0.1,
+    max_rank: Annotated[int, typer.Option(min=1, help="And among its first so many.")] = 1,
+    floras: FlorasOption = None,
+    project: Annotated[str, typer.Option(help="Of --floras: only species of this flora.")] = "",
+    experts: ExpertsOption = None,
+) -> None:
+    """Name the species in photos of plots, several in each, as a run file that `score` scores."""
+    from geoplantnet.identify.photos import SURVEY, Decoder, RefusedPhoto
+    from geoplantnet.identify.run_file import write_quadrats
+    from geoplantnet.identify.survey import Tiling, look, matches
+
+    tiling = Tiling(size=tile_size, stride=tile_stride, multi_scale=multi_scale)
+    files = photos_in(quadrats)
+    network = network_of(model, experts=experts)
+    if project and floras is None:
+        raise UsageError(f"--project {project} is one of --floras; name their file too")
+    species = projects_of(floras, network)[project].species if floras is not None and project else None
+    console, answers = Console(stderr=True), {}
+    with Decoder(workers=1) as decoder:
+        for name, file in track(files.items(), "quadrats", console=console):
+            try:
+                pixels = decoder.pixels(file.read_bytes(), SURVEY)
+            except (OSError, RefusedPhoto) as error:
+                console.print(f"left out: {file}, {error}")
+                continue
+            seen = look(network, pixels, tiling.boxes(pixels.shape[1], pixels.shape[0]), species)
+            best = np.where(matches(seen.scores, min_score=min_score, max_rank=max_rank), seen.scores, 0.0).max(axis=0)
+            answers[name] = _ids(network, np.argsort(-best, kind="stable")[: np.count_nonzero(best)])
+    if not answers:
+        raise InputError(f"of {len(files):,} photos none can be read; there is nothing to answer")
+    write_quadrats(run, answers)
+    console.print(f"{run}: {len(answers):,} quadrats, {np.mean([len(named) for named in answers.values()]):.1f} species each")
 
 
 @app.command()

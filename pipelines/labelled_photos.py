@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.2
 """Share of the photos that a classifier does not learn from, where they have no split of their own."""
+_PHOTOS = (".jpg", ".jpeg", ".png")
 _STORES = (".sqlite", ".db", ".sqlite3")
 
 
@@ -35,6 +36,21 @@ def photos_of(source: str, *, images: str | None = None) -> PhotoSet:
     raise InputError(
         f"there is nothing at {source}; name a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations"
     )
+
+
+def photos_in(places: Sequence[Path]) -> dict[str, Path]:
+    """Files of photos by their names without ending, of files and folders. Raises InputError for none, a path that is not there, and a name that comes twice."""
+    found: dict[str, Path] = {}
+    for place in places:
+        if not place.exists():
+            raise InputError(f"there is nothing at {place}; name photos, or folders of them")
+        inside = [file for file in sorted(place.rglob("*")) if file.suffix.lower() in _PHOTOS] if place.is_dir() else [place]
+        for file in inside:
+            if found.setdefault(file.stem, file) != file:
+                raise InputError(f"{found[file.stem]} and {file} are both called {file.stem}; an answer needs one name a photo")
+    if not found:
+        raise InputError(f"there are no photos ({', '.join(_PHOTOS)}) in {', '.join(map(str, places))}")
+    return found
 
 
 def source_of(source: str) -> str:

@@ -15,12 +15,14 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 from geoplantnet.errors import InputError, StorageError, TryAgain, UsageError
-from geoplantnet.identify.classifier.train import Training
+from geoplantnet.identify.classifier import checkpoint
+from geoplantnet.identify.classifier.train import Training, fit
 from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import Image, Observation, ObservationStore, Vote
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos import Decoder
-from geoplantnet.identify.run_file import read_run, read_truth, score_run
+from geoplantnet.identify.photos.squares import Squares, unreadable
+from geoplantnet.identify.run_file import read_quadrats, read_run, read_truth, score_run
 from geoplantnet.identify.similarity import ImageIndex
 from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
@@ -248,6 +250,53 @@ def test_damaged_photos_are_counted_and_what_taught_is_said(labelled, tmp_path):
     assert f"{learnt} of these 48 photos taught the classifier" in told
     assert 0 <= json.loads((tmp_path / "f.json").read_text())["rejected_plants"] <= 1
     assert "taught" not in verb("evaluate", tmp_path / "m", labelled).stderr, "another source, of which nothing is known"
+
+
+def test_quadrats_are_answered_and_scored(labelled, tmp_path):
+    """Photos of two and of three colours, cut into squares; a damaged one is told; of a flora, nothing else is named."""
+    net = fit(photos_of(str(labelled)), QUICK).network
+    net.model.card = dataclasses.replace(net.card, plant_threshold=0.0)  # twelve epochs hardly teach what a plant is
+    checkpoint.save(net, tmp_path / "net")
+    (tmp_path / "plots").mkdir()
+    truth = {"a": ["Rosa rubra", "Viola caerulea"], "b": ["Rosa rubra", "Viola caerulea", "Primula flava"]}
+    for plot, names in truth.items():
+        shown = [Picture.open(io.BytesIO(photo(COLOURS[name], 900 + i))).resize((128, 128)) for i, name in enumerate(names)]
+        whole = Picture.new("RGB", (128 * len(shown), 128))
+        for i, one in enumerate(shown):
+            whole.paste(one, (128 * i, 0))
+        whole.save(tmp_path / "plots" / f"{plot}.png")
+    (tmp_path / "plots" / "cut.jpg").write_bytes(photo((1, 2, 3), 1)[:300])
+    options = ("--run", tmp_path / "run.csv", "--tile-size", 128, "--tile-stride", 128)
+    said = "".join(verb("survey", tmp_path / "net", tmp_path / "plots", *options).stderr.split())
+    assert "2quadrats,2.5specieseach" in said and "cut.jpg" in said
+    rows = [f"{plot},{name.lower().replace(' ', '-')}" for plot, names in truth.items() for name in names]
+    (tmp_path / "truth.csv").write_text("quadrat,taxonID\n" + "\n".join(rows))
+    verb("score", tmp_path / "run.csv", tmp_path / "truth.csv", "--json", tmp_path / "f1.json")
+    assert json.loads((tmp_path / "f1.json").read_text())["f1"] == 1
+    (tmp_path / "floras.csv").write_text("region,taxonID\nFR,rosa-rubra\n")
+    only = ("--floras", tmp_path / "floras.csv", "--project", "FR", "--tile-size", 128)
+    verb("survey", tmp_path / "net", tmp_path / "plots" / "a.png", "--run", tmp_path / "fr.csv", *only)
+    assert read_quadrats(tmp_path / "fr.csv") == {"a": ("rosa-rubra",)}
+    (tmp_path / "a.png").write_bytes((tmp_path / "plots" / "a.png").read_bytes())
+    for wrong, why in (
+        ([tmp_path / "plots", tmp_path / "a.png"], "both called a"),
+        ([tmp_path / "nowhere"], "nothing at"),
+        ([tmp_path / "plots" / "cut.jpg"], "none can be read"),
+        ([tmp_path / "net"], "no photos"),
+        ([tmp_path / "a.png", "--project", "FR"], "--floras"),
+    ):
+        with pytest.raises((InputError, UsageError), match=why):
+            verb("survey", tmp_path / "net", *wrong, "--run", tmp_path / "x.csv")
+
+
+def test_what_is_readable_can_be_read(tmp_path):
+    """Photos as large as those of plots teach too: one of 30 megapixels ends no training, one of more than 50 is counted before it begins."""
+    for name, shape in (("large", (6000, 5000)), ("vast", (9000, 6000))):
+        Picture.new("RGB", shape, (10, 120, 30)).save(tmp_path / f"{name}.jpg")
+    images = [str(tmp_path / "large.jpg"), str(tmp_path / "vast.jpg")]
+    assert unreadable(images).tolist() == [False, True]
+    with Squares(images[:1], 32) as squares:
+        assert squares[[0]].shape == (1, 32, 32, 3)
 
 
 def test_run_files_are_scored(tmp_path):

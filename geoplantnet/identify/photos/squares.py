@@ -52,7 +52,7 @@ class Squares:
         try:
             with fsspec.open(address, "rb") as file:
                 data = file.read()
-            made = self._decoder.square(data, self._side)
+            made = self._decoder.square(data, self._side, SURVEY)
         except (OSError, RefusedPhoto) as error:
             raise InputError(f"the photo {address} cannot be read: {error}. Take it out of the set, or restore it") from error
         if self._keep:

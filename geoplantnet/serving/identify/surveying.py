@@ -17,18 +17,17 @@ from starlette.responses import Response
 from geoplantnet.errors import InputError
 from geoplantnet.identify.photos import SURVEY as LIMITS
 from geoplantnet.identify.photos import read_header
+from geoplantnet.identify.survey import LEAST_TILE, Boxes, Found, Seen, Tiling, covered, gather, look, matches, summed
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
-from geoplantnet.serving.identify import survey as surveys
 from geoplantnet.serving.identify.desk import Desk, aside, told
 from geoplantnet.serving.identify.identification import project_of
 from geoplantnet.serving.identify.problems import refuse
 from geoplantnet.serving.identify.quota import SURVEY, Taken
-from geoplantnet.serving.identify.survey import Boxes, Found, Seen, Tiling, covered, gather, look, matches, summed
 from geoplantnet.serving.identify.uploads import Form, content_of, read_form
 
 _SIZE = re.compile(r"([1-9]\d{0,5})\s*[xX×,]\s*([1-9]\d{0,5})", re.ASCII)
-TileSize = Annotated[int, Query(ge=surveys.LEAST_TILE, le=20_000)]
+TileSize = Annotated[int, Query(ge=LEAST_TILE, le=20_000)]
 TileStride = Annotated[int, Query(ge=0, le=20_000, description="0: half a tile")]
 SQRT2 = math.sqrt(2)
 _OF_QUERY = (

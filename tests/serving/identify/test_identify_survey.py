@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from geoplantnet.errors import InputError
 from geoplantnet.identify.network import FakeNetwork
-from geoplantnet.serving.identify.survey import Seen, Tiling, apart, covered, gather, look, matches, overlap, summed
+from geoplantnet.identify.survey import Seen, Tiling, apart, covered, gather, look, matches, overlap, summed
 from geoplantnet.taxonomy.species_list import SpeciesList
 
 SIDES = st.integers(40, 700)

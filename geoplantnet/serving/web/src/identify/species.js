@@ -2,7 +2,7 @@
 import { announce } from "../announce.js";
 import { asTable, columns, joined, rows } from "../charts.js";
 import { element } from "../dom.js";
-import { monthName, number, t } from "../i18n.js";
+import { lang, monthName, number, t } from "../i18n.js";
 import { link } from "./answer.js";
 import { SITE, siteJson, speciesFacts } from "./api.js";
 import { offers } from "./config.js";
@@ -71,7 +71,7 @@ function map(facts, signal) {
       image.alt = t("species.map-alt", { name: facts.scientificNameWithoutAuthor });
       Object.assign(image, { width, height, loading: "lazy" });
       const legend = element("img", "range-legend");
-      legend.src = query({ REQUEST: "GetLegendGraphic", LAYER: layer, FORMAT: "image/png", SLD_VERSION: "1.1.0" });
+      legend.src = query({ REQUEST: "GetLegendGraphic", LAYER: layer, FORMAT: "image/png", SLD_VERSION: "1.1.0", LANGUAGE: lang() });
       legend.alt = t("species.legend-alt");
       body.append(image, legend, element("p", "faint small", t("species.map-note")), link(new URL(`#layer=${layer}`, SITE).href, t("species.to-map"), ""));
     },

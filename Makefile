@@ -4,6 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE ?= 1
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-qgis check stac clients lock web bench clean
@@ -14,8 +15,8 @@ help: ## List the verbs
 demo: $(VENV)/.demo ## Map virtual species around the Aletsch glacier and serve the map (SERVE=0 ends after the products)
 	$(BIN)/geoplantnet demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: $(VENV)/.dev check stac clients ## Check style, types and floors, then run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev check stac clients ## Check style, types and floors, then run the tests, JOBS=2 files at once
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-qgis: $(VENV)/.dev ## Let QGIS itself use the server (as root installs Debian's QGIS, 1.2 GB)
 	@sh tests/serving/clients/install.sh qgis python3-qgis

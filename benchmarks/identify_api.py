@@ -35,7 +35,7 @@ from geoplantnet.identify.network import Card, FakeNetwork
 from geoplantnet.serving.guard import KeyRing
 from geoplantnet.serving.identify import IdentifySettings, serve_identify
 from geoplantnet.taxonomy.species_list import SpeciesList, Taxon
-from pipelines.identify import network_of
+from pipelines.identifier import network_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "faults"))
 SPECIES = SpeciesList(

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from geoplantnet.errors import InputError, ModelError, UsageError
+from geoplantnet.errors import InputError, UsageError
+from pipelines.identifier import PLACE_FILE, ExpertsOption, FlorasOption, ModelArg, ids_of, network_of, projects_of
+from pipelines.identify_answers import predict, serve, survey
 from pipelines.labelled_photos import (
     HELD_OUT,
     as_trained,
     is_store,
     left_out,
     name_of,
-    photos_in,
     photos_of,
     readable,
     source_of,
@@ -31,48 +30,20 @@ from pipelines.labelled_photos import (
 )
 
 if TYPE_CHECKING:
-    from geoplantnet.identify.engine import Identifier
     from geoplantnet.identify.network import Network, Outputs
     from geoplantnet.identify.partition import Partition
     from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.prior import PlaceWeight
-    from geoplantnet.identify.projects import Projects
     from geoplantnet.identify.similarity import ImageIndex
-    from geoplantnet.serving.atlas import Atlas
 
-app = typer.Typer(help="Photos to species: train, evaluate, survey, index, export, serve, retrain.", no_args_is_help=True)
+app = typer.Typer(help="Photos to species: train, evaluate, predict, survey, index, export, serve, retrain.", no_args_is_help=True)
+for answering in (predict, survey, serve):
+    app.command()(answering)
 
 PhotosArg = Annotated[
     str, typer.Argument(help="Labelled photos: a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations.")
 ]
-ModelArg = Annotated[Path, typer.Argument(help="A trained classifier, or the folder that `identify export` wrote.")]
-FlorasOption = Annotated[
-    Path | None, typer.Option("--floras", help="Checklists by region (CSV: region, taxonID or scientificName, status).")
-]
-ExpertsOption = Annotated[int | None, typer.Option(min=0, help="Of a partition: experts that answer a photo; default 2, 0 = all.")]
 SeedOption = Annotated[int, typer.Option(help="Same seed, same result.")]
-PLACE_FILE = "place.json"
-"""In a classifier's folder: what `identify place` learnt."""
-
-
-def network_of(folder: Path, *, threads: int = 1, experts: int | None = None) -> Network:
-    """A trained net, run by torch or, from an exported folder, by onnxruntime; of a partition `experts` answer a photo (None: two, 0: all).
-
-    Raises ModelError for a folder that holds none, UsageError where experts are wanted of a single net.
-    """
-    if (folder / "partition.json").is_file():
-        from geoplantnet.identify.classifier.partition import open_partition
-
-        return open_partition(folder, k=2 if experts is None else experts or None)
-    if experts is not None:
-        raise UsageError(f"--experts {experts}: {folder} is one net, which has none; leave it out, or train with --partition")
-    if (folder / "model.onnx").is_file():
-        from geoplantnet.identify.offline import OnnxNetwork
-
-        return OnnxNetwork(folder, threads=threads)
-    from geoplantnet.identify.classifier.checkpoint import load
-
-    return load(folder)
 
 
 @app.command()
@@ -240,48 +211,6 @@ def score(
 
 
 @app.command()
-def survey(
-    model: ModelArg,
-    quadrats: Annotated[list[Path], typer.Argument(help="Photos of plots, or folders of them; each is known by its file's name.")],
-    run: Annotated[Path, typer.Option("--run", help="Run file to be written: the species of each quadrat, as PlantCLEF takes it.")],
-    tile_size: Annotated[int, typer.Option(help="Side of the squares a photo is cut into, pixels.")] = 518,
-    tile_stride: Annotated[int, typer.Option(help="Pixels from one square to the next; 0: half a side.")] = 0,
-    multi_scale: Annotated[bool, typer.Option("--multi-scale", help="Look at larger squares too.")] = False,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="A square counts for a species from this score on.")] = 0.1,
-    max_rank: Annotated[int, typer.Option(min=1, help="And among its first so many.")] = 1,
-    floras: FlorasOption = None,
-    project: Annotated[str, typer.Option(help="Of --floras: only species of this flora.")] = "",
-    experts: ExpertsOption = None,
-) -> None:
-    """Name the species in photos of plots, several in each, as a run file that `score` scores."""
-    from geoplantnet.identify.photos import SURVEY, Decoder, RefusedPhoto
-    from geoplantnet.identify.run_file import write_quadrats
-    from geoplantnet.identify.survey import Tiling, look, matches
-
-    tiling = Tiling(size=tile_size, stride=tile_stride, multi_scale=multi_scale)
-    files = photos_in(quadrats)
-    network = network_of(model, experts=experts)
-    if project and floras is None:
-        raise UsageError(f"--project {project} is one of --floras; name their file too")
-    species = projects_of(floras, network)[project].species if floras is not None and project else None
-    console, answers = Console(stderr=True), {}
-    with Decoder(workers=1) as decoder:
-        for name, file in track(files.items(), "quadrats", console=console):
-            try:
-                pixels = decoder.pixels(file.read_bytes(), SURVEY)
-            except (OSError, RefusedPhoto) as error:
-                console.print(f"left out: {file}, {error}")
-                continue
-            seen = look(network, pixels, tiling.boxes(pixels.shape[1], pixels.shape[0]), species)
-            best = np.where(matches(seen.scores, min_score=min_score, max_rank=max_rank), seen.scores, 0.0).max(axis=0)
-            answers[name] = _ids(network, np.argsort(-best, kind="stable")[: np.count_nonzero(best)])
-    if not answers:
-        raise InputError(f"of {len(files):,} photos none can be read; there is nothing to answer")
-    write_quadrats(run, answers)
-    console.print(f"{run}: {len(answers):,} quadrats, {np.mean([len(named) for named in answers.values()]):.1f} species each")
-
-
-@app.command()
 def place(
     model: ModelArg,
     photos: PhotosArg,
@@ -336,19 +265,6 @@ def place(
     _print(console, figures, f"{model / PLACE_FILE}: used by `identify serve --maps`")
 
 
-def place_weight_of(folder: Path) -> PlaceWeight | None:
-    """What `identify place` learnt for a classifier; None where it did not. Raises ModelError for a file that is none of its."""
-    from geoplantnet.identify.prior import PlaceWeight
-
-    if not (folder / PLACE_FILE).is_file():
-        return None
-    try:
-        told = json.loads((folder / PLACE_FILE).read_text(encoding="utf-8"))
-        return PlaceWeight(weight=float(told["weight"]), floor=float(told["floor"]))
-    except (OSError, ValueError, TypeError, KeyError, InputError) as error:
-        raise ModelError(f"{folder / PLACE_FILE} cannot be read ({error}); learn it anew with `geoplantnet identify place`") from error
-
-
 @app.command()
 def index(
     model: ModelArg,
@@ -366,7 +282,7 @@ def index(
     by_flora: Mapping[str, Any] | None = None
     if floras is not None:
         found = projects_of(floras, network)
-        by_flora = {project.id: _ids(network, project.species) for project in found if project.species is not None}
+        by_flora = {project.id: ids_of(network, project.species) for project in found if project.species is not None}
     grown = ImageIndex.open(output, floras=by_flora) if output.is_dir() else None
     at = evaluation.positions(known, network)  # by the net's own ids, whatever list the photos came with
     ids = [network.species[int(i)].taxon_id if i >= 0 else known.species[int(k)].taxon_id for i, k in zip(at, known.labels)]
@@ -452,99 +368,6 @@ def export(
     _print(Console(stderr=True), told, f"{output}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Maker:
-    """What makes an `Identifier` in each process of a server; the maps that are served beside it bring in the place."""
-
-    model: Path
-    index: Path | None = None
-    floras: Path | None = None
-    experts: int | None = None
-    threads: int = 1
-
-    def __call__(self, atlas: Atlas | None) -> Identifier:
-        from geoplantnet.identify.engine import Identifier
-        from geoplantnet.identify.projects import Projects
-        from geoplantnet.identify.regions import countries
-        from geoplantnet.identify.similarity import ImageIndex
-        from geoplantnet.serving.identify.prior import MapPrior, tells_species
-
-        if self.index is not None and not self.index.is_dir():
-            raise InputError(f"there is no index at {self.index}; make one with `geoplantnet identify index`")
-        network = network_of(self.model, threads=self.threads, experts=self.experts)
-        projects: Projects | None = None
-        if self.floras is not None:
-            projects = projects_of(self.floras, network)
-        elif (self.model / "projects.json").is_file():
-            projects = Projects.open(self.model / "projects.json", network.species, countries())
-        folder = self.index or (self.model / "index")
-        images = ImageIndex.open(folder) if folder.is_dir() else None
-        prior = MapPrior(atlas, network.species) if atlas is not None and tells_species(atlas) else None
-        weight = place_weight_of(self.model) if prior is not None else None
-        return Identifier(network, projects=projects, prior=prior, index=images, place_weight=weight)
-
-
-@app.command()
-def serve(
-    model: ModelArg,
-    observations: Annotated[
-        str | None, typer.Option("--observations", help="A store of observations: contributions, votes, review.")
-    ] = None,
-    maps: Annotated[
-        Path | None, typer.Option("--maps", help="A published store of maps: the place as evidence, and the maps beside.")
-    ] = None,
-    index: Annotated[Path | None, typer.Option("--index", help="Index of similar images; default: the model's own.")] = None,
-    floras: FlorasOption = None,
-    facts: Annotated[Path | None, typer.Option("--facts", help="GBIF, POWO and IUCN ids of species (CSV).")] = None,
-    names: Annotated[Path | None, typer.Option("--names", help="Common names (JSON).")] = None,
-    keys: Annotated[Path | None, typer.Option("--keys", help="File of API keys (`geoplantnet keys`); none: anybody may ask.")] = None,
-    quota: Annotated[Path | None, typer.Option("--quota", help="File that counts requests; default: forgotten at the end.")] = None,
-    daily: Annotated[int, typer.Option(min=1, help="Identifications a day and key.")] = 500,
-    anonymous: Annotated[int | None, typer.Option(min=0, help="The same of each address without a key; 0: a key is needed.")] = None,
-    url: Annotated[str, typer.Option(help="Address that people reach it by, where a proxy stands before it.")] = "",
-    proxy: Annotated[list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")] = None,
-    origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask, such as https://app.example.org; * = any.")] = None,
-    images: Annotated[str | None, typer.Option(help="Where the store's images lie.")] = None,
-    sensitive: Annotated[Path | None, typer.Option("--sensitive", help="Sensitive species (CSV); places of these are not told.")] = None,
-    experts: ExpertsOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
-    title: Annotated[str, typer.Option(help="Name of the service.")] = "geoplantnet",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8001,
-) -> None:
-    """Serve the API at /v2 and the page at /identify."""
-    from geoplantnet.serving.identify.server import serve_identify
-    from geoplantnet.serving.identify.settings import IdentifySettings
-
-    exported = model if (model / "model.onnx").is_file() else None
-    settings = IdentifySettings(
-        title=title,
-        keys=keys,
-        quota=quota,
-        daily_quota=daily,
-        anonymous_quota=daily if anonymous is None else anonymous,
-        url=url,
-        trusted_proxies=tuple(proxy or ()),
-        origins=tuple(origin or ("*",)),
-        facts=facts,
-        names=names,
-        sensitive=sensitive,
-        workers=workers,
-    )
-    console = Console(stderr=True)
-    serve_identify(
-        Maker(model=model, index=index, floras=floras, experts=experts),
-        host=host,
-        port=port,
-        announce=lambda url: console.print(f"identify plants at {url}identify/, the API at {url}v2/"),
-        settings=settings,
-        store=observations,
-        images=images,
-        catalog=maps,
-        model_folder=exported,
-    )
-
-
 @app.command()
 def retrain(
     store: Annotated[str, typer.Argument(help="A store of observations.")],
@@ -561,18 +384,6 @@ def retrain(
 
     told = again(store, models, Training(backbone=backbone, epochs=epochs, seed=seed), minimum=minimum, images=images)
     Console(stderr=True).print(told.words)
-
-
-def projects_of(floras: Path, network: Network) -> Projects:
-    """The floras of a file as projects of a net; names are looked up among the net's own species."""
-    from geoplantnet.identify.projects import Projects
-    from geoplantnet.identify.regions import countries
-
-    return Projects.read(floras, network.species, countries())
-
-
-def _ids(network: Network, species: np.ndarray) -> list[str]:
-    return [network.species[int(i)].taxon_id for i in species]
 
 
 def _options(given: Sequence[str]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from geoplantnet.identify.run_file import read_quadrats, read_run, read_truth, s
 from geoplantnet.identify.similarity import ImageIndex
 from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
-from pipelines.identify import Maker, network_of
+from pipelines.identifier import Maker, network_of
 from pipelines.labelled_photos import photos_of, source_of, split
 from pipelines.train_identify import RECORDS, current_version, is_held_out, retrain, use, validated_photos
 
@@ -104,6 +104,23 @@ def test_from_photos_to_an_answer(labelled, tmp_path, monkeypatch):
     told = identifier.identify([pixels], ["flower"], project="FR", related=2)
     assert {identifier.network.species[c.species].scientific_name for c in told.candidates} == {"Rosa rubra", "Viola caerulea"}
     assert all(len(c.related) == 2 and c.related[0].image.organ == "flower" for c in told.candidates)
+    (tmp_path / "one.jpg").write_bytes(photo(COLOURS["Primula flava"], 7))
+    one = (model, tmp_path / "one.jpg", "--organ", "flower", "--floras", tmp_path / "floras.csv")
+    answer = json.loads(verb("predict", *one, "--project", "FR", "--json").stdout)
+    assert [row["score"] for row in answer["species"]] == pytest.approx([c.score for c in told.candidates], rel=1e-6)
+    assert answer["project"] == "FR" and answer["evidence"] == "none" and set(answer["answer_set"]) <= {"rosa-rubra", "viola-caerulea"}
+    read = verb("predict", *one, "--latitude", 46.5, "--longitude", 2.5, "--top", 1).stdout
+    first = identifier.identify([pixels], ["flower"], place=(2.5, 46.5)).candidates[0].species
+    assert identifier.network.species[first].scientific_name in read and "The flora of the place was asked" in read
+    for wrong, why in (
+        (("--organ", "petal"), "--organ petal; there are"),
+        (("--latitude", 46.5), "give both"),
+        (("--maps", tmp_path), "--latitude and --longitude too"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            verb("predict", model, tmp_path / "one.jpg", *wrong)
+    with pytest.raises(InputError, match=r"floras\.csv cannot be read"):
+        verb("predict", model, tmp_path / "floras.csv")
 
 
 def test_a_run_file_answers_observations(labelled, tmp_path):

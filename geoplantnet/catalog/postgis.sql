@@ -2,6 +2,10 @@
 -- `geoplantnet.catalog.postgis.schema_sql` fills in the names in braces. All or nothing when run in one transaction.
 
 CREATE EXTENSION IF NOT EXISTS postgis;
+DO $$ BEGIN -- wherever it was put: a managed database, or another program, may have a schema of its own for it
+    PERFORM set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), quote_ident(nspname)), false)
+    FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'postgis';
+END $$;
 CREATE SCHEMA {schema};
 COMMENT ON SCHEMA {schema} IS 'geoplantnet: predicted species coverage of reporting cells, EPSG:3035. Predicted, not observed.';
 

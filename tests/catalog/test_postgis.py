@@ -392,6 +392,20 @@ def test_an_administrators_script_is_all_a_loader_needs(load, db, postgis, schem
         load(NEAR, dsn=loader, schema=f"{schema}_new")
 
 
+def test_postgis_in_a_schema_of_its_own(load, db, postgis, schema):
+    """As managed databases have it: found, though no search path names it."""
+    db.execute(f"CREATE DATABASE {schema}_managed")
+    managed = postgis.replace("/postgres?", f"/{schema}_managed?")
+    try:
+        with psycopg.connect(managed, autocommit=True) as connection:
+            connection.execute('CREATE SCHEMA "their GIS"; CREATE EXTENSION postgis SCHEMA "their GIS"')
+            for again in (1, 0):
+                assert load(NEAR, dsn=f"{managed}&options=-csearch_path%3D").tiles == again
+            assert connection.execute(f'SELECT DISTINCT "their GIS".ST_SRID(geom) FROM {schema}.reporting_cell').fetchall() == [(3035,)]
+    finally:
+        db.execute(f"DROP DATABASE {schema}_managed WITH (FORCE)")
+
+
 def test_an_owner_who_may_not_make_roles_can_load_all_the_same(load, db, postgis, schema):
     """Tables are made, the roles are not, and nothing fails."""
     db.execute(

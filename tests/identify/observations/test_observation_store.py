@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -417,6 +418,22 @@ def test_migrations_make_the_tables_of_the_schema(store):
     with store._database.engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
     assert [d for d in found if "geometry" not in str(d) and "spatial_ref_sys" not in str(d)] == []
+
+
+def test_postgis_is_everybodys(postgis):
+    """A store in a schema of its own does not keep PostGIS in it, where other programs would not find it and lose it with the store."""
+    with psycopg.connect(postgis, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE everybodys")
+    try:
+        address = postgis.replace("/postgres?", "/everybodys?")
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA own")
+            ObservationStore.open(f"{address}&options=-csearch_path%3Down", create=True).close()
+            where = "SELECT nspname FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'postgis'"
+            assert connection.execute(where).fetchone() == ("public",)
+    finally:
+        with psycopg.connect(postgis, autocommit=True) as connection:
+            connection.execute("DROP DATABASE everybodys WITH (FORCE)")
 
 
 def test_passwords_are_in_no_message(postgresql):

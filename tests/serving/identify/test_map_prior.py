@@ -129,7 +129,7 @@ def test_a_store_without_species_is_told(atlas: Atlas, monkeypatch: pytest.Monke
     """With what to do; a server has its maps beside all the same, and answers without the place."""
     with pytest.raises(InputError, match="publish anew"):
         MapPrior(atlas, NET)
-    monkeypatch.setattr("pipelines.identifier.network_of", lambda folder, threads=1: FakeNetwork(NET))
+    monkeypatch.setattr("pipelines.identifier.network_of", lambda folder, **_: FakeNetwork(NET))
     assert Maker(model=tmp_path)(atlas).prior is None
 
 
@@ -138,7 +138,8 @@ def test_how_much_the_place_may_say_is_learnt(
 ) -> None:
     """From photos of what the map finds likeliest where they were taken, by a net that guesses: the place is trusted, and the server goes by it."""
     network = FakeNetwork(epochs.SPECIES)
-    monkeypatch.setattr("pipelines.identifier.network_of", lambda folder, threads=1: network)
+    for room in ("identifier", "identify"):
+        monkeypatch.setattr(f"pipelines.{room}.network_of", lambda folder, **_: network)
     monkeypatch.chdir(tmp_path)
     prior, rng, lines = MapPrior(epochs_atlas, epochs.SPECIES), np.random.default_rng(5), ["file,label,decimalLongitude,decimalLatitude"]
     for i in range(80):

@@ -167,7 +167,9 @@ def _on_sqlite() -> None:
 
 
 def _on_postgresql() -> None:
-    op.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+    public = op.get_bind().execute(sa.text("SELECT to_regnamespace('public') IS NOT NULL")).scalar_one()
+    # Not in the store's own schema, which may be the first of the search path: there is one PostGIS a database, and others use it.
+    op.execute("CREATE EXTENSION IF NOT EXISTS postgis" + (" WITH SCHEMA public" if public else ""))
     gis = postgis_schema(op.get_bind())
     op.execute(
         f"ALTER TABLE observations ADD COLUMN geometry {gis}.geometry(Point, 4326) "

@@ -26,6 +26,8 @@ from geoplantnet.taxonomy import SpeciesList
 Floats = npt.NDArray[np.float64]
 Evidence = Literal["sdm", "flora", "none"]
 MOST_PHOTOS = 5
+_WITH_IMAGES = 50
+"""Candidates that images are looked up for."""
 CREDIBLE = 0.9
 """Probability that `Identification.answer_set` holds, as far as the net is calibrated."""
 FLORA = PlaceWeight(weight=1.0, floor=0.05)
@@ -119,7 +121,7 @@ class Identifier:
 
         `organs` says what each shows (empty: the net looks). `project` keeps its own species alone; ``all`` and ``best`` keep every one. A place
         (longitude, latitude, degrees) makes species likelier that grow there by the map or, where that ends, by the checklist of its flora.
-        `top` candidates, each with `related` images like the photos.
+        `top` candidates, the first 50 with `related` images like the photos.
         Raises LookupFailed for a project there is not, InputError for other numbers of photos or organs and for a place that is none.
         """
         if not 1 <= len(photos) <= MOST_PHOTOS:
@@ -141,7 +143,9 @@ class Identifier:
         within = p if chosen is None else _within(log_p, chosen)
         own = np.arange(len(p)) if chosen is None or chosen.species is None else chosen.species
         order = own[np.argsort(-within[own], kind="stable")]
-        hits = self._related(told.features[counts], [_named(shows[i]) for i in np.flatnonzero(counts)], order[:top], related)
+        first = order[: min(top, _WITH_IMAGES)]
+        hits = self._related(told.features[counts], [_named(shows[i]) for i in np.flatnonzero(counts)], first, related)
+        hits += [()] * (min(top, len(order)) - len(first))
         beyond = np.setdiff1d(np.arange(len(p)), own, assume_unique=True)
         beyond = beyond[np.argsort(-p[beyond], kind="stable")][:top]
         return Identification(

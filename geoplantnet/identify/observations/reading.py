@@ -198,6 +198,35 @@ def images_of_nobody_else(connection: Connection, observation_id: str) -> list[t
     return [(digest, kind) for digest, kind in connection.execute(query.where(o.c.id == observation_id, ~held.exists()))]
 
 
+def held_images(connection: Connection, digests: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """SHA-256 and format of those of these images that an observation holds which is not taken back."""
+    i = schema.images
+    query = sa.select(i.c.sha256, i.c.format).where(i.c.sha256.in_(digests), i.c.observation.not_in(schema.withdrawn()))
+    return frozenset((digest, kind) for digest, kind in connection.execute(query))
+
+
+def observations_with(connection: Connection, image: str) -> list[str]:
+    """Ids of the observations that hold an image, and are not taken back."""
+    i, o = schema.images, schema.observations
+    query = sa.select(o.c.id).join(i, i.c.observation == o.c.position).where(i.c.sha256 == image, o.c.position.not_in(schema.withdrawn()))
+    return list(connection.scalars(query.distinct()))
+
+
+def names(database: Database, connection: Connection, ids: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(observation id, taxon id, name) of all votes, predictions and words of their authors."""
+    o, v, p, t = schema.observations, schema.votes, schema.predictions, schema.taxa
+    wanted = o.c.id.in_(database.members(list(ids)))
+    voted = sa.select(o.c.id, t.c.id.label("taxon"), t.c.scientific_name).select_from(
+        v.join(o, v.c.observation == o.c.position).join(t, v.c.value == t.c.position)
+    )
+    predicted = sa.select(o.c.id, t.c.id, t.c.scientific_name).select_from(
+        p.join(o, p.c.observation == o.c.position).join(t, p.c.taxon == t.c.position)
+    )
+    written = sa.select(o.c.id, sa.literal(""), o.c.verbatim_name).where(wanted, o.c.verbatim_name != "")
+    query = sa.union(voted.where(wanted, v.c.kind == schema.KINDS.index("determination")), predicted.where(wanted), written)
+    return [tuple(row) for row in connection.execute(query)]
+
+
 def history(connection: Connection, observation_id: str) -> pd.DataFrame:
     """Every vote ever cast on an observation, oldest first."""
     v, o, u, i, t, w = schema.votes, schema.observations, schema.users, schema.images, schema.taxa, schema.user_weights

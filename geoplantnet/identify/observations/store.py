@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
 from threading import Lock
@@ -13,7 +13,7 @@ from typing import Any, Self
 import pandas as pd
 import sqlalchemy as sa
 
-from geoplantnet.errors import InputError
+from geoplantnet.errors import InputError, LookupFailed, StorageError, TryAgain
 from geoplantnet.identify.observations import labels, reading, schema, verification
 from geoplantnet.identify.observations.acts import Counted, Image, ModelVersion, Observation, RefusedAct, Tally, Vote
 from geoplantnet.identify.observations.database import Database
@@ -102,16 +102,27 @@ class ObservationStore:
             raise RefusedAct(
                 "observation withdrawn", f"{observation.observation_id!r} was taken back by its author; give it under another id"
             )
-        tally = Tally()
-        # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
-        stored = [(*self.images.put(image.data), image.organ) for image in images]
-        with self._writing() as writer:
-            for (digest, kind, _, _), image in zip(stored, images, strict=True):
-                if not self.images.holds(digest, kind):  # gone meanwhile, with another observation that was taken back
-                    self.images.put(image.data)
-            ids = writer.observations([astuple(observation)], tally, stored)
-            _raise_first(tally)
+        tally, stored = Tally(), []
+        try:
+            # Files before rows: a row never points at nothing. A file without a row is harmless, and `verify` counts it.
+            for image in images:
+                stored.append((*self.images.put(image.data), image.organ))
+            with self._writing() as writer:
+                for (digest, kind, _, _), image in zip(stored, images, strict=True):
+                    if not self.images.holds(digest, kind):  # gone meanwhile, with another observation that was taken back
+                        self.images.put(image.data)
+                ids = writer.observations([astuple(observation)], tally, stored)
+                _raise_first(tally)
+        except BaseException:
+            self._drop({(digest, kind) for digest, kind, *_ in stored})
+            raise
         return ids[0]
+
+    def _drop(self, files: Set[tuple[str, str]]) -> None:
+        """Take away files of images that no observation holds. What fails leaves a file that `verify` counts."""
+        with suppress(StorageError, TryAgain), self._database.writing() as (connection, _):  # nobody adds an image meanwhile
+            for digest, kind in files - reading.held_images(connection, [digest for digest, _ in files]):
+                self.images.remove(digest, kind)
 
     def vote(self, vote: Vote) -> bool:
         """Log a vote -> whether it is new: False where its key was logged before. Raises InputError for what cannot be taken."""
@@ -141,6 +152,23 @@ class ObservationStore:
         """Those of these observations that their authors took back."""
         with self._database.reading() as connection:
             return reading.withdrawn(self._database, connection, ids)
+
+    def holds(self, observation_id: str) -> bool:
+        """Whether there is, or was, such an observation, aggregated or not."""
+        with self._database.reading() as connection, suppress(LookupFailed):
+            reading.author_of(connection, observation_id)
+            return True
+        return False
+
+    def names(self, ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """(observation id, taxon id, scientific name) of everything that people and models ever called these observations; ids may be empty."""
+        with self._database.reading() as connection:
+            return reading.names(self._database, connection, ids)
+
+    def observations_with(self, image: str) -> list[str]:
+        """Ids of the observations, not taken back, that hold an image, by its SHA-256."""
+        with self._database.reading() as connection:
+            return reading.observations_with(connection, image)
 
     def predict(self, observation_id: str, model: ModelVersion, taxon_id: str, score: float) -> None:
         """Log what a model says: a taxon and its calibrated probability, 0 to 1. The last prediction of an observation stands."""

@@ -148,7 +148,7 @@ class Writer:
         new: list[tuple[Any, ...]] = []
         for number, name, told in good:
             if name in known:
-                if known[name] == told:
+                if known[name] == told and (not images or self._shown(name) in ([], [(image[0], image[3]) for image in images])):
                     tally.repeated += 1
                 else:
                     tally.refuse(number, RefusedAct("id of another observation", f"{name!r} is in the store with other content"))
@@ -167,6 +167,12 @@ class Writer:
             ]
             self._append(schema.images, ("position", "observation", "place", "sha256", "format", "organ", "size"), shown)
         return [name for _, name, _ in good]
+
+    def _shown(self, observation: str) -> list[tuple[str, str]]:
+        """SHA-256 and organ of an observation's images, in order."""
+        i, o = schema.images, schema.observations
+        query = sa.select(i.c.sha256, i.c.organ).join(o, i.c.observation == o.c.position).where(o.c.id == observation).order_by(i.c.place)
+        return [(digest, schema.ORGANS[organ]) for digest, organ in self._connection.execute(query)]
 
     def _votes(self, begin: int, rows: Sequence[tuple[Any, ...]], tally: Tally) -> None:
         good = []

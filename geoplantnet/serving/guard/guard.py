@@ -221,7 +221,9 @@ class Guard:
         policy = (
             [] if any(name == self._policy[0] for name, _ in kept) else [self._policy]
         )  # a document may have a stricter policy of its own
-        return [*kept, *policy, *_ALWAYS, *exchange.headers, (b"x-request-id", exchange.id.encode())]
+        said = {name.lower() for name, _ in kept}
+        more = [(name, value) for name, value in exchange.headers if name.lower() not in said]
+        return [*kept, *policy, *_ALWAYS, *more, (b"x-request-id", exchange.id.encode())]
 
     def _expire(self, exchange: Exchange, scope: Scope, send: Send, work: anyio.CancelScope) -> None:
         """The time of a request is over: if its answer has not begun, answer in its place."""

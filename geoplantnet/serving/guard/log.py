@@ -9,14 +9,16 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
+from urllib.parse import unquote_plus
 
 from geoplantnet.serving.guard.exchange import REQUEST_ID, Exchange
 from geoplantnet.serving.guard.keys import PREFIX
 
 _LONGEST = 1000
 """Characters of a path or query that are kept: a line stays below what a pipe takes in one piece (4 kB), also of many writers."""
-_PLACE = re.compile(r"\b(lat|lon)=[^&\s]*")
+_PLACES = {"lat", "lon", "topleftlon", "topleftlat", "bottomrightlon", "bottomrightlat"}
 """Where somebody found a plant: beside an address it would tell where a person was."""
+_PAIR = re.compile(r"([^?&=\s]{1,100})=[^&\s]*")
 _KEYLIKE = re.compile(rf"{PREFIX}[A-Za-z0-9_%-]{{8,}}")
 
 
@@ -78,8 +80,12 @@ def _human(scope: Any, exchange: Exchange, seconds: float) -> str:
 
 
 def _kept(text: str) -> str:
-    text = _PLACE.sub(r"\1=***", _KEYLIKE.sub(f"{PREFIX}***", text))
+    text = _PAIR.sub(_without_place, _KEYLIKE.sub(f"{PREFIX}***", text))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def _without_place(pair: re.Match[str]) -> str:
+    return f"{pair[1]}=***" if unquote_plus(pair[1]).lower() in _PLACES else pair[0]
 
 
 class JsonLines(logging.Formatter):

@@ -63,6 +63,11 @@ def create_identify_app(
         facts = read_facts(species, settings.facts, names if own else None)
     quota = Quota(settings.quota)
     callers = Callers(settings, quota)
+    sensitive = Sensitive.read(settings.sensitive)
+
+    def hidden(image: str) -> bool:
+        return store is not None and bool(sensitive.rules) and bool(sensitive.hidden(store, store.observations_with(image)))
+
     desk = Desk(
         identifier=identifier,
         facts=facts,
@@ -70,8 +75,8 @@ def create_identify_app(
         decoder=decoder,
         quota=quota,
         callers=callers,
-        media=Media(secret=quota.secret, decoder=decoder, store=store),
-        sensitive=Sensitive.read(settings.sensitive),
+        media=Media(secret=quota.secret, decoder=decoder, store=store, hidden=hidden),
+        sensitive=sensitive,
         store=store,
         atlas=maps.state.public_atlas if maps is not None else None,
         model_folder=model_folder,
@@ -116,7 +121,7 @@ def create_identify_app(
             Middleware(_origins, settings.origins),
             Middleware(out_of_query),
             Middleware(_lenient),
-            Middleware(_bodies, settings.max_bodies),
+            Middleware(_bodies, settings.max_bodies, callers),
             Middleware(_guarded, guard, maps),
         ],
         exception_handlers={
@@ -164,14 +169,14 @@ def _guarded(app: ASGIApp, guard: Guard, maps: ASGIApp | None) -> ASGIApp:
 
 
 def _lenient(app: ASGIApp) -> ASGIApp:
-    """Below /v2 a parameter of no value (``pageSize=``) is one that is not given, as forms of pages send it, and HEAD is GET without its body."""
+    """Below /v2 a parameter of no value (``pageSize=``, ``pageSize=null``) is one that is not given, as forms of pages send it, and HEAD is GET without its body."""
 
     async def read(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v2/"):
             await app(scope, receive, send)
             return
         head = scope["method"] == "HEAD"
-        query = b"&".join(part for part in scope["query_string"].split(b"&") if part.find(b"=") != len(part) - 1)
+        query = b"&".join(part for part in scope["query_string"].split(b"&") if part.partition(b"=")[2] not in (b"", b"null"))
 
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
@@ -182,8 +187,11 @@ def _lenient(app: ASGIApp) -> ASGIApp:
     return read
 
 
-def _bodies(app: ASGIApp, most: int) -> ASGIApp:
-    """A limit on the bytes of all bodies that are in memory at once: many large forms at a time are refused, not swapped out."""
+def _bodies(app: ASGIApp, most: int, callers: Callers) -> ASGIApp:
+    """A limit on the bytes of all bodies that are in memory at once: many large forms at a time are refused, not swapped out.
+
+    Who may not ask is told so before anything of a body is taken in.
+    """
     held = 0
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,10 +199,13 @@ def _bodies(app: ASGIApp, most: int) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        own = 0
+        own, asked = 0, scope["method"] == "POST" and scope["path"].startswith("/v2/")
 
         async def counting() -> Message:
-            nonlocal held, own
+            nonlocal held, own, asked
+            if asked:
+                asked = False
+                await aside(lambda: callers.of(Request(scope)))
             message = await receive()
             size = len(message.get("body", b""))
             held, own = held + size, own + size

@@ -66,6 +66,8 @@ class Desk:
     def language(self, asked: str) -> str:
         """Raises Refused (400) for one that is not known."""
         code = asked.strip().lower()
+        if code not in self.facts.languages and code.split("-")[0] in self.facts.languages:  # as browsers have it: fr-FR
+            code = code.split("-")[0]
         if code not in self.facts.languages:
             near = did_you_mean(code[:20], self.facts.languages)
             raise refuse(HTTPStatus.BAD_REQUEST, f"lang {shown(asked)} is no language that names are told in.{near}", "parameter")
@@ -81,10 +83,11 @@ class Desk:
             raise refuse(HTTPStatus.NOT_FOUND, "this server keeps no observations: it was started without a store", "store")
         return self.store
 
-    def withdrawn(self, images: Iterable[IndexedImage]) -> frozenset[str]:
-        """Observations of an index made some time ago that their authors took back since."""
+    def not_shown(self, images: Iterable[IndexedImage]) -> frozenset[str]:
+        """Observations of an index made some time ago that their authors took back since, or that somebody called by a sensitive name."""
         ids = {image.observation for image in images if image.observation}
-        return self.store.withdrawn(sorted(ids)) if self.store is not None and ids else frozenset()
+        gone = self.store.withdrawn(sorted(ids)) if self.store is not None and ids else frozenset()
+        return gone | self.sensitive.hidden(self.store, ids - gone)
 
     async def caller(self, request: Request) -> Caller:
         """Raises Refused (401)."""
@@ -102,8 +105,14 @@ class Desk:
         That photos show no plant is an answer, though its status is 404: it costs.
         """
         answered = isinstance(error, Refused) and error.reason == REJECTED
-        if status_of(error) >= 500 or not (self.settings.errors_cost or answered):
-            _announce(request, self.quota.give_back(taken))
+        if status_of(error) >= 500 or not (self.settings.errors_cost or answered) or not self.awaited(request):
+            self.give_back(request, taken)
+
+    def give_back(self, request: Request, taken: Taken) -> Taken:
+        """Undo a `take`, and tell what is left -> what stands then. For a thread."""
+        now = self.quota.give_back(taken)
+        _announce(request, now)
+        return now
 
     def awaited(self, request: Request) -> bool:
         """Whether the answer can still come in time."""

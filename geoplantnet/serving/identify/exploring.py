@@ -32,7 +32,6 @@ from geoplantnet.taxonomy import SpeciesList, Taxon
 
 PHOTOS = 24
 """Observations whose photos are told of a species."""
-_LONG = 31_536_000
 _MOST_TILES = 4
 """Tiles of the map that a box may meet."""
 _SECONDS = 20.0
@@ -47,6 +46,7 @@ def router(desk: Desk) -> APIRouter:
     async def species(request: Request, taxon_id: str, lang: Lang = "en") -> Response:
         """A species: its names, photos, when it was seen, how high it grows, and its map."""
         language = desk.language(lang)
+        await desk.caller(request)
         try:
             i = desk.facts.species.index_of(taxon_id)
         except UnknownSpecies as error:
@@ -65,6 +65,7 @@ def router(desk: Desk) -> APIRouter:
     ) -> Response:
         """The species that the map predicts in a box, the widest spread first. Those withheld from maps are counted, not named."""
         language = desk.language(lang)
+        await desk.caller(request)
         west, east = (number(text, name, -180, 180) for text, name in ((topLeftLon, "topLeftLon"), (bottomRightLon, "bottomRightLon")))
         north, south = (number(text, name, -90, 90) for text, name in ((topLeftLat, "topLeftLat"), (bottomRightLat, "bottomRightLat")))
         if not (west < east and south < north):
@@ -79,9 +80,9 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/media/{path:path}", tags=["service"], response_class=Response)
     async def media(request: Request, path: str) -> Response:
         """A photo, by the address that an answer gave."""
-        data, media_type = await aside(lambda: desk.media.answer(path))
-        policy = {"Cache-Control": f"public, max-age={_LONG}, immutable", "Content-Security-Policy": "default-src 'none'; sandbox"}
-        return Response(data, media_type=media_type, headers=policy)
+        photo = await aside(lambda: desk.media.answer(path))
+        policy = {"Cache-Control": photo.cached, "Content-Security-Policy": "default-src 'none'; sandbox"}
+        return Response(photo.data, media_type=photo.media_type, headers=policy)
 
     return routes
 
@@ -124,17 +125,18 @@ def _species(desk: Desk, maps: _Maps, i: int, language: str, site: str) -> dict[
     hidden = desk.sensitive.any([(taxon.taxon_id, taxon.scientific_name)])
     if desk.store is not None:
         months, count, rows = desk.store.of_taxon(taxon.taxon_id, limit=PHOTOS)
+        unseen = desk.sensitive.hidden(desk.store, rows["occurrenceID"].tolist())
         photos = [
             photo
             for record in rows.to_dict("records")
-            if is_open(str(record["license"])) and not hidden
+            if is_open(str(record["license"])) and not hidden and record["occurrenceID"] not in unseen
             for photo in photos_of(desk, record, str(record["rightsHolder"] or record["recordedBy"]), site)
         ]
     index = desk.identifier.index
     if index is not None and len(photos) < PHOTOS and not hidden:
         known = {photo["id"] for photo in photos}
         more = [image for image in index.of_species(taxon.taxon_id) if is_open(image.license) and image.image not in known]
-        gone = desk.withdrawn(more)
+        gone = desk.not_shown(more)
         there = (image for image in more if image.observation not in gone)
         photos += [image_told(desk, image, site) for image in islice(there, PHOTOS - len(photos))]
     atlas = desk.atlas() if desk.atlas is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,6 +82,7 @@ def router(desk: Desk) -> APIRouter:
     async def projects(request: Request, lang: Lang = "en", lat: Latitude = "", lon: Longitude = "", type: Type = "kt") -> Response:
         """Floras that an identification may be limited to; with a place the most relevant first."""
         language, place = desk.language(lang), place_of(lat, lon)
+        await desk.caller(request)
         found = await aside(lambda: _projects(desk, place, language))
         return told(request, [_project(desk, project) for project in found], seal=desk.version)
 
@@ -95,6 +97,7 @@ def router(desk: Desk) -> APIRouter:
     ) -> Response:
         """All species the net knows, by name."""
         language = desk.language(lang)
+        await desk.caller(request)
         found = await aside(lambda: _listed(desk, np.arange(len(species)), language, prefix, page, pageSize))
         return told(request, found, seal=desk.version)
 
@@ -109,6 +112,7 @@ def router(desk: Desk) -> APIRouter:
     ) -> Response:
         """The species of a flora, by name."""
         language, chosen = desk.language(lang), project_of(desk, project)
+        await desk.caller(request)
         positions = np.arange(len(species)) if chosen is None or chosen.species is None else chosen.species
         found = await aside(lambda: _listed(desk, positions, language, prefix, page, pageSize))
         return told(request, found, seal=desk.version)
@@ -193,6 +197,9 @@ def organs_of(form: Form) -> list[str]:
     if not form.photos:
         raise refuse(HTTPStatus.BAD_REQUEST, "no photo is sent; send one to five files as images", "form")
     organs = [organ.lower() for organ in form.all("organs")] or ["auto"] * len(form.photos)
+    each = [value.strip().lower() for name, value in form.fields if name in ("organs", "organs[]")]
+    if len(organs) < len(form.photos) == len(each):  # of some nothing is said
+        organs = [organ or "auto" for organ in each]
     for organ in organs:
         if organ not in (*PRIMARY, *SECONDARY):
             near = did_you_mean(organ[:20], (*PRIMARY, *SECONDARY))
@@ -231,7 +238,7 @@ def _project(desk: Desk, project: Project) -> dict[str, Any]:
 
 def _listed(desk: Desk, positions: Any, language: str, prefix: str, page: int, size: int | None) -> list[dict[str, Any]]:
     """A page of species, by scientific name."""
-    species, begins = desk.facts.species, " ".join(prefix.split()).casefold()
+    species, begins = desk.facts.species, unicodedata.normalize("NFC", " ".join(prefix.split())).casefold()
     found = [
         i
         for i in positions.tolist()
@@ -289,7 +296,7 @@ def _answer(
             HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected=rejected, remainingIdentificationRequests=taken.remaining
         )
     site = desk.site(request)
-    gone = desk.withdrawn(hit.image for candidate in found.candidates for hit in candidate.related)
+    gone = desk.not_shown(hit.image for candidate in found.candidates for hit in candidate.related)
     results = [_result(desk, candidate, asked.lang, site, related=asked.related, gone=gone) for candidate in found.candidates]
     answer: dict[str, Any] = {
         "query": {

@@ -1,7 +1,8 @@
 """Photos that are shown: of the store and of the similarity index, in three sizes, without what cameras wrote into them.
 
 An address holds the reference of a photo, sealed with the server's secret (AES-SIV, RFC 5297: alike for alike, so that browsers keep photos): only
-photos whose address the server gave out can be had, nothing tells where they lie, and those under an open licence alone are given out. Small ones
+photos whose address the server gave out can be had, nothing tells where they lie, and those under an open licence alone are given out. Photos of an
+observation that somebody called by a sensitive name since are given out no longer, but by the other address that its author was told. Small ones
 are made by the processes that decode what strangers send.
 """
 
@@ -14,7 +15,8 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -35,8 +37,14 @@ _KEPT_S = 300.0
 _SHA = re.compile(r"[0-9a-f]{64}")
 _OPEN = re.compile(r"(?i)\bcc[ -]?(0|by)|creativecommons\.org/(licenses|publicdomain)/|public domain")
 _PATH = re.compile(r"([oms])/([A-Za-z0-9_-]{22,8000})")
-_OF_STORE, _FILE = b"\0", b"/"
-"""First byte of a reference: what follows is a SHA-256, or a path."""
+_OF_STORE, _OF_OWN, _FILE = b"\0", b"\1", b"/"
+"""First byte of a reference: what follows is a SHA-256, the same for who may see what is hidden, or a path."""
+_CACHED = {
+    _OF_STORE: "public, max-age=600",
+    _OF_OWN: "private, max-age=600",
+    _FILE: "public, max-age=31536000, immutable",
+}
+"""How long others may keep a photo: those of the store may be taken back, or hidden."""
 
 
 def is_open(license: str) -> bool:
@@ -44,23 +52,40 @@ def is_open(license: str) -> bool:
     return _OPEN.search(license) is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """As it is answered."""
+
+    data: bytes
+    media_type: str
+    cached: str
+    """Cache-Control."""
+
+
 class Media:
     """Gives out addresses of photos, and answers them."""
 
-    def __init__(self, *, secret: bytes, decoder: Decoder, store: ObservationStore | None) -> None:
+    def __init__(
+        self, *, secret: bytes, decoder: Decoder, store: ObservationStore | None, hidden: Callable[[str], bool] = lambda image: False
+    ) -> None:
+        """`hidden`: whether an image of the store, by its SHA-256, may not be seen by everybody."""
         self._seal, self._decoder, self._store = AESSIV(hashlib.sha512(b"photos" + secret).digest()), decoder, store
-        self._kept: OrderedDict[str, tuple[tuple[bytes, str], float]] = OrderedDict()
+        self._hidden = hidden
+        self._kept: OrderedDict[str, tuple[Photo, float]] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
-    def urls(self, image: str, site: str) -> dict[str, str]:
-        """Size -> address of a photo, given by its SHA-256 in the store or by its path. Ask first whether its licence is open."""
-        reference = _OF_STORE + bytes.fromhex(image) if _SHA.fullmatch(image) else _FILE + image.encode()
+    def urls(self, image: str, site: str, *, own: bool = False) -> dict[str, str]:
+        """Size -> address of a photo, given by its SHA-256 in the store or by its path. Ask first whether its licence is open.
+
+        `own`: for who may see it though it is hidden from others.
+        """
+        reference = (_OF_OWN if own else _OF_STORE) + bytes.fromhex(image) if _SHA.fullmatch(image) else _FILE + image.encode()
         sealed = base64.urlsafe_b64encode(self._seal.encrypt(reference, None)).rstrip(b"=").decode()
         return {size: f"{site}/v2/media/{size}/{sealed}" for size in SIZES}
 
-    def answer(self, path: str) -> tuple[bytes, str]:
-        """The bytes and media type of a photo, by what follows ``/v2/media/``. For a thread. Raises Refused (404)."""
+    def answer(self, path: str) -> Photo:
+        """A photo, by what follows ``/v2/media/``. For a thread. Raises Refused (404)."""
         found = _PATH.fullmatch(path)
         reference = self._opened(found[2]) if found is not None else None
         if found is None or reference is None:
@@ -73,10 +98,13 @@ class Media:
                 return made
         data, kind = self._read(reference)
         longest = SIZES[size]
-        made = (self._decoder.resized(data, longest, SURVEY), "image/jpeg") if longest else (stripped(data), f"image/{_named(kind)}")
+        shown, media_type = (
+            (self._decoder.resized(data, longest, SURVEY), "image/jpeg") if longest else (stripped(data), f"image/{_named(kind)}")
+        )
+        photo = Photo(data=shown, media_type=media_type, cached=_CACHED[reference[:1]])
         if longest:
-            self._keep(path, made)
-        return made
+            self._keep(path, photo)
+        return photo
 
     def _opened(self, sealed: str) -> bytes | None:
         try:
@@ -94,6 +122,8 @@ class Media:
                 return data, read_header(data, SURVEY).format
             if self._store is None:
                 raise StorageError("there is no store of observations")
+            if reference.startswith(_OF_STORE) and self._hidden(reference[1:].hex()):
+                raise StorageError("hidden from everybody but its author")
             return self._of_store(self._store, reference[1:].hex())
         except (OSError, InputError, StorageError) as error:
             raise refuse(HTTPStatus.NOT_FOUND, "this photo is not there any more", "media") from error
@@ -105,17 +135,17 @@ class Media:
         except StorageError:
             return store.images.get(digest, "png"), "png"
 
-    def _keep(self, path: str, made: tuple[bytes, str]) -> None:
+    def _keep(self, path: str, photo: Photo) -> None:
         with self._lock:
             self._drop(path)
-            self._kept[path] = made, time.monotonic() + _KEPT_S
-            self._kept_bytes += len(made[0])
+            self._kept[path] = photo, time.monotonic() + _KEPT_S
+            self._kept_bytes += len(photo.data)
             while self._kept_bytes > _KEPT_BYTES:
                 self._drop(next(iter(self._kept)))
 
     def _drop(self, path: str) -> None:
-        (data, _), _ = self._kept.pop(path, ((b"", ""), 0.0))
-        self._kept_bytes -= len(data)
+        photo, _ = self._kept.pop(path, (None, 0.0))
+        self._kept_bytes -= len(photo.data) if photo is not None else 0
 
     def forget(self) -> None:
         """Make every small photo anew: one may have been taken back."""

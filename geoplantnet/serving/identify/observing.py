@@ -20,8 +20,8 @@ from fastapi import APIRouter, Body, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, StorageError, TryAgain, UnknownSpecies, did_you_mean
-from geoplantnet.identify.observations import KINDS, Image, ModelVersion, Observation, ObservationStore, Vote
+from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, StorageError, UnknownSpecies, did_you_mean
+from geoplantnet.identify.observations import KINDS, Image, ModelVersion, Observation, ObservationStore, RefusedAct, Vote
 from geoplantnet.identify.projects import RESERVED
 from geoplantnet.identify.protection import told_month
 from geoplantnet.serving.exceptions import shown
@@ -41,6 +41,8 @@ FLAGS = ("malformed", "not_a_plant", "cultivated")
 _COARSE = 0.1
 """Degrees."""
 _MOST_LISTED = 50
+_KEPT_KEYS = ("given-", "withdrawn-")
+"""How keys of votes begin that are cast in an author's name."""
 _FIRST_PHOTO = 1826
 _HIDDEN = "place, day and photos are withheld: the species is sensitive, or was called by the name of one that is"
 _COARSENED = "the place is the middle of a square of 0.1 degrees until the species is agreed on"
@@ -64,7 +66,7 @@ class Labels:
         self._due = False
         try:
             self._store.update()
-        except (TryAgain, StorageError, InputError) as error:
+        except Exception as error:  # whatever it is, votes go on coming in, and the next look may go well
             self._due = True
             LOGGER.warning("labels could not be brought up to date: %s", error)
 
@@ -90,7 +92,7 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         response_model=schemas.Observation,
         openapi_extra=schemas.form_of(schemas.OBSERVATION_FORM, ("images", "license")),
     )
-    async def contribute(request: Request, lang: Lang = "en") -> Response:
+    async def contribute(request: Request, lang: Lang = "en", no_reject: Annotated[bool, Query(alias="no-reject")] = False) -> Response:
         """Give photos of a plant, under a licence: they are kept, shown and voted on. Sent again with the same `key`, they are kept once."""
         boundary, language = content_of(request), desk.language(lang)
         store, caller = desk.stored(), await desk.caller(request)
@@ -100,7 +102,7 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         def work() -> Response:
             taken = desk.take(request, caller, IDENTIFY, 1)
             try:
-                given = _given(desk, account, body, boundary)
+                given = _given(desk, account, body, boundary, no_reject)
                 _keep(desk, store, given)
             except Exception as error:
                 desk.failed(request, taken, error)
@@ -108,7 +110,8 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
             labels.changed()
             labels.update()
             seen = _seen(desk, store, given.observation.observation_id, caller, labels)
-            return told(request, _told(desk, store, seen, caller, language, desk.site(request)), status=201)
+            answer = told(request, _told(desk, store, seen, caller, language, desk.site(request)), status=201)
+            return desk.answered(request, answer, taken)
 
         return await aside(work)
 
@@ -191,7 +194,10 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         """Say what an image shows (`organ`), or how good it is (`quality`: 1, 0 or -1). A later vote takes the place of an earlier one."""
         if kind not in ("quality", "organ"):
             raise refuse(HTTPStatus.NOT_FOUND, f"votes on an image are about quality or organ, not {shown(kind)}", "vote")
-        return await cast(request, observation_id, kind, _text(said.value), said.key, image)
+        value = _text(said.value) if kind == "quality" or said.value is not None else said.organ or ""
+        if kind == "quality" and said.quality is not None:  # as Pl@ntNet's clients say it
+            value = "1" if said.quality else "-1"
+        return await cast(request, observation_id, kind, value, said.key or "", image)
 
     @routes.post("/observations/{observation_id}/votes/{kind}", response_model=schemas.Voted)
     async def vote(request: Request, observation_id: str, kind: str, said: Annotated[schemas.Said, Body()]) -> Response:
@@ -202,22 +208,24 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         """
         kind = said.kind or kind
         if kind == KINDS[0]:
-            return await cast(request, observation_id, kind, _taxon(desk, said.species or _text(said.value)), said.key)
+            return await cast(request, observation_id, kind, _taxon(desk, said.species or said.name or _text(said.value)), said.key or "")
         if kind not in FLAGS:
             near = did_you_mean(kind[:20], (KINDS[0], *FLAGS))
             raise refuse(HTTPStatus.NOT_FOUND, f"votes are about {KINDS[0]}, {', '.join(FLAGS)}, not {shown(kind)}.{near}", "vote")
-        return await cast(request, observation_id, kind, "1" if said.value is None and said.kind else _text(said.value), said.key)
+        return await cast(request, observation_id, kind, "1" if said.value is None and said.kind else _flag(said.value), said.key or "")
 
     async def cast(request: Request, observation_id: str, kind: str, value: str, key: str, image: str = "") -> Response:
         store, caller = desk.stored(), await desk.caller(request)
+        if key.startswith(_KEPT_KEYS):
+            raise refuse(HTTPStatus.BAD_REQUEST, f"key {shown(key)} begins as keys of the server's own acts do; choose another", "vote")
         act = Vote(observation_id=observation_id, user_id=caller.account, kind=kind, value=value, image=image, key=key)
         new = await aside(lambda: store.vote(act))
         labels.changed()
-        return told(request, {"observation": observation_id, "kind": kind, "value": value, "new": new})
+        return told(request, {"observation": observation_id, "kind": kind, "value": value, "new": new, "updated": new})
 
     @routes.get("/projects/{project}/observations/{observation_id}/identify", response_model=schemas.IdentificationResult)
     async def identify_again(request: Request, project: str, observation_id: str, lang: Lang = "en", detailed: bool = False) -> Response:
-        """What the net says of the photos of an observation, at its place."""
+        """What the net says of the photos of an observation, at its place as the asking account may know it."""
         language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
         project_of(desk, project)
 
@@ -231,7 +239,9 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
                 organs = str(seen.record["organs"]).split("|")[:MOST_PHOTOS]
                 photos = [Upload(field="images", filename="", data=_bytes(store, digest), id=digest) for digest in digests]
                 asked = Asked(project=project, lang=language, detailed=detailed)
-                return identified(desk, request, photos, organs, asked, place=seen.exact, taken=taken)
+                told_at, _ = _place(seen, _own(seen, caller) or _granted(caller))  # scores would tell a place that the answer does not
+                where = None if told_at is None else (told_at["longitude"], told_at["latitude"])
+                return desk.answered(request, identified(desk, request, photos, organs, asked, place=where, taken=taken), taken)
             except Exception as error:
                 desk.failed(request, taken, error)
                 raise
@@ -256,7 +266,7 @@ class _Given:
     """What the net says it is, and how surely."""
 
 
-def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
+def _given(desk: Desk, account: str, body: bytes, boundary: bytes, no_reject: bool) -> _Given:
     form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
     organs, licences = organs_of(form), desk.settings.licences
     license = form.one("license").lower()
@@ -280,7 +290,7 @@ def _given(desk: Desk, account: str, body: bytes, boundary: bytes) -> _Given:
         place=place,
         top=1,
     )
-    if answer.rejected and form.one("no-reject").lower() not in ("1", "true"):
+    if answer.rejected and not no_reject and form.one("no-reject").lower() not in ("1", "true"):
         raise refuse(HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected={"reason": "not-a-plant", "images": []})
     best = answer.candidates[0]
     name = hashlib.sha256("\0".join((account, key or "\0".join(photo.id for photo in form.photos))).encode()).hexdigest()[:32]
@@ -308,14 +318,20 @@ def _keep(desk: Desk, store: ObservationStore, given: _Given) -> None:
     """The author's vote has a key of its own: whoever sends a contribution again casts no second one."""
     card = desk.identifier.network.card
     name = given.observation.observation_id
-    store.add_observation(given.observation, given.photos)
+    try:
+        store.add_observation(given.observation, given.photos)
+    except RefusedAct as refused:
+        if refused.reason != "id of another observation":
+            raise
+        message = "this was given before, with other facts or photos: take that observation back first, correct it by a vote, or give it a key of its own"
+        raise refuse(HTTPStatus.CONFLICT, message, "store") from refused
     if given.taxon:
         store.vote(Vote(observation_id=name, user_id=given.observation.user_id, kind=KINDS[0], value=given.taxon, key=f"given-{name}"))
     store.predict(name, ModelVersion(name=card.name, version=card.version, about=f"backbone {card.backbone}"), *given.taxa)
 
 
 def _day(text: str) -> str:
-    """A date, ISO 8601, that is over; empty for none. Raises Refused (400)."""
+    """A date, ISO 8601, that is over, as the store has it: 2026-05-31, with its time where that is known; empty for none. Raises Refused (400)."""
     if not text:
         return ""
     try:
@@ -326,7 +342,7 @@ def _day(text: str) -> str:
         raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is still to come", "form")
     if moment.year < _FIRST_PHOTO:
         raise refuse(HTTPStatus.BAD_REQUEST, f"date {shown(text)} is before there were photos; write the day the photos were taken", "form")
-    return text
+    return moment.isoformat() if "T" in text or ":" in text else moment.date().isoformat()
 
 
 def _is_number(text: str) -> bool:
@@ -347,6 +363,11 @@ def _taxon(desk: Desk, text: str) -> str:
 def _text(value: bool | int | str | None) -> str:
     """A vote's value as the store has it."""
     return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _flag(value: bool | int | str | None) -> str:
+    """A flag, also where a client says it in words."""
+    return {"true": "1", "false": "0"}.get(text := _text(value), text)
 
 
 def _cursor(text: str) -> tuple[float, str] | None:
@@ -395,8 +416,9 @@ def _seen(desk: Desk, store: ObservationStore, observation_id: str, caller: Call
     try:
         record = store.record(observation_id)
     except LookupFailed:
-        labels.changed()
-        labels.update()  # it may be new
+        if store.holds(observation_id):
+            labels.changed()
+            labels.update()  # it is new
         try:
             record = store.record(observation_id)
         except LookupFailed as error:
@@ -450,12 +472,12 @@ def _told(desk: Desk, store: ObservationStore, seen: _Seen, caller: Caller, lang
         if record["ai_taxonID"]
         else None,
         "flags": {flag: round(float(record[flag]), 4) for flag in FLAGS},
-        "images": photos_of(desk, record, author, site) if _shows_photos(seen, caller) else [],
+        "images": photos_of(desk, record, author, site, own=seen.sensitive) if _shows_photos(seen, caller) else [],
     }
 
 
-def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> list[dict[str, Any]]:
-    """The images of a record, as results of identification tell related ones."""
+def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str, *, own: bool = False) -> list[dict[str, Any]]:
+    """The images of a record, as results of identification tell related ones. `own`: for who may see them though they are hidden."""
     license = desk.licence(str(record["license"]))
     pairs = zip(str(record["images"]).split("|"), str(record["organs"]).split("|"), strict=True)
     return [
@@ -466,7 +488,7 @@ def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str) -> 
             "license": license,
             "date": date_of(str(record["eventDate"])[:10]),
             "citation": f"{author or 'unknown'}, {cited(license)}",
-            "url": desk.media.urls(digest, site),
+            "url": desk.media.urls(digest, site, own=own),
             "observation": str(record["occurrenceID"]),
         }
         for digest, organ in pairs
@@ -482,11 +504,15 @@ def _place(seen: _Seen, open_to: bool) -> tuple[dict[str, Any] | None, str]:
     if exact is None:
         return None, ""
     longitude, latitude = exact
+    radius = float(seen.record["coordinateUncertaintyInMeters"])
     if open_to or seen.record["valid"]:
-        radius = float(seen.record["coordinateUncertaintyInMeters"])
         return {"latitude": latitude, "longitude": longitude, "uncertainty": None if math.isnan(radius) else radius}, ""
     middle = [round((math.floor(degrees / _COARSE) + 0.5) * _COARSE, 2) for degrees in (latitude, longitude)]
-    return {"latitude": min(middle[0], 89.95), "longitude": min(middle[1], 179.95), "uncertainty": 8_000.0}, _COARSENED
+    return {
+        "latitude": min(middle[0], 89.95),
+        "longitude": min(middle[1], 179.95),
+        "uncertainty": max(8_000.0, 0.0 if math.isnan(radius) else radius),
+    }, _COARSENED
 
 
 def _answers(desk: Desk, history: pd.DataFrame, language: str) -> list[dict[str, Any]]:

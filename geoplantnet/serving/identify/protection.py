@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from geoplantnet.identify.observations import ObservationStore
 from geoplantnet.identify.protection import NOT_SENSITIVE, Protection
 from geoplantnet.taxonomy.sensitive import SensitiveRule, read_sensitive
 
@@ -32,6 +33,15 @@ class Sensitive:
             return False
         ids, names = zip(*pairs, strict=True)
         return bool((self._protection.sides(pd.Series(ids, dtype=object), pd.Series(names, dtype=object)) != NOT_SENSITIVE).any())
+
+    def hidden(self, store: ObservationStore | None, ids: Iterable[str]) -> frozenset[str]:
+        """Those of these observations that anybody, or a model, ever called one of them."""
+        wanted = sorted(set(ids) - {""})
+        if store is None or not wanted or not self.rules:
+            return frozenset()
+        called = store.names(wanted)
+        sensitive = {pair for pair in {(taxon, name) for _, taxon, name in called} if self.any([pair])}
+        return frozenset(observation for observation, taxon, name in called if (taxon, name) in sensitive)
 
     @cached_property
     def _protection(self) -> Protection:

@@ -201,12 +201,16 @@ class Review(Model):
 
 
 class Said(Model):
-    """A vote."""
+    """A vote, in our words or in those of Pl@ntNet's clients (`name`, `quality`, `organ`)."""
 
-    species: str = Field("", max_length=1000, description="taxonID or scientific name")
+    species: str | None = Field(None, max_length=1000, description="taxonID or scientific name")
     value: bool | int | str | None = None
-    kind: str = Field("", max_length=40)
-    key: str = Field("", max_length=200, description="the client's own id of this vote: sent twice, it counts once")
+    kind: str | None = Field(None, max_length=40)
+    key: str | None = Field(None, max_length=200, description="the client's own id of this vote: sent twice, it counts once")
+    name: str | None = Field(None, max_length=1000, description="as `species`")
+    quality: bool | None = Field(None, description="of an image: true is 1, false is -1")
+    organ: str | None = Field(None, max_length=40, description="of an image")
+    score: float | None = Field(None, description="taken, and of no use: how much a vote weighs is learnt from all votes")
 
 
 class Voted(Model):
@@ -214,6 +218,7 @@ class Voted(Model):
     kind: str
     value: str
     new: bool
+    updated: bool = Field(description="as `new`")
 
 
 class Counts(Model):
@@ -421,7 +426,9 @@ OBSERVATION_FORM: Mapping[str, Json] = {
     "key": {"type": "string", "description": "your own id of this contribution: sent twice, it is kept once"},
     "no-reject": {"type": "string", "description": "true: keep photos that seem to show no plant"},
 }
-SURVEY_FORM: Mapping[str, Json] = {"image": {"type": "string", "format": "binary"}}
+SURVEY_FORM: Mapping[str, Json] = {
+    "image": {"type": "string", "format": "binary", "description": "parameters of the query may stand beside it"}
+}
 _NUMBERS: Json = {"type": "array", "items": {"type": "string"}}
 CUSTOM_FORM: Mapping[str, Json] = {
     **SURVEY_FORM,

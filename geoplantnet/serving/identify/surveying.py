@@ -5,47 +5,70 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 import numpy as np
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from geoplantnet.errors import InputError
 from geoplantnet.identify.photos import SURVEY as LIMITS
-from geoplantnet.identify.photos import read_header
+from geoplantnet.identify.photos import RefusedPhoto, read_header
 from geoplantnet.identify.survey import LEAST_TILE, Boxes, Found, Seen, Tiling, covered, gather, look, matches, summed
 from geoplantnet.serving.exceptions import shown
+from geoplantnet.serving.guard import Refused
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import Desk, aside, told
 from geoplantnet.serving.identify.identification import project_of
 from geoplantnet.serving.identify.problems import refuse
-from geoplantnet.serving.identify.quota import SURVEY, Taken
+from geoplantnet.serving.identify.quota import SURVEY, Taken, quota_spent
 from geoplantnet.serving.identify.uploads import Form, content_of, read_form
 
 _SIZE = re.compile(r"([1-9]\d{0,5})\s*[xX×,]\s*([1-9]\d{0,5})", re.ASCII)
-TileSize = Annotated[int, Query(ge=LEAST_TILE, le=20_000)]
-TileStride = Annotated[int, Query(ge=0, le=20_000, description="0: half a tile")]
 SQRT2 = math.sqrt(2)
-_OF_QUERY = (
-    "tile_size",
-    "tile_stride",
-    "multi_scale",
-    "size_factor",
-    "min_score",
-    "max_rank",
-    "show_species",
-    "show_genus",
-    "show_family",
-    "detailed_reject",
-    "multi_scale_coverage",
-)
-"""Parameters that a form does not hold: they would go by unseen."""
-Factor = Annotated[float, Query(ge=1.1, le=10)]
-Share = Annotated[float, Query(ge=0, le=1)]
+_NOT_DONE = ("pyramid", "show_embeddings")
+"""Of Pl@ntNet's survey, and not of this one."""
+
+
+class Cut(BaseModel):
+    """How a photo is cut."""
+
+    tile_size: int = Field(518, ge=LEAST_TILE, le=20_000)
+    tile_stride: int = Field(0, ge=0, le=20_000, description="0: half a tile")
+    multi_scale: bool = False
+    size_factor: float = Field(SQRT2, ge=1.1, le=10)
+
+
+class Shown(BaseModel):
+    """What is told of its squares."""
+
+    min_score: float = Field(0.1, ge=0, le=1)
+    max_rank: int = Field(1, ge=1, le=100)
+    show_species: bool = True
+    show_genus: bool = False
+    show_family: bool = False
+    detailed_reject: bool = False
+
+
+class Tiled(Cut, Shown):
+    """A survey by tiles."""
+
+    multi_scale_coverage: bool = False
+
+
+class Costed(Cut):
+    """A survey that is only thought of."""
+
+    size: str = Field("", description="of the photo, such as 3200x2400; all may stand in the query, in a form, or in JSON")
+
+
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def router(desk: Desk) -> APIRouter:
@@ -55,81 +78,42 @@ def router(desk: Desk) -> APIRouter:
     @routes.post(
         "/survey/tiles/{project}", response_model=schemas.SurveyResult, openapi_extra=schemas.form_of(schemas.SURVEY_FORM, ("image",))
     )
-    async def tiles(
-        request: Request,
-        project: str,
-        tile_size: TileSize = 518,
-        tile_stride: TileStride = 0,
-        multi_scale: bool = False,
-        size_factor: Factor = SQRT2,
-        min_score: Share = 0.1,
-        max_rank: Annotated[int, Query(ge=1, le=100)] = 1,
-        show_species: bool = True,
-        show_genus: bool = False,
-        show_family: bool = False,
-        detailed_reject: bool = False,
-        multi_scale_coverage: bool = False,
-    ) -> Response:
-        """The species in a photo of a plot, cut into tiles. Each tile costs one credit of the survey quota."""
-        tiling = _tiling(tile_size, tile_stride, multi_scale, size_factor)
+    async def tiles(request: Request, project: str, asked: Annotated[Tiled, Query()]) -> Response:
+        """The species in a photo of a plot, cut into tiles. Each tile costs one credit of the survey quota. Parameters may stand in the form."""
 
-        def cut(form: Form, width: int, height: int) -> tuple[int, Callable[[], Boxes]]:
+        def cut(form: Form, given: Shown, width: int, height: int) -> tuple[int, Callable[[], Boxes]]:
+            tiling = _tiling(given)  # type: ignore[arg-type]
             return tiling.count(width, height), lambda: tiling.boxes(width, height)
 
-        show = [rank for rank, wanted in (("species", show_species), ("genus", show_genus), ("family", show_family)) if wanted]
-        return await answer(
-            request, project, cut, show=show, min_score=min_score, max_rank=max_rank, reject=detailed_reject, every=multi_scale_coverage
-        )
+        return await answer(request, project, cut, asked)
 
     @routes.post(
         "/survey/custom/{project}", response_model=schemas.SurveyResult, openapi_extra=schemas.form_of(schemas.CUSTOM_FORM, ("image",))
     )
-    async def custom(
-        request: Request,
-        project: str,
-        min_score: Share = 0.1,
-        max_rank: Annotated[int, Query(ge=1, le=100)] = 1,
-        show_species: bool = True,
-        show_genus: bool = False,
-        show_family: bool = False,
-        detailed_reject: bool = False,
-    ) -> Response:
+    async def custom(request: Request, project: str, asked: Annotated[Shown, Query()]) -> Response:
         """The species in parts of a photo: squares by their middles (`pixels`, x,y each) and sides (`sizes`, one for all or one each)."""
-        show = [rank for rank, wanted in (("species", show_species), ("genus", show_genus), ("family", show_family)) if wanted]
-        return await answer(
-            request, project, _chosen, show=show, min_score=min_score, max_rank=max_rank, reject=detailed_reject, every=True
-        )
+        return await answer(request, project, _chosen, asked)
 
     @routes.post("/cost/survey/{project}", response_model=schemas.Cost)
     async def cost(
         request: Request,
         project: str,
-        size: Annotated[str, Query(description="of the photo, such as 3200x2400; in the query, or as a field of a form or of JSON")] = "",
-        tile_size: TileSize = 518,
-        tile_stride: TileStride = 0,
-        multi_scale: bool = False,
-        size_factor: Factor = SQRT2,
+        asked: Annotated[Costed, Query()],
     ) -> Response:
         """How many credits a survey by tiles would cost."""
         project_of(desk, project)
         await desk.caller(request)
-        given = size or await _sent(request)
-        found = _SIZE.fullmatch(given.strip())
+        given = _with(request, await _sent(request), asked)
+        found = _SIZE.fullmatch(given.size.strip())
         if found is None:
-            raise refuse(HTTPStatus.BAD_REQUEST, f"size {shown(given)} is no size; write it as 3200x2400", "parameter")
-        tiling = _tiling(tile_size, tile_stride, multi_scale, size_factor)
-        return told(request, {"estimated_cost": tiling.count(int(found[1]), int(found[2]))})
+            raise refuse(HTTPStatus.BAD_REQUEST, f"size {shown(given.size)} is no size; write it as 3200x2400", "parameter")
+        return told(request, {"estimated_cost": _tiling(given).count(int(found[1]), int(found[2]))})
 
     async def answer(
         request: Request,
         project: str,
-        cut: Callable[[Form, int, int], tuple[int, Callable[[], Boxes]]],
-        *,
-        show: Sequence[str],
-        min_score: float,
-        max_rank: int,
-        reject: bool,
-        every: bool,
+        cut: Callable[[Form, Shown, int, int], tuple[int, Callable[[], Boxes]]],
+        asked: Shown,
     ) -> Response:
         boundary = content_of(request)
         flora = project_of(desk, project)
@@ -140,17 +124,28 @@ def router(desk: Desk) -> APIRouter:
             taken = desk.take(request, caller, SURVEY, 1)
             try:
                 form = read_form(body, boundary, photos=("image", "images"), most=1)
-                if misplaced := [name for name, _ in form.fields if name in _OF_QUERY]:
-                    raise refuse(HTTPStatus.BAD_REQUEST, f"{misplaced[0]} is sent in the form; it belongs into the query", "parameter")
+                given = _with(request, form, asked)
+                for name in _NOT_DONE:
+                    if (form.one(name) or request.query_params.get(name, "")).lower() in ("1", "true"):
+                        raise refuse(
+                            HTTPStatus.BAD_REQUEST,
+                            f"{name} is not done here; leave it out (multi_scale looks at several scales)",
+                            "parameter",
+                        )
                 if not form.photos:
                     raise refuse(HTTPStatus.BAD_REQUEST, "no photo is sent; send one file as image", "form")
                 data = form.photos[0].data
                 header = read_header(data, LIMITS)
-                count, boxes = cut(form, *header.shape[::-1])
+                count, boxes = cut(form, given, *header.shape[::-1])
                 if count > desk.settings.max_tiles:
                     message = f"{count} tiles are asked for, at most {desk.settings.max_tiles} are looked at; take larger ones"
                     raise refuse(HTTPStatus.BAD_REQUEST, message, "parameter")
                 whole = desk.take(request, caller, SURVEY, count - 1) if count > 1 else taken
+            except Refused as refused:
+                if refused.status == HTTPStatus.TOO_MANY_REQUESTS:  # nothing was looked at
+                    raise quota_spent(replace(desk.give_back(request, taken), n=count)) from refused
+                desk.failed(request, taken, refused)
+                raise
             except Exception as error:
                 desk.failed(request, taken, error)
                 raise
@@ -159,13 +154,15 @@ def router(desk: Desk) -> APIRouter:
                 own = None if flora is None else flora.species
                 seen = look(desk.identifier.network, pixels, boxes(), own, awaited=lambda: desk.awaited(request))
                 shape = pixels.shape[1], pixels.shape[0]
-                results = _results(desk, seen, shape, show=show, min_score=min_score, max_rank=max_rank, reject=reject, every=every)
+                results = _results(desk, seen, shape, given)
                 answer = told(request, _told(desk, project, form.photos[0].id, results, whole))
                 return desk.answered(request, answer, *((taken,) if whole is taken else (taken, whole)))
             except Exception as error:
-                desk.failed(request, taken, error)
-                if whole is not taken:
+                if whole is not taken and isinstance(error, RefusedPhoto):  # a fault of the client's costs as any other: one
+                    desk.give_back(request, whole)
+                elif whole is not taken:
                     desk.failed(request, whole, error)
+                desk.failed(request, taken, error)
                 raise
 
         return await aside(work)
@@ -173,14 +170,27 @@ def router(desk: Desk) -> APIRouter:
     return routes
 
 
-def _tiling(size: int, stride: int, multi_scale: bool, factor: float) -> Tiling:
+def _with(request: Request, form: Form, asked: Asked) -> Asked:
+    """What the query says, and the fields of a form beside it. Raises Refused (400) for what does not hold, and what is said twice."""
+    given = {name: form.one(name) for name in type(asked).model_fields if form.one(name)}
+    if twice := given.keys() & set(request.query_params):
+        raise refuse(HTTPStatus.BAD_REQUEST, f"{min(twice)} is given in the query and in the form; give it once", "parameter")
     try:
-        return Tiling(size=size, stride=stride, multi_scale=multi_scale, factor=factor)
+        return type(asked).model_validate({**asked.model_dump(), **given})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        message = f"{fault['loc'][0]} {shown(str(fault['input']))}: {fault['msg']}"
+        raise refuse(HTTPStatus.BAD_REQUEST, message, "parameter") from error
+
+
+def _tiling(asked: Cut) -> Tiling:
+    try:
+        return Tiling(size=asked.tile_size, stride=asked.tile_stride, multi_scale=asked.multi_scale, factor=asked.size_factor)
     except InputError as error:
         raise refuse(HTTPStatus.BAD_REQUEST, str(error), "parameter") from error
 
 
-def _chosen(form: Form, width: int, height: int) -> tuple[int, Callable[[], Boxes]]:
+def _chosen(form: Form, given: Shown, width: int, height: int) -> tuple[int, Callable[[], Boxes]]:
     """Squares by their middles and sides. Raises Refused (400) for what is none, or not within the photo."""
     numbers = [_whole(text, "pixels") for text in _flat(form, "pixels")]
     sides = [_whole(text, "sizes") for text in _flat(form, "sizes")]
@@ -212,29 +222,32 @@ def _whole(text: str, name: str) -> int:
     return int(text)
 
 
-async def _sent(request: Request) -> str:
-    """The field `size` of a body: a form, a multipart form, or JSON."""
+async def _sent(request: Request) -> Form:
+    """The fields of a body: a form, a multipart form, or an object of JSON."""
     body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return read_form(body, content_of(request), photos=(), most=0).one("size")
+        return read_form(body, content_of(request), photos=(), most=0)
     if kind == "application/json":
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             value = None
-        return str(value.get("size", ""))[:100] if isinstance(value, dict) else ""
-    found = re.search(r"(?:^|&)size=([^&]{1,100})", body[:10_000].decode("latin-1"))
-    return found[1].replace("%C3%97", "x").replace("+", " ") if found else ""
+        pairs = value.items() if isinstance(value, dict) else ()
+        return Form(photos=(), fields=tuple((str(name)[:100], str(text)[:100]) for name, text in pairs if text is not None))
+    try:
+        fields = parse_qsl(body[:10_000].decode("utf-8", "replace"), max_num_fields=64)
+    except ValueError:
+        fields = []
+    return Form(photos=(), fields=tuple((name[:100], text[:100]) for name, text in fields))
 
 
 # ---- what is answered
 
 
-def _results(
-    desk: Desk, seen: Seen, shape: tuple[int, int], *, show: Sequence[str], min_score: float, max_rank: int, reject: bool, every: bool
-) -> dict[str, Any]:
-    species = desk.facts.species
+def _results(desk: Desk, seen: Seen, shape: tuple[int, int], asked: Shown) -> dict[str, Any]:
+    species, min_score, max_rank = desk.facts.species, asked.min_score, asked.max_rank
+    every = asked.multi_scale_coverage if isinstance(asked, Tiled) else True
     counted = np.ones(len(seen.boxes), bool) if every else seen.boxes[:, 2] == seen.boxes[:, 2].min()
     hit = matches(seen.scores, min_score=min_score, max_rank=max_rank)
     matching = hit.any(axis=1)
@@ -250,14 +263,14 @@ def _results(
         "genus": [],
         "family": [],
     }
-    if "species" in show:
+    if asked.show_species:
         told["species"] = [_species(desk, one) for one in gather(seen, seen.scores, hit, shape, counted)]
-    for rank in ("genus", "family"):
-        if rank in show:
+    for rank, wanted in (("genus", asked.show_genus), ("family", asked.show_family)):
+        if wanted:
             names, scores = summed(seen.scores, [getattr(taxon, rank) for taxon in species])
             found = gather(seen, scores, matches(scores, min_score=min_score, max_rank=max_rank), shape, counted)
             told[rank] = [{"name": names[one.index], **_row(one)} for one in found]
-    if reject:
+    if asked.detailed_reject:
         told["rejected"] = [
             {"center": {"x": x + side / 2, "y": y + side / 2}, "size": side, "plant": _round(float(plant))}
             for (x, y, side), plant in zip(seen.boxes[seen.rejected].tolist(), seen.plant[seen.rejected], strict=True)

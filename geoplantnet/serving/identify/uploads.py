@@ -71,7 +71,8 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
         name = _text(file.field_name)
         data = file.file_object.getvalue()  # type: ignore[union-attr]
         if name not in photos:
-            raise refuse(HTTPStatus.BAD_REQUEST, f"a file is sent as {shown(name)}; photos are sent as {photos[0]}", "form")
+            wanted = f"photos are sent as {photos[0]}" if photos else "no files are wanted here"
+            raise refuse(HTTPStatus.BAD_REQUEST, f"a file is sent as {shown(name)}; {wanted}", "form")
         if len(found) == most:
             raise refuse(HTTPStatus.BAD_REQUEST, f"more than {most} photos are sent; send at most {most} of one plant", "form")
         digest = hashlib.sha256(data).hexdigest()

@@ -92,6 +92,9 @@ def test_the_log_does_not_tell_where_somebody_found_a_plant(lines, human):
     guard = Guard(ServerSettings(), log=make(human))
     run(Client(guard.around(hello), "/v2/projects", query=b"lang=fr&lat=46.48&lon=8.01&flat=1").send())
     assert "lang=fr&lat=***&lon=***&flat=1" in told()[0] and "46.48" not in told()[0]
+    query = b"topLeftLon=7.11&bottomRightLat=46.48&l%61t=46.48&least=0.1"
+    run(Client(guard.around(hello), "/v2/prediction/geo/species", query=query).send())
+    assert "46.48" not in told()[1] and "7.11" not in told()[1] and "least=0.1" in told()[1]
 
 
 def test_a_log_that_cannot_be_written_stops_no_server():

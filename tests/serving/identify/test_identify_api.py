@@ -6,11 +6,14 @@ import json
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from python_multipart.multipart import Field
 from starlette.testclient import TestClient
@@ -164,6 +167,8 @@ def test_species_are_found_by_the_beginning_of_any_name_and_paged(client: TestCl
     assert [one["id"] for one in client.get("/v2/species?prefix=GENTIANA%20l").json()] == ["gentiana-lutea"]
     assert [one["id"] for one in client.get("/v2/species?prefix=cowsl").json()] == ["primula-veris"]
     assert client.get("/v2/species?prefix=zzz").json() == []
+    assert client.get("/v2/species?pageSize=null&prefix=&page").json() == everything
+    assert client.get("/v2/species?pageSize=0").status_code == 400
 
 
 def test_names_come_in_the_language_asked_and_else_in_english(client_of: Callable[..., TestClient], tmp_path: Path) -> None:
@@ -177,7 +182,8 @@ def test_names_come_in_the_language_asked_and_else_in_english(client_of: Callabl
     client = client_of(changes={"names": names})
     of = lambda lang: client.get(f"/v2/species?prefix=Picea&lang={lang}").json()[0]["commonNames"]  # noqa: E731
     assert of("fr") == ["épicéa commun", "épicéa"] and of("de") == ["spruce"] and of("pt-br") == ["espruce"]
-    assert client.get("/v2/species?prefix=épicéa&lang=fr").json()[0]["id"] == "picea-abies"
+    for typed in ("épicéa", unicodedata.normalize("NFD", "épicéa")):
+        assert client.get("/v2/species", params={"prefix": typed, "lang": "fr-CH"}).json()[0]["id"] == "picea-abies"
 
 
 def test_a_key_is_taken_from_header_or_query_and_told_nowhere(
@@ -263,15 +269,20 @@ def test_our_own_fault_costs_nothing_and_says_nothing(
 
 
 def test_what_comes_too_late_costs_nothing(
-    client_of: Callable[..., TestClient], identifier: Any, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    client_of: Callable[..., TestClient], identifier: Any, photo: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """503 in its place, and the credits are there again when the work has ended: of one answer, and of every tile of a survey."""
+    """503 in its place, and the credits are there again when the work has ended: of an answer, a contribution, a rejection, and every tile of a survey."""
+    store, net = ObservationStore.open(tmp_path / "store.sqlite", create=True), type(identifier.network).__call__
     asked = type(identifier).identify
     monkeypatch.setattr(type(identifier), "identify", lambda *args, **kwargs: time.sleep(1) or asked(*args, **kwargs))
     looked = surveying.look
     monkeypatch.setattr(surveying, "look", lambda *args, **kwargs: time.sleep(1) or looked(*args, **kwargs))
-    client = client_of(changes={"timeout_s": 0.3})
+    client = client_of(changes={"timeout_s": 0.3}, store=store)
     assert identify(client, photo(1)).status_code == 503
+    given = {"files": [("images", ("a.jpg", photo(3)))], "data": {"license": "cc-by-sa"}}
+    assert client.post("/v2/observations", **given).status_code == 503
+    monkeypatch.setattr(type(identifier.network), "__call__", lambda self, pixels: replace(net(self, pixels), plant=np.zeros(len(pixels))))
+    assert identify(client, photo(4)).status_code == 503, "that it shows no plant was said to nobody"
     files = [("image", ("plot.jpg", photo(2, size=(300, 220)), "image/jpeg"))]
     assert client.post("/v2/survey/tiles/all?tile_size=100&tile_stride=50", files=files).status_code == 503
     for _ in range(100):
@@ -279,6 +290,7 @@ def test_what_comes_too_late_costs_nothing(
             break
         time.sleep(0.05)
     assert count == {"identify": 0, "survey": 0}
+    store.close()
 
 
 def test_a_survey_that_nobody_waits_for_ends(
@@ -369,6 +381,9 @@ def test_bodies_are_limited_while_they_arrive_and_all_together(client_of: Callab
     answer = identify(small, b"\xff" * 5000)
     assert answer.status_code == 503 and answer.headers["retry-after"]
     assert identify(small, photo(1)[:900]).status_code in (400, 415)
+    keyed = client_of(key="", changes={"anonymous_quota": 0, "max_bodies": 2000})
+    assert identify(keyed, b"\xff" * 5000).status_code == 401, "who may not ask is told so before a body is held for him"
+    assert [keyed.get(f"/v2/{path}").status_code for path in ("species", "species/picea-abies", "projects")] == [401] * 3
 
 
 def test_documents_and_page_need_no_other_host(client: TestClient) -> None:

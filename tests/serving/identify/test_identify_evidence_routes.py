@@ -118,7 +118,7 @@ def test_photos_that_were_taken_back_are_not_related(
     ]
     taken = images[0]["observation"]
     assert taken
-    monkeypatch.setattr(Desk, "withdrawn", lambda self, shown: frozenset({taken} & {image.observation for image in shown}))
+    monkeypatch.setattr(Desk, "not_shown", lambda self, shown: frozenset({taken} & {image.observation for image in shown}))
     answer = identify(client, photo(1), **{"include-related-images": True}).json()
     told = [image["observation"] for result in answer["results"] for image in result["images"]]
     told += [

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from geoplantnet.identify.engine import Identifier
 from geoplantnet.identify.observations import ObservationStore
 from geoplantnet.identify.photos import Decoder
 from geoplantnet.serving.guard import KeyRing, Refused
@@ -35,8 +37,11 @@ def others(settings: IdentifySettings, key: str) -> dict[str, str]:
     return keys
 
 
-def given(client: TestClient, photo: bytes, *, key: str = "", **fields: str) -> Any:
-    data = {"license": "cc-by-sa", "species": "gentiana-lutea", "lat": "46.4321", "lon": "8.0512", "date": "2026-05-12", **fields}
+def given(client: TestClient, photo: bytes, *, key: str = "", again: str = "", **fields: str) -> Any:
+    """`again`: the client's own id of the contribution."""
+    data = {"license": "cc-by-sa", "species": "gentiana-lutea", "lat": "46.4321", "lon": "8.0512", "date": "2026-05-12", **fields} | (
+        {"key": again} if again else {}
+    )
     headers = {"Api-Key": key} if key else {}
     return client.post("/v2/observations", files=[("images", ("DSC01.jpg", photo))], data=data, headers=headers)
 
@@ -233,7 +238,7 @@ def test_an_address_tells_nothing_of_where_a_photo_lies(tmp_path: Path, photo: C
         assert path == ours.urls(str(file), "")["s"].removeprefix("/v2/media/")
         raw = base64.urlsafe_b64decode(path[2:] + "=" * (-len(path[2:]) % 4))
         assert not any(raw[i : i + 4] in str(file).encode() for i in range(len(raw) - 3))
-        assert ours.answer(path)[1] == "image/jpeg"
+        assert ours.answer(path).media_type == "image/jpeg"
         with pytest.raises(Refused):
             theirs.answer(path)
 
@@ -245,21 +250,119 @@ def test_of_sensitive_species_neither_place_nor_photos_are_told(
     table = tmp_path / "sensitive.csv"
     table.write_text("taxon,region,category,reason,review\nCypripedium calceolus,,2,collected,\n")
     client = client_of(store=store, changes={"sensitive": table})
-    name = given(client, photo(4)).json()["id"]
+    before = given(client, photo(6)).json()
+    assert before["prediction"]["species"]["id"] != "cypripedium-calceolus"
+    name = before["id"]
+    for who in ("bea", "cai", "ada"):  # a valid one, of which a species' page shows photos
+        store.add_user(who)
+        store.set_weight(who, fixed=5.0)
+        client.post(f"/v2/observations/{name}/votes/determination", json={"species": "gentiana-lutea"}, headers={"Api-Key": others[who]})
+    store.update()
+    addresses = [before["images"][0]["url"][size] for size in "oms"]
+    shown = client.get("/v2/species/gentiana-lutea", headers={"Api-Key": others["ada"]}).json()["images"]
+    assert [image["observation"] for image in shown] == [name]
+    assert [client.get(url).status_code for url in addresses] == [200] * 3
     client.post(
         f"/v2/observations/{name}/votes/determination", json={"species": "cypripedium-calceolus"}, headers={"Api-Key": others["bea"]}
     )
+    client.post(f"/v2/observations/{name}/votes/determination", json={"species": "gentiana-lutea"}, headers={"Api-Key": others["bea"]})
     store.update()
+    assert client.get("/v2/species/gentiana-lutea").json()["images"] == [], "though the vote was changed, and the label is another's"
+    assert client.get(addresses[0]).status_code == 404, "an address given out before is of no use"
+    for who in ({}, {"Api-Key": others["warden"]}):
+        own = client.get(f"/v2/observations/{name}", headers=who).json()["images"][0]["url"]
+        photos = [client.get(own[size]) for size in "oms"]
+        assert [one.status_code for one in photos] == [200] * 3 and all("private" in one.headers["cache-control"] for one in photos)
     stranger = client.get(f"/v2/observations/{name}", headers={"Api-Key": others["ada"]}).json()
     assert stranger["place"] is None and stranger["images"] == [] and stranger["date"] == "2026-05" and stranger["dataGeneralizations"]
     assert client.get("/v2/observations/review", headers={"Api-Key": others["ada"]}).json()["results"] == []
     for who in ({}, {"Api-Key": others["warden"]}):
         seen = client.get(f"/v2/observations/{name}", headers=who).json()
         assert seen["place"]["latitude"] == 46.4321 and seen["images"]
-    assert len(client.get("/v2/observations/review", headers={"Api-Key": others["warden"]}).json()["results"]) == 1
     again = f"/v2/projects/all/observations/{name}/identify"
     assert client.get(again, headers={"Api-Key": others["ada"]}).status_code == 404
     assert client.get(again).status_code == 200
+
+
+class OneSpot:
+    """A map that knows a plant at one spot alone."""
+
+    def __init__(self, species: int) -> None:
+        self.species = species
+
+    def at(self, longitude: float, latitude: float) -> np.ndarray:
+        present = np.full(self.species, 1e-3)
+        if abs(longitude - 8.0512) < 5e-4 and abs(latitude - 46.4321) < 5e-4:
+            present[0] = 1.0
+        return present
+
+    def trust(self, longitude: float, latitude: float) -> float:
+        return 1.0
+
+
+def test_scores_tell_no_place_that_is_not_told(
+    client_of: Callable[..., TestClient],
+    store: ObservationStore,
+    others: dict[str, str],
+    photo: Callable[..., bytes],
+    identifier: Identifier,
+) -> None:
+    """What the net says again of an observation is said of its exact place to its author alone, to others of the coarse one."""
+    knows = Identifier(identifier.network, prior=OneSpot(len(identifier.network.species)))
+    client = client_of(store=store, identifier=knows)
+    name = given(client, photo(4)).json()["id"]
+
+    def scores(answer: Any) -> dict[str, float]:
+        assert answer.status_code == 200, answer.text
+        return {row["taxonID"]: row["score"] for row in answer.json()["results"]}
+
+    def asked(lat: float, lon: float) -> dict[str, float]:
+        files = [("images", ("a.jpg", photo(4)))]
+        return scores(client.post(f"/v2/identify/all?lat={lat}&lon={lon}&no-reject=true", files=files))
+
+    again = f"/v2/projects/all/observations/{name}/identify"
+    mine, theirs = (scores(client.get(again, headers=who)) for who in ({}, {"Api-Key": others["ada"]}))
+    assert mine == pytest.approx(asked(46.4321, 8.0512), abs=1e-4) and theirs == pytest.approx(asked(46.45, 8.05), abs=1e-4)
+    assert mine != pytest.approx(theirs, abs=1e-3)
+
+
+def test_of_what_is_not_kept_no_photo_is_kept(
+    client_of: Callable[..., TestClient], store: ObservationStore, photo: Callable[..., bytes]
+) -> None:
+    """The same key with another photo, or with other facts, is refused, and leaves no file; so does what is taken back."""
+    client = client_of(store=store)
+    first = given(client, photo(1), again="one")
+    assert first.status_code == 201 and given(client, photo(1), again="one").json()["id"] == first.json()["id"]
+    for seed, fields in ((2, {}), (1, {"date": "2026-05-13"}), (3, {"date": "2026-05-13"})):
+        answer = given(client, photo(seed), again="one", **fields)
+        assert answer.status_code == 409 and "key of its own" in answer.json()["message"], answer.text
+    assert len(list(store.images.found())) == 1 and store.verify().sound
+    client.delete(f"/v2/observations/{first.json()['id']}")
+    assert list(store.images.found()) == []
+    assert given(client, photo(1), again="two", date="20260513").json()["date"] == "2026-05-13"
+
+
+def test_votes_in_the_words_of_plantnets_clients(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """A name with a score, quality yes or no, an organ; what is null is withdrawn; keys of the server's own acts are not taken."""
+    client, bea = client_of(store=store), {"Api-Key": others["bea"]}
+    seen = given(client, photo(1)).json()
+    votes = f"/v2/observations/{seen['id']}/votes"
+    image = f"{votes}/image/{seen['images'][0]['id']}"
+    for where, body, value in (
+        (f"{votes}/determination", {"name": "Gentiana lutea", "score": 1}, "gentiana-lutea"),
+        (f"{image}/quality", {"quality": True}, "1"),
+        (f"{image}/quality", {"quality": False}, "-1"),
+        (f"{image}/organ", {"organ": "leaf", "score": 0.5}, "leaf"),
+        (f"{votes}/determination", {"species": None}, ""),
+        (f"{votes}/cultivated", {"value": "true", "key": None}, "1"),
+    ):
+        told = client.post(where, json=body, headers=bea)
+        assert told.status_code == 200 and told.json()["value"] == value and told.json()["updated"] is True, (body, told.text)
+    refused = client.post(f"{votes}/cultivated", json={"value": True, "key": f"withdrawn-{seen['id']}"})
+    assert refused.status_code == 400 and "choose another" in refused.json()["message"]
+    assert client.delete(f"/v2/observations/{seen['id']}").status_code == 204
 
 
 def test_the_queue_has_pages_in_the_order_of_certainty(

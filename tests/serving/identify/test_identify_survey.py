@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -139,11 +140,50 @@ def test_a_survey_tells_species_places_and_costs_a_credit_a_tile(client: TestCli
     }
 
 
-def test_what_belongs_into_the_query_is_not_overlooked_in_the_form(client: TestClient, photo: Callable[..., bytes]) -> None:
-    """400 that says so: a survey with other tiles than asked for would be taken for the right one."""
-    files = [("image", ("plot.jpg", photo(7, size=(300, 220)), "image/jpeg"))]
-    answer = client.post("/v2/survey/tiles/all", files=files, data={"tile_size": "100"})
-    assert answer.status_code == 400 and "into the query" in answer.json()["message"]
+def test_parameters_may_stand_in_the_form(client: TestClient) -> None:
+    """As programs written for Pl@ntNet send them: the same answer as by the query; what does not hold, or is said twice, is told, and costs one."""
+    asked = {"tile_size": "100", "tile_stride": "50", "min_score": "0.05", "max_rank": "2", "show_genus": "true", "show_species": "false"}
+    of_form, of_query = survey(client, **asked), survey(client, "?" + "&".join(f"{k}={v}" for k, v in asked.items()))
+    assert of_form.status_code == 200 and of_form.json()["results"] == of_query.json()["results"]
+    assert of_form.json()["results"]["nb_sub_queries"] == 15 and not of_form.json()["results"]["species"]
+    tiles = {"tile_size": "100", "tile_stride": "100"}
+    told = [
+        client.post("/v2/cost/survey/all", data={"size": "300x220", **tiles}),
+        client.post("/v2/cost/survey/all", json={"size": "300x220", "tile_size": 100, "tile_stride": 100}),
+        client.post("/v2/cost/survey/all?size=300x220", data=tiles),
+        client.post("/v2/cost/survey/all", files=[(name, (None, value)) for name, value in {"size": "300x220", **tiles}.items()]),
+    ]
+    assert [answer.json() for answer in told] == [{"estimated_cost": 6}] * 4
+    used = client.get("/v2/quota").json()["count"]["survey"]
+    for query, form, words in (
+        ("", {"tile_size": "ten"}, "tile_size 'ten'"),
+        ("", {"min_score": "7"}, "min_score '7'"),
+        ("?tile_size=100", {"tile_size": "100"}, "give it once"),
+        ("", {"pyramid": "true"}, "pyramid is not done"),
+        ("?pyramid=true", {}, "pyramid is not done"),
+    ):
+        answer = survey(client, query, **form)
+        assert answer.status_code == 400 and words in answer.json()["message"], answer.text
+    assert client.get("/v2/quota").json()["count"]["survey"] == used + 5
+
+
+def test_what_is_not_looked_at_costs_nothing(client_of: Callable[..., TestClient]) -> None:
+    """Beyond the quota: all is given back, and the numbers agree. A photo whose pixels are damaged costs one, not a tile each."""
+    client = client_of(changes={"survey_quota": 10})
+    refused = survey(client, "?tile_size=100&tile_stride=50")
+    assert (
+        refused.status_code == 429 and "15 were asked for" in refused.json()["message"] and "0 of today's 10" in refused.json()["message"]
+    )
+    limits = [value for name, value in refused.headers.multi_items() if name.lower() == "ratelimit"]
+    assert len(limits) == 1 and "r=10;" in limits[0] and client.get("/v2/quota").json()["count"]["survey"] == 0
+    whole = quadrat()
+    start = whole.index(b"IDAT")
+    length = int.from_bytes(whole[start - 4 : start], "big")
+    bad = b"IDAT" + zlib.compress(b"\x09" * 50)  # a sound chunk of nonsense
+    chunk = (len(bad) - 4).to_bytes(4, "big") + bad + zlib.crc32(bad).to_bytes(4, "big")
+    damaged = whole[: start - 4] + chunk + whole[start + length + 8 :]
+    answer = client.post("/v2/survey/tiles/all?tile_size=200&tile_stride=100", files=[("image", ("plot.png", damaged))])
+    assert answer.status_code == 400 and client.get("/v2/quota").json()["count"]["survey"] == 1, answer.text
 
 
 def test_scales_cost_more_and_a_small_photo_is_one_tile(client: TestClient) -> None:

@@ -70,6 +70,8 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
     def on_file(file: File) -> None:
         name = _text(file.field_name)
         data = file.file_object.getvalue()  # type: ignore[union-attr]
+        if not data and not file.file_name:
+            return
         if name not in photos:
             wanted = f"photos are sent as {photos[0]}" if photos else "no files are wanted here"
             raise refuse(HTTPStatus.BAD_REQUEST, f"a file is sent as {shown(name)}; {wanted}", "form")
@@ -80,6 +82,8 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
 
     def on_field(field: Field) -> None:
         name = _text(field.field_name)
+        if name in photos and not field.value:  # as a page sends a choice of files that was left empty
+            return
         if len(fields) == _FIELDS or len(field.value or b"") > _FIELD_BYTES:  # the parser itself bounds only forms of another kind
             raise refuse(HTTPStatus.BAD_REQUEST, f"a form holds at most {_FIELDS} fields, of {_FIELD_BYTES} bytes each; send fewer", "form")
         if name in photos:

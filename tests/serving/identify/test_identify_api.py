@@ -312,6 +312,20 @@ def test_a_survey_that_nobody_waits_for_ends(
     assert client.get("/v2/quota").json()["count"]["survey"] == 0 and len(seen) == 1
 
 
+def test_choices_of_files_that_were_left_empty_are_no_photos(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """A form of a page sends them all the same: without a name, and without a byte. A named file without a byte is a damaged photo."""
+    told = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    def part(name: str, data: bytes) -> bytes:
+        head = f'--b\r\nContent-Disposition: form-data; name="images"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
+        return head.encode() + data + b"\r\n"
+
+    one = client.post("/v2/identify/all", content=part("a.jpg", photo(1)) + part("", b"") + b"--b--\r\n", headers=told)
+    assert one.status_code == 200 and len(one.json()["query"]["images"]) == 1, one.text
+    for body in (part("", b""), part("a.jpg", photo(1)) + part("b.jpg", b"")):
+        assert client.post("/v2/identify/all", content=body + b"--b--\r\n", headers=told).status_code in (400, 415)
+
+
 def test_a_form_that_was_cut_is_told_as_such(client: TestClient, photo: Callable[..., bytes]) -> None:
     """Wherever a body ends before its time, it says so, and that it was cut."""
     head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'

@@ -2,7 +2,7 @@
 
     app, server        the application; the port       identification    identify, projects, species, languages
     settings           what an operator decides        survey, surveying several species in one photo
-    keys, quota        who asks, and how much a day    observing         contributions, votes, review
+    keys, quota        who asks, and how much a day    observing         contributions, votes, review; sightings: what is told of them
     desk, uploads      how a request is taken in       exploring         a species, a place, photos
     facts, media       what is told of species; photos accounts          quota and subscription
     protection         sensitive species               page, documents   /identify, /v2/docs

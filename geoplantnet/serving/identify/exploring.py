@@ -22,9 +22,9 @@ from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import Desk, aside, number, told
 from geoplantnet.serving.identify.identification import Lang, image_told
 from geoplantnet.serving.identify.media import is_open
-from geoplantnet.serving.identify.observing import photos_of
 from geoplantnet.serving.identify.prior import positions_on_map
 from geoplantnet.serving.identify.problems import refuse
+from geoplantnet.serving.identify.sightings import photos_of
 from geoplantnet.serving.ogc.areas import area_of, rows_of, survey, tiles_of
 from geoplantnet.serving.ogc.jobs import Budget
 from geoplantnet.serving.planner.records import records_told

@@ -1,51 +1,37 @@
-"""Observations below /v2: given, read, voted on, reviewed. Nothing is kept of a photo unless somebody gives it here, under a licence and with a key.
-
-A place is told as it is once the label is valid and nobody called the plant by the name of a sensitive species; to others than its author until then
-as the middle of a square of 0.1 degrees: what a plant is called today may be wrong.
-"""
+"""Observations below /v2: given, read, voted on, reviewed. Nothing is kept of a photo unless somebody gives it here, under a licence and with a key."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
-import pandas as pd
 from fastapi import APIRouter, Body, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, StorageError, UnknownSpecies, did_you_mean
+from geoplantnet.errors import ConfigurationError, InputError, LookupFailed, UnknownSpecies, did_you_mean
 from geoplantnet.identify.observations import KINDS, Image, ModelVersion, Observation, ObservationStore, RefusedAct, Vote
 from geoplantnet.identify.projects import RESERVED
-from geoplantnet.identify.protection import told_month
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
-from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, cited, date_of, identified, organs_of, project_of
+from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, identified, organs_of, project_of
 from geoplantnet.serving.identify.keys import Caller
-from geoplantnet.serving.identify.media import is_open
 from geoplantnet.serving.identify.problems import refuse
 from geoplantnet.serving.identify.quota import IDENTIFY
+from geoplantnet.serving.identify.sightings import FLAGS, Sighting, bytes_of
 from geoplantnet.serving.identify.uploads import Upload, content_of, read_form
 
 LOGGER = logging.getLogger(__name__)
-SENSITIVE = "sensitive"
-"""What a key must grant (`geoplantnet keys add --layers sensitive`) to be told of sensitive species' observations like of others'."""
-FLAGS = ("malformed", "not_a_plant", "cultivated")
-_COARSE = 0.1
-"""Degrees."""
 _MOST_LISTED = 50
 _KEPT_KEYS = ("given-", "withdrawn-")
 """How keys of votes begin that are cast in an author's name."""
 _FIRST_PHOTO = 1826
-_HIDDEN = "place, day and photos are withheld: the species is sensitive, or was called by the name of one that is"
-_COARSENED = "the place is the middle of a square of 0.1 degrees until the species is agreed on"
 
 
 class Labels:
@@ -109,8 +95,8 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
                 raise
             labels.changed()
             labels.update()
-            seen = _seen(desk, store, given.observation.observation_id, caller, labels)
-            answer = told(request, _told(desk, store, seen, caller, language, desk.site(request)), status=201)
+            sighting = _found(desk, store, given.observation.observation_id, caller, labels)
+            answer = told(request, sighting.told(desk, caller, language, desk.site(request)), status=201)
             return desk.answered(request, answer, taken)
 
         return await aside(work)
@@ -130,13 +116,9 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
             labels.update()
             rows = store.unsettled(account, limit=limit, after=begin)
             site = desk.site(request)
-            seen = [_Seen.of(desk, store, record) for record in rows.to_dict("records")]
-            results = [
-                _told(desk, store, one, caller, language, site)
-                for one in seen
-                if is_open(str(one.record["license"])) and (_granted(caller) or not one.sensitive)
-            ]
-            last = seen[-1].record if len(seen) == limit else None
+            page = [Sighting.of(desk, store, record) for record in rows.to_dict("records")]
+            results = [sighting.told(desk, caller, language, site) for sighting in page if sighting.listed_for(caller)]
+            last = page[-1].record if len(page) == limit else None
             end = None if last is None else f"{last['confidence']!r}~{last['occurrenceID']}"
             return told(request, {"results": results, "next": end})
 
@@ -157,7 +139,7 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
             labels.update()
             rows = store.own(account, limit=limit, after=after)
             site = desk.site(request)
-            results = [_told(desk, store, _Seen.of(desk, store, record), caller, language, site) for record in rows.to_dict("records")]
+            results = [Sighting.of(desk, store, record).told(desk, caller, language, site) for record in rows.to_dict("records")]
             return told(request, {"results": results, "next": results[-1]["id"] if len(results) == limit else None})
 
         return await aside(work)
@@ -182,8 +164,8 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         language, store, caller = desk.language(lang), desk.stored(), await desk.caller(request)
 
         def work() -> Response:
-            seen = _seen(desk, store, observation_id, caller, labels)
-            return told(request, _told(desk, store, seen, caller, language, desk.site(request)))
+            sighting = _found(desk, store, observation_id, caller, labels)
+            return told(request, sighting.told(desk, caller, language, desk.site(request)))
 
         return await aside(work)
 
@@ -230,16 +212,16 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         project_of(desk, project)
 
         def work() -> Response:
-            seen = _seen(desk, store, observation_id, caller, labels)
-            if not _shows_photos(seen, caller):
+            sighting = _found(desk, store, observation_id, caller, labels)
+            if not sighting.shows_photos_to(caller):
                 raise refuse(HTTPStatus.NOT_FOUND, f"no photos of observation {shown(observation_id)} are shown", "store")
             taken = desk.take(request, caller, IDENTIFY, 1)
             try:
-                digests = str(seen.record["images"]).split("|")[:MOST_PHOTOS]
-                organs = str(seen.record["organs"]).split("|")[:MOST_PHOTOS]
-                photos = [Upload(field="images", filename="", data=_bytes(store, digest), id=digest) for digest in digests]
+                digests = str(sighting.record["images"]).split("|")[:MOST_PHOTOS]
+                organs = str(sighting.record["organs"]).split("|")[:MOST_PHOTOS]
+                photos = [Upload(field="images", filename="", data=bytes_of(store, digest), id=digest) for digest in digests]
                 asked = Asked(project=project, lang=language, detailed=detailed)
-                told_at, _ = _place(seen, _own(seen, caller) or _granted(caller))  # scores would tell a place that the answer does not
+                told_at, _ = sighting.place_for(caller)  # scores would tell a place that the answer does not
                 where = None if told_at is None else (told_at["longitude"], told_at["latitude"])
                 return desk.answered(request, identified(desk, request, photos, organs, asked, place=where, taken=taken), taken)
             except Exception as error:
@@ -383,35 +365,7 @@ def _cursor(text: str) -> tuple[float, str] | None:
     return found, name
 
 
-# ---- what is told
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """A record, and what must be known to tell of it."""
-
-    record: Mapping[str, Any]
-    history: pd.DataFrame
-    """Its votes."""
-    sensitive: bool
-
-    @classmethod
-    def of(cls, desk: Desk, store: ObservationStore, record: Mapping[Any, Any]) -> _Seen:
-        species, history = desk.facts.species, store.history(str(record["occurrenceID"]))
-        named = {str(value) for value in history.loc[history["kind"] == KINDS[0], "value"]}
-        named |= {str(record["taxonID"]), str(record["ai_taxonID"])}
-        pairs = [(name, species[species.index_of(name)].scientific_name if name in species else "") for name in sorted(named)]
-        pairs += [("", str(record[column])) for column in ("scientificName", "verbatimScientificName")]
-        return cls(record=record, history=history, sensitive=desk.sensitive.any(pairs))
-
-    @property
-    def exact(self) -> tuple[float, float] | None:
-        """Longitude, latitude."""
-        place = float(self.record["decimalLongitude"]), float(self.record["decimalLatitude"])
-        return None if math.isnan(place[0]) else place
-
-
-def _seen(desk: Desk, store: ObservationStore, observation_id: str, caller: Caller, labels: Labels) -> _Seen:
+def _found(desk: Desk, store: ObservationStore, observation_id: str, caller: Caller, labels: Labels) -> Sighting:
     """One observation. Raises Refused (404) where there is none that may be told of."""
     try:
         record = store.record(observation_id)
@@ -423,124 +377,7 @@ def _seen(desk: Desk, store: ObservationStore, observation_id: str, caller: Call
             record = store.record(observation_id)
         except LookupFailed as error:
             raise refuse(HTTPStatus.NOT_FOUND, f"there is no observation {shown(observation_id)}", "store") from error
-    seen = _Seen.of(desk, store, record)
-    if not (_own(seen, caller) or is_open(str(record["license"]))):
+    sighting = Sighting.of(desk, store, record)
+    if not sighting.found_by(caller):
         raise refuse(HTTPStatus.NOT_FOUND, f"there is no observation {shown(observation_id)}", "store")
-    return seen
-
-
-def _own(seen: _Seen, caller: Caller) -> bool:
-    return caller.key is not None and seen.record["recordedByID"] == caller.user
-
-
-def _granted(caller: Caller) -> bool:
-    return caller.key is not None and caller.key.grants(SENSITIVE)
-
-
-def _shows_photos(seen: _Seen, caller: Caller) -> bool:
-    return bool(seen.record["images"]) and (_own(seen, caller) or _granted(caller) or not seen.sensitive)
-
-
-def _told(desk: Desk, store: ObservationStore, seen: _Seen, caller: Caller, language: str, site: str) -> dict[str, Any]:
-    """An observation as one caller may know it. Ids of accounts are told to nobody."""
-    record, history = seen.record, seen.history
-    open_to = _own(seen, caller) or _granted(caller)
-    author = str(record["rightsHolder"] or record["recordedBy"])
-    answers = _answers(desk, history, language)
-    place, said = _place(seen, open_to)
-    day = str(record["eventDate"])
-    return {
-        "id": str(record["occurrenceID"]),
-        "own": _own(seen, caller),
-        "author": author,
-        "date": day if open_to or not seen.sensitive else told_month([day])[0],
-        "place": place,
-        "dataGeneralizations": said,
-        "project": str(record["flora"]),
-        "license": str(record["license"]),
-        "species": _species(desk, str(record["taxonID"]), language),
-        "valid": bool(record["valid"]),
-        "confidence": round(float(record["agreement"]), 4),
-        "weight": round(float(record["confidence"]), 4),
-        "votes": int(record["determinations"]),
-        "answers": answers,
-        "prediction": {
-            "species": _species(desk, str(record["ai_taxonID"]), language),
-            "score": round(float(record["ai_score"]), 5),
-            "model": str(record["ai_model"]),
-        }
-        if record["ai_taxonID"]
-        else None,
-        "flags": {flag: round(float(record[flag]), 4) for flag in FLAGS},
-        "images": photos_of(desk, record, author, site, own=seen.sensitive) if _shows_photos(seen, caller) else [],
-    }
-
-
-def photos_of(desk: Desk, record: Mapping[Any, Any], author: str, site: str, *, own: bool = False) -> list[dict[str, Any]]:
-    """The images of a record, as results of identification tell related ones. `own`: for who may see them though they are hidden."""
-    license = desk.licence(str(record["license"]))
-    pairs = zip(str(record["images"]).split("|"), str(record["organs"]).split("|"), strict=True)
-    return [
-        {
-            "id": digest,
-            "organ": "other" if organ == "auto" else organ,
-            "author": author or "unknown",
-            "license": license,
-            "date": date_of(str(record["eventDate"])[:10]),
-            "citation": f"{author or 'unknown'}, {cited(license)}",
-            "url": desk.media.urls(digest, site, own=own),
-            "observation": str(record["occurrenceID"]),
-        }
-        for digest, organ in pairs
-        if digest
-    ]
-
-
-def _place(seen: _Seen, open_to: bool) -> tuple[dict[str, Any] | None, str]:
-    """The place as it is told, and what was done to it."""
-    exact = seen.exact
-    if seen.sensitive and not open_to:
-        return None, _HIDDEN
-    if exact is None:
-        return None, ""
-    longitude, latitude = exact
-    radius = float(seen.record["coordinateUncertaintyInMeters"])
-    if open_to or seen.record["valid"]:
-        return {"latitude": latitude, "longitude": longitude, "uncertainty": None if math.isnan(radius) else radius}, ""
-    middle = [round((math.floor(degrees / _COARSE) + 0.5) * _COARSE, 2) for degrees in (latitude, longitude)]
-    return {
-        "latitude": min(middle[0], 89.95),
-        "longitude": min(middle[1], 179.95),
-        "uncertainty": max(8_000.0, 0.0 if math.isnan(radius) else radius),
-    }, _COARSENED
-
-
-def _answers(desk: Desk, history: pd.DataFrame, language: str) -> list[dict[str, Any]]:
-    """What people say it is, each with its share of all weight, the greatest first."""
-    stands = history[(history["kind"] == KINDS[0]) & history["stands"] & (history["value"] != "")]
-    weights = stands["weight"].fillna(1.0).groupby(stands["value"]).agg(["sum", "size"]).sort_index()
-    total = float(weights["sum"].sum())
-    rows = [
-        {
-            "species": _species(desk, str(taxon), language),
-            "share": round(float(row["sum"]) / total, 4) if total else 0.0,
-            "votes": int(row["size"]),
-        }
-        for taxon, row in weights.iterrows()
-    ]
-    return sorted((row for row in rows if row["species"] is not None), key=lambda row: -row["share"])
-
-
-def _species(desk: Desk, taxon_id: str, language: str) -> dict[str, Any] | None:
-    """A species by its id; None for none, and for one that the net does not know."""
-    species = desk.facts.species
-    if not taxon_id or taxon_id not in species:
-        return None
-    return {"id": taxon_id, **desk.facts.described(species.index_of(taxon_id), language)}
-
-
-def _bytes(store: ObservationStore, digest: str) -> bytes:
-    try:
-        return store.images.get(digest, "jpg")
-    except StorageError:
-        return store.images.get(digest, "png")
+    return sighting

@@ -8,7 +8,7 @@ negatives    photos that show no plant, made up
 losses       `LOSSES`, for long tails too
 levels       genus and family in training: labels of any rank
 partition    a master and experts of groups of species: `fit_partition`, `open_partition`
-train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable
+train        `Training`, `fit`, `begin`: heads alone, the last stages too, or all; resumable by what `state` keeps
 cross_validation  held-out figures of a way of training
 checkpoint   `save`, `load`: safetensors and JSON
 """

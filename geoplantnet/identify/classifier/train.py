@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import photos_below, textures
+from geoplantnet.identify.classifier.state import State
 from geoplantnet.identify.evaluation import answers
 from geoplantnet.identify.levels import Levels
 from geoplantnet.identify.metrics import top_k
@@ -36,7 +35,6 @@ from geoplantnet.identify.network import ORGANS, Card, Outputs
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.identify.photos.squares import Squares
 from geoplantnet.identify.temperature import FOLDS, fit_temperature, probabilities
-from geoplantnet.storage import json_text, write_beside
 
 _ROOM = 8 / 7
 """Side of the squares that photos are cut out of, of the side of the net's input."""
@@ -149,7 +147,7 @@ def fit(
             negatives = np.concatenate([negatives, photos_below(without_plants, model.card.size)])
     with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
         batches = _Batches(model, photos, squares, training, begun)
-        state = _State(resume, training, photos)
+        state = State(resume, asdict(training), photos)
         if training.start == "probe" and model.backbone.taught and not state.kept:
             _set(model.species, _pooled(model, photos, training, begun), photos.labels, _PROBE)
         noise = torch.Generator(device)
@@ -305,7 +303,7 @@ def _learn(
     training: Training,
     judge: Loss,
     noise: torch.Generator,
-    state: _State,
+    state: State,
     on_epoch: Callable[[int, float], None],
 ) -> list[Mapping[str, float]]:
     groups = _groups(model, training, batches.frozen)
@@ -366,57 +364,6 @@ def _groups(model: PhotoClassifier, training: Training, frozen: int) -> list[dic
         for parameter in group["params"]:  # type: ignore[attr-defined]
             parameter.requires_grad_(True)
     return groups
-
-
-class _State:
-    """What an epoch leaves behind, so that a training that was killed goes on."""
-
-    def __init__(self, folder: Path | None, training: Training, photos: PhotoSet) -> None:
-        self.folder = folder
-        told = {
-            "training": asdict(training),
-            "species": photos.species.hash,
-            "photos": list(photos.table["image"]),
-            "labels": photos.labels.tolist(),
-        }
-        self.of = json.loads(json.dumps(told))  # as it is read again
-
-    @property
-    def kept(self) -> bool:
-        """Whether an epoch was done."""
-        return self.folder is not None and (self.folder / "state.json").is_file()
-
-    def load(self, learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer) -> list[Mapping[str, float]]:
-        """The epochs that were done. Raises ConfigurationError where the folder is of another training."""
-        if self.folder is None or not self.kept:
-            return []
-        told = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
-        if told["of"] != self.of:
-            raise ConfigurationError(f"{self.folder} keeps the state of another training; give another folder, or take it away")
-        tensors = safetensors.torch.load_file(self.folder / "state.safetensors")
-        with torch.no_grad():
-            for i, slow in enumerate(mean):
-                slow.copy_(tensors[f"mean.{i}"])
-            for i, fast in enumerate(learning):
-                fast.copy_(tensors[f"fast.{i}"])
-                if f"step.{i}" in tensors:  # what never had a gradient has no moments
-                    moments = {key: tensors[f"{key}.{i}"].to(fast.device) for key in ("exp_avg", "exp_avg_sq")}
-                    optimiser.state[fast] = {"step": tensors[f"step.{i}"], **moments}
-        history: list[Mapping[str, float]] = told["history"]
-        return history
-
-    def save(
-        self, history: list[Mapping[str, float]], learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer
-    ) -> None:
-        if self.folder is None:
-            return
-        tensors: dict[str, Tensor] = {f"mean.{i}": slow for i, slow in enumerate(mean)}
-        for i, fast in enumerate(learning):
-            tensors |= {f"fast.{i}": fast.detach()} | {f"{k}.{i}": v for k, v in optimiser.state[fast].items()}
-        with write_beside(self.folder) as temporary:
-            temporary.mkdir()
-            (temporary / "state.safetensors").write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}))
-            (temporary / "state.json").write_text(json_text({"of": self.of, "history": history}), encoding="utf-8")
 
 
 def teach_to_reject(

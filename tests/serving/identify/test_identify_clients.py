@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -87,6 +88,38 @@ def test_a_client_written_for_plantnet_runs_unchanged_in_python(url: str, key: s
     assert answer.status_code == 200
     told = answer.json()
     assert told["query"]["organs"] == ["flower", "leaf"] and told["predictedOrgans"][0]["filename"].endswith("plant0.jpg")
+
+
+@pytest.mark.parametrize(("script", "route", "wanted"), [("benchmark", "identify", 4), ("benchmark-survey", "survey/tiles", 2)])
+def test_plantnets_own_benchmarks_run_unchanged(
+    script: str, route: str, wanted: int, url: str, key: str, photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """The clients that Pl@ntNet publishes (my.plantnet on GitHub, GPL, so never kept here), from a checkout after `npm install`: only their env.json is ours."""
+    checkout = os.environ.get("GEOPLANTNET_PLANTNET_CLIENTS")
+    if not checkout:
+        pytest.skip("GEOPLANTNET_PLANTNET_CLIENTS names no checkout of Pl@ntNet's example clients")
+    shutil.copytree(Path(checkout) / script / "js", tmp_path / "client")
+    answers, plant = tmp_path / "answers", tmp_path / "photos" / "gentiana_lutea"
+    answers.mkdir()
+    several = plant / "several"
+    several.mkdir(parents=True)
+    for i, file in enumerate([plant / "a.jpg", plant / "b.jpg", several / "c.jpg", several / "d.jpg"]):
+        file.write_bytes(photo(i, size=(1300, 900)))
+    told = {
+        "url": f"{url}/v2/{route}",
+        "apiKey": key,
+        "mainFolderPath": str(tmp_path / "photos"),
+        "outputFilesPath": str(answers),
+        "projects": ["all", "best"] if script == "benchmark" else ["best"],
+        **{"resultsLimit": 3, "maxParallelQueries": 5, "noReject": True},
+        **{"sortBy": "max_score", "tile_size": 800, "tile_stride": 400, "multi_scale": False, "size_factor": None, "min_score": 0.1},
+        "max_rank": 1,
+    }
+    (tmp_path / "client" / "env.json").write_text(json.dumps(told))
+    done = subprocess.run(["node", f"{script}.js"], cwd=tmp_path / "client", capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    rows = next(answers.glob("*.csv")).read_text().splitlines()
+    assert len(rows) == 1 + wanted + 2 * (script == "benchmark") and "FAILED" not in "".join(rows), rows
 
 
 def test_slow_and_broken_clients_get_no_500(url: str, key: str) -> None:

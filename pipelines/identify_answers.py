@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from geoplantnet.errors import InputError, UsageError
+from geoplantnet.errors import InputError, UsageError, did_you_mean
 from pipelines.identifier import ExpertsOption, FlorasOption, Maker, ModelArg, ids_of, network_of, projects_of
 from pipelines.labelled_photos import photos_in
 
@@ -156,6 +158,13 @@ def serve(
     proxy: Annotated[list[str] | None, typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask, such as https://app.example.org; * = any.")] = None,
     images: Annotated[str | None, typer.Option(help="Where the store's images lie.")] = None,
+    photos_from: Annotated[
+        list[str] | None, typer.Option(help="Origin whose photos may be named by address, such as https://photos.example.org.")
+    ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A limit of the server, such as timeout_s=120 or errors_cost=false; again for another."),
+    ] = None,
     sensitive: Annotated[Path | None, typer.Option("--sensitive", help="Sensitive species (CSV); places of these are not told.")] = None,
     experts: ExpertsOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
@@ -181,8 +190,12 @@ def serve(
         names=names,
         sensitive=sensitive,
         workers=workers,
+        photo_origins=tuple(photos_from or ()),
+        **_limits(limits or []),
     )
     console = Console(stderr=True)
+    if keys is not None and settings.anonymous_quota:
+        console.print(f"without a key each address may ask {settings.anonymous_quota} times a day; --anonymous 0 wants a key of everybody")
     serve_identify(
         Maker(model=model, index=index, floras=floras, experts=experts),
         host=host,
@@ -194,3 +207,23 @@ def serve(
         catalog=maps,
         model_folder=exported,
     )
+
+
+def _limits(given: Sequence[str]) -> dict[str, Any]:
+    """``timeout_s=120`` -> {"timeout_s": 120.0}, of the numbers and switches of `IdentifySettings` without an option of their own. Raises UsageError."""
+    from geoplantnet.serving.identify.settings import IdentifySettings
+
+    own = ("daily_quota", "anonymous_quota", "workers")
+    known = {f.name: f.default for f in fields(IdentifySettings) if isinstance(f.default, int | float) and f.name not in own}
+    found: dict[str, Any] = {}
+    for one in given:
+        name, _, value = (part.strip() for part in one.partition("="))
+        if name not in known:
+            raise UsageError(f"--set {one}: {name} is no limit.{did_you_mean(name, known)} There are {', '.join(known)}")
+        kind = type(known[name])
+        try:
+            found[name] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            wanted = "true or false" if kind is bool else "a whole number" if kind is int else "a number"
+            raise UsageError(f"--set {one}: {wanted} was expected") from None
+    return found

@@ -121,11 +121,12 @@ def look(
     boxes: Boxes,
     species: npt.NDArray[np.intp] | None,
     *,
-    awaited: Callable[[], bool] = lambda: True,
+    go_on: Callable[[int], bool] = lambda looked: True,
 ) -> Seen:
     """Identify each square of a photo (h, w, 3). `species`: positions of the flora; None: all.
 
-    Raises InputError for a flora of none, TryAgain once nobody waits for it.
+    `go_on` is asked before every few squares, with the number of those that were looked at. Raises InputError for a flora of none, TryAgain once
+    it says no.
     """
     if species is not None and not len(species):
         raise InputError("the project has no species; choose another")
@@ -133,7 +134,7 @@ def look(
     scores = np.zeros((len(boxes), len(network.species)), np.float32)
     plant, organs = np.ones(len(boxes), np.float32), np.zeros(len(boxes), np.intp)
     for start in range(0, len(boxes), _BATCH):
-        if not awaited():
+        if not go_on(start):
             raise TryAgain("the survey took longer than its answer is waited for; ask for fewer tiles")
         part = slice(start, start + _BATCH)
         out = network(np.stack([square(pixels[y : y + side, x : x + side], size) for x, y, side in boxes[part].tolist()]))

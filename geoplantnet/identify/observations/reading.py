@@ -213,8 +213,10 @@ def observations_with(connection: Connection, image: str) -> list[str]:
 
 
 def names(database: Database, connection: Connection, ids: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(observation id, taxon id, name) of all votes, predictions and words of their authors."""
-    o, v, p, t = schema.observations, schema.votes, schema.predictions, schema.taxa
+    """(observation id, taxon id, name) of all votes but those of silenced users, of predictions, and of words of their authors."""
+    o, v, p, t, w = schema.observations, schema.votes, schema.predictions, schema.taxa, schema.weights
+    last = sa.select(sa.func.max(w.c.logged)).group_by(w.c.voter).scalar_subquery()
+    silenced = sa.select(w.c.voter).where(w.c.logged.in_(last), w.c.fixed == 0)
     wanted = o.c.id.in_(database.members(list(ids)))
     voted = sa.select(o.c.id, t.c.id.label("taxon"), t.c.scientific_name).select_from(
         v.join(o, v.c.observation == o.c.position).join(t, v.c.value == t.c.position)
@@ -223,7 +225,9 @@ def names(database: Database, connection: Connection, ids: Sequence[str]) -> lis
         p.join(o, p.c.observation == o.c.position).join(t, p.c.taxon == t.c.position)
     )
     written = sa.select(o.c.id, sa.literal(""), o.c.verbatim_name).where(wanted, o.c.verbatim_name != "")
-    query = sa.union(voted.where(wanted, v.c.kind == schema.KINDS.index("determination")), predicted.where(wanted), written)
+    query = sa.union(
+        voted.where(wanted, v.c.kind == schema.KINDS.index("determination"), v.c.voter.not_in(silenced)), predicted.where(wanted), written
+    )
     return [tuple(row) for row in connection.execute(query)]
 
 

@@ -161,7 +161,10 @@ class ObservationStore:
         return False
 
     def names(self, ids: Sequence[str]) -> list[tuple[str, str, str]]:
-        """(observation id, taxon id, scientific name) of everything that people and models ever called these observations; ids may be empty."""
+        """(observation id, taxon id, scientific name) of everything that people and models ever called these observations; ids may be empty.
+
+        What users said whose weight an administrator fixed at 0 is left out.
+        """
         with self._database.reading() as connection:
             return reading.names(self._database, connection, ids)
 

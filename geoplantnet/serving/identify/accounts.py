@@ -49,7 +49,8 @@ def router(desk: Desk) -> APIRouter:
         """What was asked on the days of a year on which something was."""
         caller, today = await desk.caller(request), datetime.now(UTC).date()
         days = await aside(lambda: desk.quota.history(caller.user, year or today.year))
-        return told(request, [_day(caller, date.fromisoformat(day), used, today) for day, used in days.items()])
+        asked = {day: used for day, used in days.items() if used.keys() & set(CATEGORIES)}
+        return told(request, [_day(caller, date.fromisoformat(day), used, today) for day, used in asked.items()])
 
     @routes.get("/subscription", response_model=schemas.Subscription)
     async def subscription(request: Request) -> Response:
@@ -77,7 +78,7 @@ def router(desk: Desk) -> APIRouter:
 
 def _day(caller: Caller, day: date, used: dict[str, int], today: date) -> dict[str, Any]:
     counts = {category: used.get(category, 0) for category in CATEGORIES}
-    left = {category: max(0, caller.quotas[category] - counts[category]) if day == today else 0 for category in CATEGORIES}
+    left = {category: max(0, caller.quotas[category] - counts[category]) if day >= today else 0 for category in CATEGORIES}
     return {"day": day.isoformat(), "count": counts, "remaining": left}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
@@ -33,7 +34,7 @@ from geoplantnet.serving.identify.keys import Callers, out_of_query
 from geoplantnet.serving.identify.media import Media
 from geoplantnet.serving.identify.protection import Sensitive
 from geoplantnet.serving.identify.quota import Quota
-from geoplantnet.serving.identify.settings import IdentifySettings
+from geoplantnet.serving.identify.settings import MOST_BODY, IdentifySettings
 
 _OURS = ("v2", "identify")
 """First segments of what is not the maps'."""
@@ -190,9 +191,14 @@ def _lenient(app: ASGIApp) -> ASGIApp:
 def _bodies(app: ASGIApp, most: int, callers: Callers) -> ASGIApp:
     """A limit on the bytes of all bodies that are in memory at once: many large forms at a time are refused, not swapped out.
 
-    Who may not ask is told so before anything of a body is taken in.
+    Who may not ask is told so before anything of a body is taken in. One caller holds at most a quarter, and all who come without a key at most half (but
+    always one body): who sends slowly on purpose leaves room for others.
     """
-    held = 0
+    held: Counter[str] = Counter()
+    all_of, strangers = "", " without a key"  # names of keys are neither
+    one = min(most, MOST_BODY)
+    room = {all_of: most, strangers: max(most // 2, one)}
+    share = max(most // 4, one)
 
     async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal held
@@ -200,16 +206,20 @@ def _bodies(app: ASGIApp, most: int, callers: Callers) -> ASGIApp:
             await app(scope, receive, send)
             return
         own, asked = 0, scope["method"] == "POST" and scope["path"].startswith("/v2/")
+        pots = [all_of]
 
         async def counting() -> Message:
-            nonlocal held, own, asked
+            nonlocal own, asked
             if asked:
                 asked = False
-                await aside(lambda: callers.of(Request(scope)))
+                caller = await aside(lambda: callers.of(Request(scope)))
+                pots.extend([caller.user] if caller.key is not None else [caller.user, strangers])
             message = await receive()
             size = len(message.get("body", b""))
-            held, own = held + size, own + size
-            if held > most:
+            own += size
+            for pot in pots:
+                held[pot] += size
+            if any(held[pot] > room.get(pot, share) for pot in pots):
                 text = "the server holds as many photos as it can; try again in a few seconds"
                 raise Refused(
                     HTTPStatus.SERVICE_UNAVAILABLE, text, reason="bodies", headers=(("Retry-After", "5"), ("Connection", "close"))
@@ -219,7 +229,10 @@ def _bodies(app: ASGIApp, most: int, callers: Callers) -> ASGIApp:
         try:
             await app(scope, counting, send)
         finally:
-            held -= own
+            for pot in pots:
+                held[pot] -= own
+                if not held[pot]:
+                    del held[pot]
 
     return counted
 

@@ -157,8 +157,11 @@ def told(request: Request, value: object, *, seal: str = "", status: int = 200) 
 
 
 def number(text: str, name: str, low: float, high: float) -> float:
-    """A finite decimal number within low to high. Raises Refused (400)."""
-    if not re.fullmatch(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})", text.strip(), re.ASCII) or not low <= float(text) <= high:
+    """A finite number within low to high, also as languages print small ones (5e-05). Raises Refused (400)."""
+    if (
+        not re.fullmatch(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", text.strip(), re.ASCII | re.IGNORECASE)
+        or not low <= float(text) <= high
+    ):
         raise refuse(HTTPStatus.BAD_REQUEST, f"{name} {shown(text)} is no number from {low:g} to {high:g}", "parameter")
     return float(text)
 

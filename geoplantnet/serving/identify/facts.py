@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ class Facts:
     """Language -> taxonID -> common names, the first best."""
     unmatched: int = 0
     """Rows of the table that were of no species of the list."""
+
+    def taxon_id(self, name: str) -> str:
+        """The taxonID of a species by its id or its scientific name, with or without authorship. Raises UnknownSpecies with the nearest spellings."""
+        return self._written.get(" ".join(name.split())) or self.species[self.species.index_of(name.strip())].taxon_id
+
+    @cached_property
+    def _written(self) -> dict[str, str]:
+        """TaxonID by name with authorship, as answers tell it."""
+        return {
+            f"{taxon.scientific_name} {fact.authorship}": taxon.taxon_id for taxon, fact in zip(self.species, self.of) if fact.authorship
+        }
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
 from geoplantnet.serving.identify.facts import group
+from geoplantnet.serving.identify.fetching import fetched
 from geoplantnet.serving.identify.media import is_open
 from geoplantnet.serving.identify.problems import refuse
 from geoplantnet.serving.identify.quota import IDENTIFY, Taken
@@ -46,6 +47,10 @@ _MOST_LISTED = 10_000
 
 Lang = Annotated[str, Query(description="language of common names")]
 Type = Annotated[Literal["kt", "legacy"] | None, Query(description="which kind of floras; all are told alike")]
+Related = Annotated[bool, Query(alias="include-related-images")]
+NoReject = Annotated[bool, Query(alias="no-reject")]
+Results = Annotated[int, Query(alias="nb-results", ge=1)]
+Detailed = Annotated[bool, Query(description="genera, families and species outside the flora, as `otherResults`")]
 Latitude = Annotated[str, Query(description="degrees, WGS 84: an extension, with lon, that weighs the answer by what grows there")]
 Longitude = Annotated[str, Query(description="degrees, WGS 84")]
 
@@ -118,14 +123,31 @@ def router(desk: Desk) -> APIRouter:
         return told(request, found, seal=desk.version)
 
     @routes.get("/identify/{project}", tags=["identify"], response_model=schemas.IdentificationResult, responses=schemas.ERRORS)
-    async def identify_addresses(request: Request, project: str, images: Annotated[list[str], Query()]) -> Response:
-        """Identification of photos by their addresses, which this server does not fetch: it would ask other servers what strangers wish."""
-        raise refuse(
-            HTTPStatus.BAD_REQUEST,
-            "addresses of photos are not fetched: a server that fetches what strangers name can be turned against others. "
-            f"POST the photos to /v2/identify/{project[:60]} as multipart/form-data",
-            "address",
+    async def identify_addresses(
+        request: Request,
+        project: str,
+        images: Annotated[list[str], Query(max_length=MOST_PHOTOS, description="addresses of photos, of origins that the operator named")],
+        organs: Annotated[list[str] | None, Query(description="what each shows")] = None,
+        related: Related = False,
+        no_reject: NoReject = False,
+        results: Results = 10,
+        lang: Lang = "en",
+        type: Type = None,
+        detailed: Detailed = False,
+        lat: Latitude = "",
+        lon: Longitude = "",
+    ) -> Response:
+        """Photos by their addresses -> species. They are fetched from origins that the operator named, and by default from none."""
+        asked = Asked(
+            project=project, related=related, no_reject=no_reject, results=results, lang=desk.language(lang), type=type, detailed=detailed
         )
+
+        def read(body: bytes) -> tuple[Form, str, str]:
+            said = [("organs", organ) for organ in organs or ()]
+            form = Form(photos=tuple(fetched(images, desk.settings.photo_origins)), fields=tuple(said))
+            return form, lat, lon
+
+        return await answer(request, asked, read)
 
     @routes.post(
         "/identify/{project}",
@@ -137,36 +159,39 @@ def router(desk: Desk) -> APIRouter:
     async def identify(
         request: Request,
         project: str,
-        related: Annotated[bool, Query(alias="include-related-images")] = False,
-        no_reject: Annotated[bool, Query(alias="no-reject")] = False,
-        results: Annotated[int, Query(alias="nb-results", ge=1)] = 10,
+        related: Related = False,
+        no_reject: NoReject = False,
+        results: Results = 10,
         lang: Lang = "en",
         type: Type = None,
-        detailed: Annotated[bool, Query(description="genera, families and species outside the flora, as `otherResults`")] = False,
+        detailed: Detailed = False,
         lat: Latitude = "",
         lon: Longitude = "",
     ) -> Response:
         """One to five photos of a plant -> species, the likeliest first."""
         boundary = content_of(request)
         asked = Asked(
-            project=project,
-            related=related,
-            no_reject=no_reject,
-            results=results,
-            lang=desk.language(lang),
-            type=type,
-            detailed=detailed,
+            project=project, related=related, no_reject=no_reject, results=results, lang=desk.language(lang), type=type, detailed=detailed
         )
-        project_of(desk, project)
+
+        def read(body: bytes) -> tuple[Form, str, str]:
+            form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
+            return form, lat or form.one("lat"), lon or form.one("lon")
+
+        return await answer(request, asked, read)
+
+    async def answer(request: Request, asked: Asked, read: Callable[[bytes], tuple[Form, str, str]]) -> Response:
+        """`read`: a body -> photos and fields, latitude, longitude. Who asks is known before a body is taken in; what is asked costs before it is looked at."""
+        project_of(desk, asked.project)
         caller = await desk.caller(request)
         body = await request.body()
 
         def work() -> Response:
             taken = desk.take(request, caller, IDENTIFY, 1)
             try:
-                form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
+                form, latitude, longitude = read(body)
                 organs = organs_of(form)
-                place = place_of(lat or form.one("lat"), lon or form.one("lon"))
+                place = place_of(latitude, longitude)
                 return desk.answered(request, identified(desk, request, form.photos, organs, asked, place=place, taken=taken), taken)
             except Exception as error:
                 desk.failed(request, taken, error)
@@ -284,13 +309,7 @@ def _answer(
         for photo, (organ, score) in zip(photos, found.organs, strict=True)
     ]
     if (found.rejected and not asked.no_reject) or not found.candidates:
-        rejected = {
-            "reason": "not-a-plant" if found.rejected else "no-species",
-            "images": [
-                {"image": photo.id, "filename": photo.filename, "plant": _score(plant)}
-                for photo, plant in zip(photos, found.plant, strict=True)
-            ],
-        }
+        rejected = unplanted(photos, found.plant, reason="not-a-plant" if found.rejected else "no-species")
         # the words that clients look for, and beside them what they should
         raise refuse(
             HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected=rejected, remainingIdentificationRequests=taken.remaining
@@ -326,6 +345,12 @@ def _answer(
             "family": [{"score": _score(score), "family": group(name)} for name, score in found.families[: asked.results]],
         }
     return told(request, answer)
+
+
+def unplanted(photos: Sequence[Upload], plant: Sequence[float], *, reason: str = "not-a-plant") -> dict[str, Any]:
+    """Why photos have no answer, and how surely each shows a plant."""
+    images = [{"image": photo.id, "filename": photo.filename, "plant": _score(p)} for photo, p in zip(photos, plant, strict=True)]
+    return {"reason": reason, "images": images}
 
 
 def _result(

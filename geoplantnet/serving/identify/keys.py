@@ -7,6 +7,7 @@ there before anything else looks at the request, so that no log, error or metric
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -85,7 +86,8 @@ class Callers:
             if exchange is not None:  # for the log, and so that no shared cache keeps the answer
                 exchange.key = replace(key, quota=None)
             granted = settings.daily_quota if key.quota is None else key.quota
-            return Caller(user=key.name, key=key, quotas={IDENTIFY: granted, SURVEY: settings.survey_quota})
+            tiles = math.ceil(settings.survey_quota * granted / settings.daily_quota) if settings.daily_quota else settings.survey_quota
+            return Caller(user=key.name, key=key, quotas={IDENTIFY: granted, SURVEY: tiles})
         if settings.anonymous_quota == 0:
             raise unauthorised("a key is needed: send it as header Api-Key")
         user = self._quota.pseudonym(_address(request))

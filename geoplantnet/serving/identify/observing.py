@@ -20,10 +20,10 @@ from geoplantnet.identify.projects import RESERVED
 from geoplantnet.serving.exceptions import shown
 from geoplantnet.serving.identify import schemas
 from geoplantnet.serving.identify.desk import REJECTED, Desk, aside, place_of, told
-from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, identified, organs_of, project_of
+from geoplantnet.serving.identify.identification import MOST_PHOTOS, Asked, Lang, identified, organs_of, project_of, unplanted
 from geoplantnet.serving.identify.keys import Caller
 from geoplantnet.serving.identify.problems import refuse
-from geoplantnet.serving.identify.quota import IDENTIFY
+from geoplantnet.serving.identify.quota import IDENTIFY, VOTE
 from geoplantnet.serving.identify.sightings import FLAGS, Sighting, bytes_of
 from geoplantnet.serving.identify.uploads import Upload, content_of, read_form
 
@@ -201,7 +201,16 @@ def router(desk: Desk, labels: Labels) -> APIRouter:
         if key.startswith(_KEPT_KEYS):
             raise refuse(HTTPStatus.BAD_REQUEST, f"key {shown(key)} begins as keys of the server's own acts do; choose another", "vote")
         act = Vote(observation_id=observation_id, user_id=caller.account, kind=kind, value=value, image=image, key=key)
-        new = await aside(lambda: store.vote(act))
+
+        def work() -> bool:
+            taken = desk.quota.take(caller.user, VOTE, 1, desk.settings.vote_quota)
+            try:
+                return not _stands(store, act) and store.vote(act)
+            except Exception:
+                desk.quota.give_back(taken)
+                raise
+
+        new = await aside(work)
         labels.changed()
         return told(request, {"observation": observation_id, "kind": kind, "value": value, "new": new, "updated": new})
 
@@ -273,7 +282,7 @@ def _given(desk: Desk, account: str, body: bytes, boundary: bytes, no_reject: bo
         top=1,
     )
     if answer.rejected and not no_reject and form.one("no-reject").lower() not in ("1", "true"):
-        raise refuse(HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected={"reason": "not-a-plant", "images": []})
+        raise refuse(HTTPStatus.NOT_FOUND, "Species not found", REJECTED, rejected=unplanted(form.photos, answer.plant))
     best = answer.candidates[0]
     name = hashlib.sha256("\0".join((account, key or "\0".join(photo.id for photo in form.photos))).encode()).hexdigest()[:32]
     return _Given(
@@ -337,9 +346,18 @@ def _is_number(text: str) -> bool:
 def _taxon(desk: Desk, text: str) -> str:
     """The taxonID of a name; empty for none. Raises Refused (400) for one that is none of the net's species."""
     try:
-        return desk.facts.species[desk.facts.species.index_of(text)].taxon_id if text else ""
+        return desk.facts.taxon_id(text) if text else ""
     except UnknownSpecies as error:
         raise refuse(HTTPStatus.BAD_REQUEST, str(error), "vote") from error
+
+
+def _stands(store: ObservationStore, act: Vote) -> bool:
+    """Whether the same was said already, and nothing else since. With a key of its own it may be an older act that is sent again: the log tells."""
+    if act.key:
+        return False
+    log = store.history(act.observation_id)
+    same = (log["user_id"] == act.user_id) & (log["kind"] == act.kind) & (log["image"] == act.image)
+    return bool((log.loc[same & log["stands"], "value"] == act.value).any())
 
 
 def _text(value: bool | int | str | None) -> str:

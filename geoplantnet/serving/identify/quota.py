@@ -25,7 +25,10 @@ from geoplantnet.storage import to_wal
 
 IDENTIFY, SURVEY = "identify", "survey"
 CATEGORIES = (IDENTIFY, SURVEY)
-"""What is counted apart: identifications, and tiles of surveys."""
+"""What is counted apart and told: identifications, and tiles of surveys."""
+VOTE = "vote"
+"""Counted so that nobody floods the log of votes."""
+_WORDS = {IDENTIFY: "identifications", SURVEY: "tiles of surveys", VOTE: "votes"}
 ANONYMOUS = "anonymous:"
 """What users without a key are called, with a pseudonym of their address behind it that changes every day."""
 _DAY = 86_400
@@ -176,7 +179,7 @@ def rate_limit(taken: Taken) -> tuple[tuple[str, str], ...]:
 
 def quota_spent(taken: Taken) -> Refused:
     """The refusal of what goes beyond a quota."""
-    what = "identifications" if taken.category == IDENTIFY else "tiles of surveys"
+    what = _WORDS[taken.category]
     asked = f"; {taken.n} were asked for" if taken.n > 1 else ""
     return Refused(
         HTTPStatus.TOO_MANY_REQUESTS,

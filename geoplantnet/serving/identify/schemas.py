@@ -201,7 +201,9 @@ class Review(Model):
 
 
 class Said(Model):
-    """A vote, in our words or in those of Pl@ntNet's clients (`name`, `quality`, `organ`)."""
+    """A vote, in our words or in those of Pl@ntNet's clients (`name`, `quality`, `organ`). Other fields say nothing here."""
+
+    model_config = ConfigDict(extra="ignore")
 
     species: str | None = Field(None, max_length=1000, description="taxonID or scientific name")
     value: bool | int | str | None = None

@@ -54,13 +54,17 @@ class IdentifySettings:
     daily_quota: int = 500
     """Identifications a day (UTC) of a key that names no quota."""
     survey_quota: int = 2000
-    """Tiles of surveys a day of each key."""
+    """Tiles of surveys a day of a key with the `daily_quota`; of others as many in proportion."""
+    vote_quota: int = 2000
+    """Votes a day of each key."""
     anonymous_quota: int = 500
     """Identifications, and tiles of surveys, a day of an address without a key; 0: a key is needed."""
     errors_cost: bool = True
     """Whether a request that fails by the client's making costs as one that is answered, as Pl@ntNet's free plan has it."""
     origins: tuple[str, ...] = ("*",)
     """Whose pages may read answers, such as ``https://app.example.org``; ``*``: everybody's."""
+    photo_origins: tuple[str, ...] = ()
+    """Origins whose photos may be named by their address, such as ``https://photos.example.org``; none by default."""
     licences: Mapping[str, str] = field(default_factory=lambda: dict(LICENCES))
     """What a contribution may be licensed by: word -> address."""
     facts: Path | None = None
@@ -109,6 +113,10 @@ class IdentifySettings:
             parts = urlsplit(origin)
             if origin != "*" and not (parts.scheme in ("http", "https") and parts.netloc and not parts.path):
                 raise ConfigurationError(f"identify.origins: {origin!r} is none; write * or an address such as https://app.example.org")
+        for origin in self.photo_origins:
+            parts = urlsplit(origin)
+            if not (parts.scheme in ("http", "https") and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}".lower()):
+                raise ConfigurationError(f"identify.photo_origins: {origin!r} is none; write an address such as https://photos.example.org")
         if self.keys is None and self.anonymous_quota == 0:
             raise ConfigurationError("identify: without keys and with an anonymous_quota of 0 nobody could ask; name a file of keys")
 

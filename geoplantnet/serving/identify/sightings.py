@@ -38,17 +38,13 @@ class Sighting:
     history: pd.DataFrame
     """Its votes."""
     sensitive: bool
-    """It is called by the name of a sensitive species, or was by anybody."""
+    """It is called by the name of a sensitive species, or was by anybody whom no administrator silenced."""
 
     @classmethod
     def of(cls, desk: Desk, store: ObservationStore, record: Mapping[Any, Any]) -> Sighting:
         """A record with its votes."""
-        species, history = desk.facts.species, store.history(str(record["occurrenceID"]))
-        named = {str(value) for value in history.loc[history["kind"] == KINDS[0], "value"]}
-        named |= {str(record["taxonID"]), str(record["ai_taxonID"])}
-        pairs = [(name, species[species.index_of(name)].scientific_name if name in species else "") for name in sorted(named)]
-        pairs += [("", str(record[column])) for column in ("scientificName", "verbatimScientificName")]
-        return cls(record=record, history=history, sensitive=desk.sensitive.any(pairs))
+        name = str(record["occurrenceID"])
+        return cls(record=record, history=store.history(name), sensitive=bool(desk.sensitive.hidden(store, [name])))
 
     def by(self, caller: Caller) -> bool:
         """The caller gave it."""

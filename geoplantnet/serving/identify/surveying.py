@@ -107,7 +107,18 @@ def router(desk: Desk) -> APIRouter:
         found = _SIZE.fullmatch(given.size.strip())
         if found is None:
             raise refuse(HTTPStatus.BAD_REQUEST, f"size {shown(given.size)} is no size; write it as 3200x2400", "parameter")
-        return told(request, {"estimated_cost": _tiling(given).count(int(found[1]), int(found[2]))})
+        width, height = int(found[1]), int(found[2])
+        if width * height > LIMITS.pixels:
+            raise RefusedPhoto(
+                "too-many-pixels", f"a photo of {width} x {height} has more than {LIMITS.pixels:,} pixels; send a smaller one"
+            )
+        return told(request, {"estimated_cost": few_enough(_tiling(given).count(width, height))})
+
+    def few_enough(count: int) -> int:
+        if count > desk.settings.max_tiles:
+            message = f"{count} tiles are asked for, at most {desk.settings.max_tiles} are looked at; take larger ones"
+            raise refuse(HTTPStatus.BAD_REQUEST, message, "parameter")
+        return count
 
     async def answer(
         request: Request,
@@ -126,7 +137,7 @@ def router(desk: Desk) -> APIRouter:
                 form = read_form(body, boundary, photos=("image", "images"), most=1)
                 given = _with(request, form, asked)
                 for name in _NOT_DONE:
-                    if (form.one(name) or request.query_params.get(name, "")).lower() in ("1", "true"):
+                    if (form.one(name) or request.query_params.get(name, "")).lower() not in ("", "0", "false", "no", "off"):
                         raise refuse(
                             HTTPStatus.BAD_REQUEST,
                             f"{name} is not done here; leave it out (multi_scale looks at several scales)",
@@ -137,10 +148,7 @@ def router(desk: Desk) -> APIRouter:
                 data = form.photos[0].data
                 header = read_header(data, LIMITS)
                 count, boxes = cut(form, given, *header.shape[::-1])
-                if count > desk.settings.max_tiles:
-                    message = f"{count} tiles are asked for, at most {desk.settings.max_tiles} are looked at; take larger ones"
-                    raise refuse(HTTPStatus.BAD_REQUEST, message, "parameter")
-                whole = desk.take(request, caller, SURVEY, count - 1) if count > 1 else taken
+                whole = desk.take(request, caller, SURVEY, few_enough(count) - 1) if count > 1 else taken
             except Refused as refused:
                 if refused.status == HTTPStatus.TOO_MANY_REQUESTS:  # nothing was looked at
                     raise quota_spent(replace(desk.give_back(request, taken), n=count)) from refused
@@ -149,15 +157,24 @@ def router(desk: Desk) -> APIRouter:
             except Exception as error:
                 desk.failed(request, taken, error)
                 raise
+            looked = 0
+
+            def go_on(squares: int) -> bool:
+                nonlocal looked
+                looked = squares
+                return desk.awaited(request)
+
             try:
                 pixels = desk.decoder.pixels(data, LIMITS)
                 own = None if flora is None else flora.species
-                seen = look(desk.identifier.network, pixels, boxes(), own, awaited=lambda: desk.awaited(request))
+                seen = look(desk.identifier.network, pixels, boxes(), own, go_on=go_on)
                 shape = pixels.shape[1], pixels.shape[0]
                 results = _results(desk, seen, shape, given)
-                answer = told(request, _told(desk, project, form.photos[0].id, results, whole))
-                return desk.answered(request, answer, *((taken,) if whole is taken else (taken, whole)))
+                return told(request, _told(desk, project, form.photos[0].id, results, whole))
             except Exception as error:
+                if looked and not desk.awaited(request):  # what was looked at costs: else a survey that is too long could be asked for ever
+                    desk.quota.give_back(replace(whole, n=count - looked))
+                    raise
                 if whole is not taken and isinstance(error, RefusedPhoto):  # a fault of the client's costs as any other: one
                     desk.give_back(request, whole)
                 elif whole is not taken:

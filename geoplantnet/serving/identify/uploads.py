@@ -18,6 +18,7 @@ from geoplantnet.serving.identify.settings import MOST_BODY
 
 _FIELDS, _FIELD_BYTES, _NAME = 64, 10_000, 200
 _CHUNK = 1 << 20
+_PHOTOS = (b"\xff\xd8\xff", b"\x89PNG")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class Upload:
     data: bytes
     id: str
     """SHA-256 of the bytes."""
+
+
+def upload_of(field: str, filename: str, data: bytes) -> Upload:
+    """A photo with its id."""
+    return Upload(field=field, filename=filename[:_NAME], data=data, id=hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +78,29 @@ def read_form(body: bytes, boundary: bytes, *, photos: Sequence[str], most: int)
         data = file.file_object.getvalue()  # type: ignore[union-attr]
         if not data and not file.file_name:
             return
+        keep(name, _text(file.file_name), data)
+
+    def keep(name: str, filename: str, data: bytes) -> None:
         if name not in photos:
             wanted = f"photos are sent as {photos[0]}" if photos else "no files are wanted here"
             raise refuse(HTTPStatus.BAD_REQUEST, f"a file is sent as {shown(name)}; {wanted}", "form")
         if len(found) == most:
             raise refuse(HTTPStatus.BAD_REQUEST, f"more than {most} photos are sent; send at most {most} of one plant", "form")
-        digest = hashlib.sha256(data).hexdigest()
-        found.append(Upload(field=name, filename=_text(file.file_name)[:_NAME], data=data, id=digest))
+        found.append(upload_of(name, filename, data))
 
     def on_field(field: Field) -> None:
         name = _text(field.field_name)
         if name in photos and not field.value:  # as a page sends a choice of files that was left empty
             return
-        if len(fields) == _FIELDS or len(field.value or b"") > _FIELD_BYTES:  # the parser itself bounds only forms of another kind
-            raise refuse(HTTPStatus.BAD_REQUEST, f"a form holds at most {_FIELDS} fields, of {_FIELD_BYTES} bytes each; send fewer", "form")
+        if name in photos and field.value and field.value.startswith(_PHOTOS):  # without a name, or with one only as RFC 5987 has it
+            keep(name, "", field.value)
+            return
         if name in photos:
             raise refuse(
-                HTTPStatus.BAD_REQUEST, f"{name} holds a text, no file; addresses of photos are not fetched, send the photos", "form"
+                HTTPStatus.BAD_REQUEST, f"{name} holds a text, no photo; addresses of photos are not fetched here, send the photos", "form"
             )
+        if len(fields) == _FIELDS or len(field.value or b"") > _FIELD_BYTES:  # the parser itself bounds only forms of another kind
+            raise refuse(HTTPStatus.BAD_REQUEST, f"a form holds at most {_FIELDS} fields, of {_FIELD_BYTES} bytes each; send fewer", "form")
         fields.append((name, _text(field.value)))
 
     if b"--" + boundary + b"--" not in body:

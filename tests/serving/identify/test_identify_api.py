@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -301,15 +302,15 @@ def test_a_survey_that_nobody_waits_for_ends(
     seen: list[int] = []
     asked = type(net).__call__
     monkeypatch.setattr(type(net), "__call__", lambda self, pixels: time.sleep(0.5) or seen.append(len(pixels)) or asked(self, pixels))
-    client = client_of(changes={"timeout_s": 0.3})
+    client = client_of(changes={"timeout_s": 0.3, "daily_quota": 40})
     files = [("image", ("plot.jpg", photo(2, size=(600, 400)), "image/jpeg"))]
     answer = client.post("/v2/survey/tiles/all?tile_size=64&tile_stride=32", files=files)
     assert answer.status_code == 503 and client.get("/v2/_status").status_code == 200
     for _ in range(100):
-        if client.get("/v2/quota").json()["count"]["survey"] == 0:
+        if client.get("/v2/quota").json()["count"]["survey"] == sum(seen):
             break
         time.sleep(0.05)
-    assert client.get("/v2/quota").json()["count"]["survey"] == 0 and len(seen) == 1
+    assert client.get("/v2/quota").json()["count"]["survey"] == sum(seen) > 0 and len(seen) == 1, "what was looked at costs"
 
 
 def test_choices_of_files_that_were_left_empty_are_no_photos(client: TestClient, photo: Callable[..., bytes]) -> None:
@@ -322,8 +323,19 @@ def test_choices_of_files_that_were_left_empty_are_no_photos(client: TestClient,
 
     one = client.post("/v2/identify/all", content=part("a.jpg", photo(1)) + part("", b"") + b"--b--\r\n", headers=told)
     assert one.status_code == 200 and len(one.json()["query"]["images"]) == 1, one.text
+    for head in ('name="images"', "name=\"images\"; filename*=UTF-8''fleur%C3%A9.jpg"):  # as some libraries send names beyond ASCII
+        body = f"--b\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + photo(1) + b"\r\n--b--\r\n"
+        assert client.post("/v2/identify/all", content=body, headers=told).json()["results"] == one.json()["results"]
     for body in (part("", b""), part("a.jpg", photo(1)) + part("b.jpg", b"")):
         assert client.post("/v2/identify/all", content=body + b"--b--\r\n", headers=told).status_code in (400, 415)
+
+
+def test_small_coordinates_are_numbers_as_languages_print_them(client: TestClient, photo: Callable[..., bytes]) -> None:
+    """On the meridian of Greenwich and at the equator: 5e-05 of Python, 1e-7 of JavaScript."""
+    for lat, lon in (("46", "5e-05"), ("-1E-7", "1e-7"), ("4.6e1", "8")):
+        assert identify(client, photo(1), query=f"?lat={lat}&lon={lon}").status_code == 200
+    for wrong in ("e5", "1e", "1e5", "nan", "1e999", "0x1"):
+        assert identify(client, photo(1), query=f"?lat=1&lon={wrong}").status_code == 400
 
 
 def test_a_form_that_was_cut_is_told_as_such(client: TestClient, photo: Callable[..., bytes]) -> None:
@@ -398,6 +410,54 @@ def test_bodies_are_limited_while_they_arrive_and_all_together(client_of: Callab
     keyed = client_of(key="", changes={"anonymous_quota": 0, "max_bodies": 2000})
     assert identify(keyed, b"\xff" * 5000).status_code == 401, "who may not ask is told so before a body is held for him"
     assert [keyed.get(f"/v2/{path}").status_code for path in ("species", "species/picea-abies", "projects")] == [401] * 3
+
+
+def test_who_sends_slowly_leaves_room_for_others(client_of: Callable[..., TestClient], key: str) -> None:
+    """Bodies that never end, of many without a key: one caller fills its share, all strangers theirs, and who has a key is answered."""
+    app = client_of(changes={"max_bodies": 4 * 52_428_800}).app
+
+    async def ask(address: str, token: str, sent: int, until: asyncio.Event) -> int:
+        """Send some bytes of a body and no more until the event, then hang up -> the status that was told meanwhile, or 0."""
+        told: list[int] = []
+        headers = [(b"content-type", b"multipart/form-data; boundary=b"), (b"content-length", b"52428800")]
+        headers += [(b"api-key", token.encode())] if token else []
+        scope = {
+            **{"type": "http", "http_version": "1.1", "method": "POST", "path": "/v2/identify/all", "raw_path": b"", "root_path": ""},
+            **{"scheme": "http", "query_string": b"", "headers": headers, "client": (address, 1), "server": ("test", 80)},
+        }
+        parts = iter([{"type": "http.request", "body": b"\xff" * sent, "more_body": True}])
+
+        async def receive() -> Any:
+            if (part := next(parts, None)) is not None:
+                return part
+            await until.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                told.append(message["status"])
+
+        work = asyncio.create_task(app(scope, receive, send))
+        await asyncio.wait([work], timeout=1.0)
+        if told:
+            until.set()
+        asking.append(work)
+        return told[0] if told else 0
+
+    asking: list[asyncio.Task[None]] = []
+
+    async def storm() -> list[int]:
+        end, big = asyncio.Event(), 50_000_000
+        found = [await ask("10.0.0.1", "", big, end), await ask("10.0.0.1", "", big, asyncio.Event())]
+        found += [await ask("10.0.0.2", "", big, end), await ask("10.0.0.3", "", big, asyncio.Event())]
+        found += [await ask("10.0.0.4", key, big, end)]
+        end.set()
+        await asyncio.gather(*asking, return_exceptions=True)
+        return [*found, await ask("10.0.0.5", "", big, end)]
+
+    assert asyncio.run(storm()) == [0, 503, 0, 503, 0, 0], (
+        "the second of one address, the third of all strangers; in the end all is free again"
+    )
 
 
 def test_documents_and_page_need_no_other_host(client: TestClient) -> None:

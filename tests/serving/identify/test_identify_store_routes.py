@@ -284,6 +284,67 @@ def test_of_sensitive_species_neither_place_nor_photos_are_told(
     assert client.get(again).status_code == 200
 
 
+def test_an_account_that_was_silenced_hides_nothing(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """One vote hides, so one vandal could hide everything: `observations weight USER --fixed 0` undoes it, and taking that back hides again."""
+    table = tmp_path / "sensitive.csv"
+    table.write_text("taxon,region,category,reason,review\nCypripedium calceolus,,2,collected,\n")
+    client = client_of(store=store, changes={"sensitive": table})
+    name = given(client, photo(6)).json()["id"]
+    bea, ada = ({"Api-Key": others[who]} for who in ("bea", "ada"))
+
+    def shown() -> bool:
+        return bool(client.get(f"/v2/observations/{name}", headers=ada).json()["images"])
+
+    assert shown()
+    client.post(f"/v2/observations/{name}/votes/determination", json={"species": "cypripedium-calceolus"}, headers=bea)
+    assert not shown()
+    store.set_weight("bea", fixed=0.0)
+    assert shown()
+    store.set_weight("bea", fixed=None)
+    assert not shown()
+
+
+def test_a_vote_said_again_is_no_new_act_and_votes_are_not_endless(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes]
+) -> None:
+    """The same again is not logged; with a key it is an act of its own; beyond the day's votes 429; what was refused is not counted."""
+    client = client_of(store=store, changes={"vote_quota": 8})
+    name, ada = given(client, photo(6)).json()["id"], {"Api-Key": others["ada"]}
+    before = store.statistics()["votes"]
+
+    def vote(**said: Any) -> Any:
+        return client.post(f"/v2/observations/{name}/votes/determination", json=said, headers=ada)
+
+    told = [vote(species="gentiana-lutea").json()["new"] for _ in range(3)]
+    assert told == [True, False, False] and store.statistics()["votes"] == before + 1
+    assert vote(species="gentiana-verna").json()["new"] and vote(species="gentiana-lutea", key="phone-1").json()["new"]
+    assert not vote(species="gentiana-lutea", key="phone-1").json()["new"]
+    missing = client.post("/v2/observations/nowhere/votes/determination", json={"species": "gentiana-lutea"}, headers=ada)
+    assert missing.status_code in (400, 404)
+    assert [vote(species="gentiana-verna").status_code for _ in range(3)] == [200, 200, 429]
+    assert client.get("/v2/quota", headers=ada).json()["count"] == {"identify": 0, "survey": 0}
+    assert client.get("/v2/quota/history", headers=ada).json() == []
+
+
+def test_names_are_taken_as_they_are_told(
+    client_of: Callable[..., TestClient], store: ObservationStore, others: dict[str, str], photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """With authorship, as `scientificName` and `bestMatch` have it; without; and by id."""
+    facts = tmp_path / "facts.csv"
+    facts.write_text("taxonID,scientificNameAuthorship\ngentiana-verna,L.\ngentiana-lutea,L.\n")
+    client = client_of(store=store, changes={"facts": facts})
+    name = given(client, photo(6), species="Gentiana verna L.").json()["id"]
+    for i, said in enumerate(("Gentiana lutea L.", "Gentiana  lutea L.", "Gentiana lutea", "gentiana-lutea")):
+        told = client.post(
+            f"/v2/observations/{name}/votes/determination", json={"name": said, "key": f"k{i}"}, headers={"Api-Key": others["ada"]}
+        )
+        assert told.status_code == 200 and told.json()["value"] == "gentiana-lutea", told.text
+    wrong = client.post(f"/v2/observations/{name}/votes/determination", json={"name": "Gentiana lutea Mill."})
+    assert wrong.status_code == 400
+
+
 class OneSpot:
     """A map that knows a plant at one spot alone."""
 

@@ -123,7 +123,9 @@ def test_a_survey_tells_species_places_and_costs_a_credit_a_tile(client: TestCli
     assert answer.status_code == 200, answer.text
     told = answer.json()
     results = told["results"]
-    assert results["nb_sub_queries"] == cost == 15 and told["remainingIdentificationRequests"] == 2000 - 15
+    assert (
+        results["nb_sub_queries"] == cost == 15 and told["remainingIdentificationRequests"] == 160 - 15
+    )  # the default of 2,000 for a key of 500 a day: this one has 40
     assert client.get("/v2/quota").json()["count"] == {"identify": 0, "survey": 15}
     assert results["image"] == {"width": 300, "height": 220} and results["tile_size"] == 100 and results["tile_stride"] == 50
     assert results["species"] and results["genus"] and results["family"]
@@ -169,7 +171,7 @@ def test_parameters_may_stand_in_the_form(client: TestClient) -> None:
 
 def test_what_is_not_looked_at_costs_nothing(client_of: Callable[..., TestClient]) -> None:
     """Beyond the quota: all is given back, and the numbers agree. A photo whose pixels are damaged costs one, not a tile each."""
-    client = client_of(changes={"survey_quota": 10})
+    client = client_of(changes={"survey_quota": 10, "daily_quota": 40})
     refused = survey(client, "?tile_size=100&tile_stride=50")
     assert (
         refused.status_code == 429 and "15 were asked for" in refused.json()["message"] and "0 of today's 10" in refused.json()["message"]
@@ -212,10 +214,15 @@ def test_chosen_squares_are_looked_at(client: TestClient) -> None:
 
 def test_what_a_survey_cannot_do_is_refused_and_costs_one(client_of: Callable[..., TestClient]) -> None:
     """Too many tiles, no photo, sizes that cannot be, more than the quota holds: the last costs nothing beyond the first credit."""
-    client = client_of(changes={"max_tiles": 50, "survey_quota": 20})
+    client = client_of(changes={"max_tiles": 50, "survey_quota": 20, "daily_quota": 40})
     assert survey(client, "?tile_size=64&tile_stride=4").status_code == 400
     assert survey(client, "?tile_size=64&tile_stride=65").status_code == 400
     assert client.post("/v2/survey/tiles/all", files=[("image", ("a.png", b"no"))]).status_code == 415
     assert survey(client, "?tile_size=64&tile_stride=40").status_code == 429
     assert client.post("/v2/cost/survey/all", data={"size": "0x7"}).status_code == 400
-    assert client.get("/v2/quota").json()["count"]["survey"] == 3
+    for size, status in (("300x220", 400), ("9000x9000", 413)):  # what is not looked at has no price
+        answer = client.post(f"/v2/cost/survey/all?size={size}&tile_size=64&tile_stride=4")
+        assert answer.status_code == status, answer.text
+    for pyramid in ("yes", "TRUE", "1"):
+        assert "pyramid" in survey(client, f"?pyramid={pyramid}").json()["message"]
+    assert client.get("/v2/quota").json()["count"]["survey"] == 6

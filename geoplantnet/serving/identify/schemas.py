@@ -201,9 +201,7 @@ class Review(Model):
 
 
 class Said(Model):
-    """A vote, in our words or in those of Pl@ntNet's clients (`name`, `quality`, `organ`). Other fields say nothing here."""
-
-    model_config = ConfigDict(extra="ignore")
+    """A vote, in our words or in those of Pl@ntNet's clients (`name`, `quality`, `organ`). Other fields are refused: one misspelt would withdraw a vote."""
 
     species: str | None = Field(None, max_length=1000, description="taxonID or scientific name")
     value: bool | int | str | None = None

@@ -1,6 +1,6 @@
 """A net offline: what ONNX, in 32 and in 8 bits, costs and loses beside the same net in torch.
 
-    GEOPLANTNET_DATA=... python -m benchmarks.identify_offline [--quick] --json FILE
+    python -m benchmarks.identify_offline [--quick] --json FILE
 
 EfficientNet-Lite0 with its ImageNet weights and heads trained on four fifths of the labelled photos of `plants/`, by observation; all figures are of the
 fifth that neither training nor the calibration of 8 bits saw. Times are of one photo at a time on one thread: medians of CPU time, the three nets in turns.
@@ -28,7 +28,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from benchmarks.rows import Row, main
-from geoplantnet.errors import UsageError
 from geoplantnet.identify.classifier import checkpoint
 from geoplantnet.identify.classifier.onnx_export import export, parity
 from geoplantnet.identify.classifier.train import Training, fit
@@ -40,6 +39,7 @@ from geoplantnet.serving.answers import PageFiles
 from geoplantnet.serving.app import PAGE
 from geoplantnet.storage import size_of
 
+DATA = Path(os.environ.get("GEOPLANTNET_DATA", Path(__file__).parent.parent.parent / "shared" / "data")) / "plants"
 CALIBRATION = 128
 """Photos that 8 bits are calibrated on."""
 TORCH, FLOAT, INT8 = "torch", "ONNX, 32 bits", "ONNX, 8 bits"
@@ -47,10 +47,7 @@ TORCH, FLOAT, INT8 = "torch", "ONNX, 32 bits", "ONNX, 8 bits"
 
 def rows(quick: bool) -> list[Row]:
     torch.set_num_threads(1)
-    data = os.environ.get("GEOPLANTNET_DATA")
-    if not data:
-        raise UsageError("set GEOPLANTNET_DATA to the folder that holds plants/metadata.csv")
-    learnt, held = _divided(PhotoSet.read_metadata(Path(data) / "plants" / "metadata.csv"), 3 if quick else 1)
+    learnt, held = _divided(PhotoSet.read_metadata(DATA / "metadata.csv"), 3 if quick else 1)
     training = Training(transfer="head", epochs=5, views=1)
     network = fit(learnt, training, validation=held, name="plants").network
     network.model.eval()

@@ -245,7 +245,7 @@ def _sets(pool: Photos, held_out: Photos, runs: int) -> list[Row]:
                 value=float(share.mean()),
                 unit="",
                 reference=f"{size.mean():.2f} species a set; first answer alone {accuracy:.3f}; {_spread(share)}",
-                target=f">= {wanted:g}",
+                target=f">= {wanted:g}, but for chance",
                 ok=bool(share.mean() >= wanted - 2 * error),
             )
         )

@@ -94,7 +94,8 @@ def predict(
         typer.echo("These photos hardly show a plant.")
     for taxon, score in species:
         typer.echo(f"{score:6.1%}  {taxon.scientific_name} ({taxon.family})")
-    typer.echo(f"One of {len(told.answer_set)} species with {CREDIBLE:.0%}. {_PLACE[told.evidence]}")
+    known = _PLACE[told.evidence] if where is not None else "No place was given."
+    typer.echo(f"One of {len(told.answer_set)} species with {CREDIBLE:.0%}. {known}")
 
 
 def survey(

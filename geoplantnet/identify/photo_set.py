@@ -111,7 +111,7 @@ class PhotoSet:
         if missing:
             rejected["in the metadata without a file"] = missing
         if not rows:
-            raise InputError(f"{folder}/images holds no photos of species in train, val or test ({dict(rejected)})")
+            raise InputError(f"{folder}/images holds no photos of species in train, val or test ({dict(rejected) or 'no rows'})")
         classes = sorted({row["class"] for row in rows}, key=lambda c: (len(c), c))
         taxa = tuple(_taxon_named(str(names.get(c, c)), c) for c in classes)
         at = {c: i for i, c in enumerate(classes)}
@@ -147,7 +147,7 @@ class PhotoSet:
         rejected |= Counter({"listed under several labels": int(several.sum()), "listed twice": int(twice.sum())})
         table = table[~several & ~twice].copy()
         if table.empty:
-            raise InputError(f"{file} names no photo that is there ({dict(rejected)})")
+            raise InputError(f"{file} names no photo that is there ({dict(rejected) or 'no rows'})")
         table["observation"] = table["observation"].where(table["observation"] != "", table["file"])
         taxa = tuple(
             Taxon(taxon_id=slug(str(label)), scientific_name=str(label), genus=_one(rows, "genus", file), family=_one(rows, "family", file))

@@ -27,6 +27,7 @@ from geoplantnet.identify.classifier.cosine_head import CosineHead
 from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.partition import PartitionedHead
+from geoplantnet.identify.evaluation import twins_together
 from geoplantnet.identify.levels import Levels
 from geoplantnet.identify.metrics import expected_calibration_error, set_figures, set_rule, top_k
 from geoplantnet.identify.partition import Partition, at_random, by_confusion, by_level, mean_answers
@@ -316,7 +317,7 @@ def _spread(values: npt.ArrayLike) -> str:
 
 
 def _photos() -> Photos:
-    """Features at 224 pixels, kept beside other temporary files: a minute or two of a core."""
+    """Features at 224 pixels, kept beside other temporary files: a minute or two of a core. Of photos that are stored twice, one."""
     told = PhotoSet.read_metadata(DATA / "plants" / "metadata.csv")
     file = Path(tempfile.gettempdir()) / "geoplantnet-plants-lite0.npz"
     if not file.is_file():
@@ -324,6 +325,8 @@ def _photos() -> Photos:
     kept = np.load(file)
     at = {Path(str(name)).name: i for i, name in enumerate(kept["files"])}
     x = kept["features"][[at[Path(image).name] for image in told.table["image"]]]
+    once = np.sort(np.unique(twins_together(told, x).table["observation"], return_index=True)[1])
+    x, told = x[once], told.subset(once)
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
     return Photos(torch.from_numpy(x.astype(np.float32)), told.labels, Levels.of(told.species))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,24 @@ FlorasOption = Annotated[
 ExpertsOption = Annotated[int | None, typer.Option(min=0, help="Of a partition: experts that answer a photo; default 2, 0 = all.")]
 PLACE_FILE = "place.json"
 """In a classifier's folder: what `identify place` learnt."""
+
+
+def check_output(folder: Path, written: Sequence[str]) -> None:
+    """Whether a verb may put its folder there: what stands there is replaced whole, so nothing may lie in it but what such a verb wrote.
+
+    `written`: patterns of names. Raises UsageError.
+    """
+    here = Path.cwd()
+    if folder.resolve() in (here, *here.parents):
+        raise UsageError(f"--output {folder} is the folder you are in, or one around it; name a new one")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder} is a file; name a folder")
+    strange = sorted(one.name for one in folder.iterdir() if not any(map(one.match, written))) if folder.is_dir() else []
+    if strange:
+        more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
+        raise UsageError(
+            f"--output {folder} would be replaced, and holds {strange[0]}{more}, which this program did not write there; name another folder"
+        )
 
 
 def network_of(folder: Path, *, threads: int = 1, experts: int | None = None) -> Network:

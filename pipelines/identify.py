@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from geoplantnet.errors import InputError, UsageError
-from pipelines.identifier import PLACE_FILE, ExpertsOption, FlorasOption, ModelArg, ids_of, network_of, projects_of
+from pipelines.identifier import PLACE_FILE, ExpertsOption, FlorasOption, ModelArg, check_output, ids_of, network_of, projects_of
 from pipelines.identify_answers import predict, serve, survey
 from pipelines.labelled_photos import (
     HELD_OUT,
@@ -93,6 +93,7 @@ def train(
         seed=seed,
     )
     _check_device(device)
+    check_output(output, ("classifier.json", "classifier.safetensors", PLACE_FILE, "partition.json", "master", "expert-*"))
     known = readable(photos_of(photos, images=images))
     learn, judge = split(known, held_out, seed)
     console.print(f"{len(learn):,} photos of {learn.table['species'].nunique():,} species to learn from, {len(judge):,} held out")
@@ -153,8 +154,10 @@ def evaluate(
     model: ModelArg,
     photos: PhotosArg,
     of: Annotated[str, typer.Option("--split", help="Only photos of this split (train, val, test); default: all.")] = "",
-    run: Annotated[Path | None, typer.Option("--run", help="Write what it answers to each observation as a run file of LifeCLEF.")] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", dir_okay=False, help="Write what it answers to each observation as a run file of LifeCLEF.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here too.")] = None,
     images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
     experts: ExpertsOption = None,
 ) -> None:
@@ -191,7 +194,7 @@ def evaluate(
 def score(
     run: Annotated[Path, typer.Argument(help="A run file of LifeCLEF: of observations, or of quadrats.")],
     truth: Annotated[Path, typer.Argument(help="CSV: observation (or quadrat) and taxonID; a quadrat has a row a species.")],
-    output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here too.")] = None,
 ) -> None:
     """Score a run file, of this or any other program, as the LifeCLEF challenges do."""
     from geoplantnet.identify.run_file import is_of_quadrats, read_quadrats, read_run, read_truth, score_quadrats, score_run
@@ -350,10 +353,16 @@ def export(
         raise UsageError("8-bit weights are calibrated on photos; name some with --photos, or keep 32 bits with --float")
     if (model / "partition.json").is_file():
         raise UsageError(f"{model} is a partition of many nets; a folder for offline holds one: train without --partition")
+    check_output(output, ("model.onnx", "card.json", "labels.json", "projects.json", "names.json", "index", "identify.py", "__pycache__"))
+    if index is not None and not (index / "images.json").is_file():
+        raise UsageError(f"--index {index} is no index; make one with `geoplantnet identify index`")
+    common = _names(names) if names is not None else None
     network = checkpoint.load(model)
     squares = held = None
     if photos is not None:
-        learnt, judged = as_trained(checkpoint.provenance(model), photos_of(photos, images=images))
+        known = readable(photos_of(photos, images=images))
+        _tell_rejected(Console(stderr=True), known.rejected)
+        learnt, judged = as_trained(checkpoint.provenance(model), known)
         squares, held = (squares_of(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
     told = write(
         network,
@@ -362,7 +371,7 @@ def export(
         calibration=squares,
         held=held,
         projects=projects_of(floras, network) if floras is not None else None,
-        names=json.loads(names.read_text(encoding="utf-8")) if names is not None else None,
+        names=common,
         index=index,
     )
     _print(Console(stderr=True), told, f"{output}")
@@ -384,6 +393,18 @@ def retrain(
 
     told = again(store, models, Training(backbone=backbone, epochs=epochs, seed=seed), minimum=minimum, images=images)
     Console(stderr=True).print(told.words)
+
+
+def _names(file: Path) -> dict[str, dict[str, list[str]]]:
+    """Common names: language -> taxonID -> names. Raises InputError for a file that holds anything else."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        every = [found for of in told.values() for found in of.values()]
+        if all(isinstance(found, list) and all(isinstance(name, str) for name in found) for found in every):
+            return {str(language): dict(of) for language, of in told.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{file} cannot be read as names ({error}); JSON of language -> taxonID -> names was expected") from error
+    raise InputError(f"{file} holds other things than names; JSON of language -> taxonID -> names was expected")
 
 
 def _options(given: Sequence[str]) -> dict[str, float]:

@@ -101,7 +101,9 @@ def predict(
 def survey(
     model: ModelArg,
     quadrats: Annotated[list[Path], typer.Argument(help="Photos of plots, or folders of them; each is known by its file's name.")],
-    run: Annotated[Path, typer.Option("--run", help="Run file to be written: the species of each quadrat, as PlantCLEF takes it.")],
+    run: Annotated[
+        Path, typer.Option("--run", dir_okay=False, help="Run file to be written: the species of each quadrat, as PlantCLEF takes it.")
+    ],
     tile_size: Annotated[int, typer.Option(help="Side of the squares a photo is cut into, pixels.")] = 518,
     tile_stride: Annotated[int, typer.Option(help="Pixels from one square to the next; 0: half a side.")] = 0,
     multi_scale: Annotated[bool, typer.Option("--multi-scale", help="Look at larger squares too.")] = False,

@@ -24,6 +24,7 @@ from geoplantnet.identify.photos import Decoder
 from geoplantnet.identify.photos.squares import Squares, unreadable
 from geoplantnet.identify.run_file import read_quadrats, read_run, read_truth, score_run
 from geoplantnet.identify.similarity import ImageIndex
+from geoplantnet.storage import write_beside
 from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
 from pipelines.identifier import Maker, network_of
@@ -513,3 +514,52 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_learnt(labelled, 
         ],
     )
     assert told.exit_code != 0 and "epoch 1" not in told.output and not list(tmp_path.iterdir())
+
+
+def test_no_verb_replaces_what_it_did_not_write(labelled, tmp_path, monkeypatch):
+    """Photos, notes, the folder one is in: refused before anything is read; what a verb wrote itself is made anew."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in labelled.parent.iterdir():
+        (photos / file.name).write_bytes(file.read_bytes())
+    before = sorted(file.name for file in photos.iterdir())
+    train = ("train", photos / "photos.csv", "--backbone", "small", "--size", 32, "--epochs", 1)
+    monkeypatch.chdir(photos)
+    for wanted in (photos, ".", "..", photos / "photos.csv"):
+        told = CliRunner().invoke(app, ["identify", *map(str, train), "--output", str(wanted)])
+        assert isinstance(told.exception, UsageError) and "name" in str(told.exception), wanted
+    assert sorted(file.name for file in photos.iterdir()) == before
+    model, field = tmp_path / "model", tmp_path / "field"
+    for _ in range(2):
+        verb(*train, "--output", model)
+        verb("export", model, "--output", field, "--float")
+    (field / "flower.jpg").write_bytes(b"mine")
+    told = CliRunner().invoke(app, ["identify", "export", str(model), "--output", str(field), "--float"])
+    assert isinstance(told.exception, UsageError) and "flower.jpg" in str(told.exception) and (field / "flower.jpg").read_bytes() == b"mine"
+    for option in ("--run", "--json"):
+        told = CliRunner().invoke(app, ["identify", "evaluate", str(model), str(photos / "photos.csv"), option, str(field)])
+        assert told.exit_code and (field / "flower.jpg").is_file(), option
+    with pytest.raises(StorageError, match="is a folder"), write_beside(field) as temporary:
+        temporary.write_text("a file")
+    assert (field / "flower.jpg").is_file()
+
+
+def test_an_export_leaves_out_what_training_left_out(labelled, tmp_path):
+    """A damaged photo: counted, and the same photos held out as in training. Names that are none are told."""
+    rows = pd.read_csv(labelled)
+    rows["file"] = [str(labelled.parent / file) for file in rows["file"]]
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    rows = pd.concat([rows.iloc[:5], rows.iloc[[0]].assign(file=str(tmp_path / "broken.jpg")), rows.iloc[5:]])
+    rows.to_csv(tmp_path / "photos.csv", index=False)
+    model = tmp_path / "model"
+    verb("train", tmp_path / "photos.csv", "--output", model, "--backbone", "small", "--size", 32, "--epochs", 1)
+    told = verb("export", model, "--output", tmp_path / "field", "--photos", tmp_path / "photos.csv")
+    assert "broken.jpg" in told.output.replace("\n", "")
+    for text in ("{bad", "[]", '{"en": {"rosa-rubra": "Rose"}}'):
+        (tmp_path / "names.json").write_text(text)
+        told = CliRunner().invoke(
+            app, ["identify", "export", str(model), "--output", str(tmp_path / "f"), "--float", "--names", str(tmp_path / "names.json")]
+        )
+        assert isinstance(told.exception, InputError) and "names.json" in str(told.exception), text
+    told = CliRunner().invoke(app, ["identify", "export", str(model), "--output", str(tmp_path / "f"), "--float", "--index", str(tmp_path)])
+    assert isinstance(told.exception, UsageError) and "no index" in str(told.exception)

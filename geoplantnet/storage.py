@@ -123,8 +123,6 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _commit(temporary: Path, final: Path) -> None:
-    if final.is_dir() and not temporary.is_dir():  # what lies in it would be gone
-        raise StorageError(f"{final} is a folder, where a file is to be written; name a file")
     if not (temporary.is_dir() or final.is_dir()):
         temporary.replace(final)
     else:  # a directory cannot be replaced in one step: the old one steps aside, swept if we are killed in between

@@ -202,12 +202,19 @@ def score(
 
     known = read_truth(truth)
     if is_of_quadrats(run):
-        figures = {"f1": score_quadrats(read_quadrats(run), known)}
+        quadrats = read_quadrats(run)
+        named, figures = {taxon for species in quadrats.values() for taxon in species}, {"f1": score_quadrats(quadrats, known)}
     else:
         several = next((name for name, species in known.items() if len(species) > 1), None)
         if several is not None:
             raise InputError(f"{truth} names several species of {several!r}; an observation shows one")
-        figures = score_run(read_run(run), {name: species[0] for name, species in known.items()})
+        answers = read_run(run)
+        named, figures = set(answers["species_id"]), score_run(answers, {name: species[0] for name, species in known.items()})
+    wanted = {taxon for species in known.values() for taxon in species}
+    if wanted and named and not wanted & named:
+        Console(stderr=True).print(
+            f"no species is in both: {truth} has {min(wanted)!r}, {run} has {min(named)!r}; give the truth the ids of the run"
+        )
     if output is not None:
         write_json(output, figures)
     _print(Console(stderr=True), figures, f"{run}: {len(known):,} answers")

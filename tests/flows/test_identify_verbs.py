@@ -24,7 +24,6 @@ from geoplantnet.identify.photos import Decoder
 from geoplantnet.identify.photos.squares import Squares, unreadable
 from geoplantnet.identify.run_file import read_quadrats, read_run, read_truth, score_run
 from geoplantnet.identify.similarity import ImageIndex
-from geoplantnet.storage import write_beside
 from geoplantnet.taxonomy import SpeciesList, Taxon
 from pipelines.cli import app
 from pipelines.identifier import Maker, network_of
@@ -539,9 +538,6 @@ def test_no_verb_replaces_what_it_did_not_write(labelled, tmp_path, monkeypatch)
     for option in ("--run", "--json"):
         told = CliRunner().invoke(app, ["identify", "evaluate", str(model), str(photos / "photos.csv"), option, str(field)])
         assert told.exit_code and (field / "flower.jpg").is_file(), option
-    with pytest.raises(StorageError, match="is a folder"), write_beside(field) as temporary:
-        temporary.write_text("a file")
-    assert (field / "flower.jpg").is_file()
 
 
 def test_an_export_leaves_out_what_training_left_out(labelled, tmp_path):
@@ -563,3 +559,13 @@ def test_an_export_leaves_out_what_training_left_out(labelled, tmp_path):
         assert isinstance(told.exception, InputError) and "names.json" in str(told.exception), text
     told = CliRunner().invoke(app, ["identify", "export", str(model), "--output", str(tmp_path / "f"), "--float", "--index", str(tmp_path)])
     assert isinstance(told.exception, UsageError) and "no index" in str(told.exception)
+
+
+def test_scores_of_other_ids_are_told(tmp_path):
+    """Names in the truth and ids in the run: every score would be 0, and nobody would know why."""
+    (tmp_path / "run.csv").write_text("ObservationId;species_id;probability;rank\na;rosa-rubra;0.9;1\n")
+    (tmp_path / "truth.csv").write_text("observation,taxonID\na,Rosa rubra\n")
+    told = " ".join(verb("score", tmp_path / "run.csv", tmp_path / "truth.csv").output.split())
+    assert "no species is in both" in told and "'Rosa rubra'" in told and "'rosa-rubra'" in told
+    (tmp_path / "truth.csv").write_text("observation,taxonID\na,rosa-rubra\n")
+    assert "in both" not in verb("score", tmp_path / "run.csv", tmp_path / "truth.csv").output

@@ -30,8 +30,8 @@ _GRACE = 0.02
 def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it (file or directory) and rename it to `path`.
 
-    On any error the temporary is removed and what stood at `path` before still stands. A full disk or a failing
-    device raises StorageError.
+    On any error the temporary is removed and what stood at `path` before still stands. A full disk, a failing
+    device, a file where a folder stands and a folder where a file stands raise StorageError.
     """
     final = Path(path)
     temporary = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-{final.name}"
@@ -123,7 +123,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _commit(temporary: Path, final: Path) -> None:
-    if not (temporary.is_dir() or final.is_dir()):
+    if final.exists() and temporary.is_dir() != final.is_dir():  # a mistyped name would end what somebody keeps there
+        is_one, wanted = ("folder", "file") if final.is_dir() else ("file", "folder")
+        raise StorageError(f"{final} is a {is_one}, and a {wanted} is to be written there; name another place, or move it away")
+    if not temporary.is_dir():
         temporary.replace(final)
     else:  # a directory cannot be replaced in one step: the old one steps aside, swept if we are killed in between
         aside = final.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}-old"

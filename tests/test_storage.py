@@ -40,6 +40,25 @@ def test_a_directory_replaces_a_directory_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["cube.zarr"]
 
 
+def test_a_file_does_not_replace_a_folder_nor_a_folder_a_file(tmp_path):
+    photos, table = tmp_path / "photos", tmp_path / "table.csv"
+    photos.mkdir()
+    (photos / "rose.jpg").write_bytes(b"a year of work")
+    table.write_text("as dear")
+    with (
+        pytest.raises(StorageError, match="photos is a folder, and a file is to be written there"),
+        write_beside(photos) as written,
+    ):
+        written.write_text("figures")
+    with (
+        pytest.raises(StorageError, match=r"table\.csv is a file, and a folder is to be written there"),
+        write_beside(table) as written,
+    ):
+        written.mkdir()
+    assert (photos / "rose.jpg").read_bytes() == b"a year of work" and table.read_text() == "as dear"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "table.csv"]
+
+
 def test_a_full_disk_is_a_storage_error(tmp_path):
     """ENOSPC becomes StorageError naming the path, and nothing stays behind."""
     with pytest.raises(StorageError, match=r"a\.txt"), write_beside(tmp_path / "a.txt") as path:

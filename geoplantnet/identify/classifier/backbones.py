@@ -41,6 +41,8 @@ class Backbone(nn.Module):
         """Whether it came with weights; then its batch norms keep the statistics they came with, which few photos would estimate badly."""
         self.mean, self.std = MEAN, STD
         """Photos are normalised by these, red, green, blue."""
+        self.classes: Tensor | None = None
+        """(1000, d): weights of the head that told ImageNet's classes, where it came with one (`rejection`)."""
         self.config: Mapping[str, Any] | None = None
         """What makes the same net again, where its name does not say all."""
 
@@ -130,7 +132,9 @@ def efficientnet_lite(number: int, *, pretrained: bool = True) -> Backbone:
             net = nets.EfficientNet.from_pretrained(f"efficientnet-lite{number}", weights_path=weights.get_model_file_path())
     stem = nn.Sequential(net._conv_stem, net._bn0, net._swish)
     head = nn.Sequential(net._conv_head, net._bn1, net._swish)
-    return Backbone([stem, *net._blocks, head], _GlobalMean(), net._fc.in_features, LITE_SIZES[number], taught=pretrained)
+    made = Backbone([stem, *net._blocks, head], _GlobalMean(), net._fc.in_features, LITE_SIZES[number], taught=pretrained)
+    made.classes = net._fc.weight.detach() if pretrained else None
+    return made
 
 
 class _Embeddings(nn.Module):

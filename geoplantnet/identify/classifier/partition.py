@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geoplantnet.errors import InputError, ModelError
+from geoplantnet.errors import ConfigurationError, InputError, ModelError
 from geoplantnet.identify.classifier import checkpoint
 from geoplantnet.identify.classifier.levels import log_sums
 from geoplantnet.identify.classifier.losses import LOSSES
@@ -196,8 +196,8 @@ def fit_partition(
 
     With `groups` only these experts are trained; the master and the other experts of the folder stay: a species more in one group costs one expert. The
     folder changes in one step at the end; what was begun and killed goes on, part by part. The temperatures of the parts come from `validation`.
-    `without_plants`: photos that show none, of which the master learns; `made`: what is kept beside each part as its provenance. Raises InputError as `classifier.train.fit` and for a single group, and ModelError
-    for `groups` of a folder that holds no partition into the same ones.
+    `without_plants`: photos that show none, of which the master learns; `made`: what is kept beside each part as its provenance. Raises InputError as `classifier.train.fit` and for a single group, ModelError
+    for `groups` of a folder that holds no partition into the same ones, and ConfigurationError where parts of another training were begun there.
     """
     if len(partition.names) < 2:
         raise InputError("all species are in one group, which a master cannot tell apart; train without a partition")
@@ -272,10 +272,15 @@ def _for(training: Training, species: int) -> Training:
 
 
 def _begin(folder: Path, of: Mapping[str, object]) -> None:
-    """An empty folder for parts, unless it holds parts of the same training."""
+    """An empty folder for parts, unless it holds parts of the same training. Raises ConfigurationError where it holds parts of another."""
     told = json_text(json.loads(json.dumps(of)))
-    if (folder / "of.json").is_file() and (folder / "of.json").read_text(encoding="utf-8") == told:
-        return
+    if (folder / "of.json").is_file():
+        if (folder / "of.json").read_text(encoding="utf-8") == told:
+            return
+        raise ConfigurationError(
+            f"{folder} keeps {len(_parts(folder))} parts of a training of other photos, options or groups; start that one again to go on, or delete "
+            "the folder to begin anew"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with write_beside(folder / "of.json") as temporary:

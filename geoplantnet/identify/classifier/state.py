@@ -15,6 +15,22 @@ from geoplantnet.errors import ConfigurationError
 from geoplantnet.identify.photo_set import PhotoSet
 from geoplantnet.storage import json_text, write_beside
 
+_STATE = "state.json"
+
+
+def epochs_done(folder: Path) -> int:
+    """Epochs of a training that a folder keeps; 0 where it keeps none."""
+    return len(json.loads((folder / _STATE).read_text(encoding="utf-8"))["history"]) if (folder / _STATE).is_file() else 0
+
+
+def _differ(kept: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what two trainings differ, for people."""
+    was, options = kept.get("training", {}), now["training"]
+    words = [f"{key} {was.get(key)}, now {options[key]}" for key in options if was.get(key) != options[key]]
+    photos = [f"{len(kept.get('photos', ()))} photos, now {len(now['photos'])}" if kept.get("photos") != now["photos"] else ""]
+    labels = ["other labels" if photos == [""] and any(kept.get(key) != now[key] for key in ("species", "labels")) else ""]
+    return ", ".join([*words, *filter(None, photos + labels)])
+
 
 class State:
     """The state of a training in a folder; None: it is not kept. What else the folder is of stands beside it, and must be the same."""
@@ -32,15 +48,18 @@ class State:
     @property
     def kept(self) -> bool:
         """Whether an epoch was done."""
-        return self.folder is not None and (self.folder / "state.json").is_file()
+        return self.folder is not None and (self.folder / _STATE).is_file()
 
     def load(self, learning: list[Tensor], mean: list[Tensor], optimiser: torch.optim.Optimizer) -> list[Mapping[str, float]]:
         """The epochs that were done. Raises ConfigurationError where the folder is of another training."""
         if self.folder is None or not self.kept:
             return []
-        told = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+        told = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
         if told["of"] != self.of:
-            raise ConfigurationError(f"{self.folder} keeps the state of another training; give another folder, or take it away")
+            raise ConfigurationError(
+                f"{self.folder} keeps {len(told['history'])} epochs of another training ({_differ(told['of'], self.of)}); start it with the same "
+                "photos and options to go on, or delete that folder to begin anew"
+            )
         tensors = safetensors.torch.load_file(self.folder / "state.safetensors")
         with torch.no_grad():
             for i, slow in enumerate(mean):
@@ -65,4 +84,4 @@ class State:
         with write_beside(self.folder) as temporary:
             temporary.mkdir()
             (temporary / "state.safetensors").write_bytes(safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}))
-            (temporary / "state.json").write_text(json_text({"of": self.of, "history": history}), encoding="utf-8")
+            (temporary / _STATE).write_text(json_text({"of": self.of, "history": history}), encoding="utf-8")

@@ -27,6 +27,7 @@ from geoplantnet.identify.classifier.levels import MultiLevelLoss
 from geoplantnet.identify.classifier.losses import LOSSES, Loss, make_loss
 from geoplantnet.identify.classifier.model import BATCH, PhotoClassifier, TorchNetwork, as_tensor, channels_last
 from geoplantnet.identify.classifier.negatives import photos_below, textures
+from geoplantnet.identify.classifier.rejection import class_means
 from geoplantnet.identify.classifier.state import State
 from geoplantnet.identify.evaluation import answers
 from geoplantnet.identify.levels import Levels
@@ -40,6 +41,10 @@ _ROOM = 8 / 7
 """Side of the squares that photos are cut out of, of the side of the net's input."""
 _PROBE = 0.1
 """Inverse strength of the penalty on the weights of a probe of standardised features."""
+_SOME = 1_000
+"""Photos by which features of a backbone as it came are taken to those of today."""
+_NO_PLANT = 0.3
+"""Probability of a plant below which a photo is rejected: to turn away somebody's plant is worse than to name a cup."""
 _MANY = 1_000_000
 """Species, more than any option of a loss asks for."""
 _CACHE = 4_000_000_000
@@ -75,7 +80,7 @@ class Training:
     loss_options: Mapping[str, float] = field(default_factory=dict)
     """Other values of what `losses.LOSSES` says may be set."""
     levels: tuple[float, float, float] | None = None
-    """Weights of species, genus and family, where coarser levels are learnt too (`levels.MultiLevelLoss`)."""
+    """Weights of species, genus and family, none negative, where coarser levels are learnt too (`levels.MultiLevelLoss`)."""
     smoothing: float = 0.1
     """Of the labels, under cross-entropy (Szegedy et al. 2016, section 7)."""
     views: int = 4
@@ -89,6 +94,8 @@ class Training:
         wrong += [name for name in ("lr", "backbone_lr", "decay") if not getattr(self, name) > 0]
         wrong += ["smoothing"] * (not 0 <= self.smoothing < 1) + ["ema"] * (not 0 <= self.ema < 1)
         wrong += ["transfer"] * (self.transfer not in get_args(Transfer)) + ["start"] * (self.start not in ("probe", "zero"))
+        if self.levels is not None:
+            wrong += ["levels"] * (not all(0 <= weight < math.inf for weight in self.levels) or not sum(self.levels))
         if wrong:
             raise ConfigurationError(f"training: {wrong[0]} is {getattr(self, wrong[0])}; see what `Training` says of it")
         self.made_loss(np.ones(_MANY))  # a name or option that is none is told now
@@ -145,18 +152,19 @@ def fit(
         negatives = textures(min(max(200, len(photos) // 4), 1000), model.card.size, training.seed)
         if without_plants is not None:
             negatives = np.concatenate([negatives, photos_below(without_plants, model.card.size)])
+    own = begun if begun is not None else begin(photos, training, device=device)
     with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
-        batches = _Batches(model, photos, squares, training, begun)
+        batches = _Batches(model, photos, squares, training, own)
         state = State(resume, asdict(training), photos)
         if training.start == "probe" and model.backbone.taught and not state.kept:
-            _set(model.species, _pooled(model, photos, training, begun), photos.labels, _PROBE)
+            _set(model.species, _pooled(model, photos, training, own), photos.labels, _PROBE)
         noise = torch.Generator(device)
         judge = loss or training.made_loss(photos.counts, noise)
         if training.levels is not None:
             judge = MultiLevelLoss(Levels.of(photos.species), species=judge, weights=training.levels)
         history = _learn(model, batches, training, judge, noise, state, on_epoch)
     network = TorchNetwork(model, photos.species)
-    _organs_and_plants(model, photos, negatives, training, begun)
+    _organs_and_plants(model, photos, negatives, training, own)
     told = predict(network, validation, begun) if validation is not None and len(validation) else None
     model.card = _described(model.card, told, validation)
     return Fitted(network=network, history=tuple(history), validation=told)
@@ -207,7 +215,7 @@ class Begun:
 def begin(photos: PhotoSet, training: Training, *, device: str = "cpu") -> Begun | None:
     """Run the frozen stages once over photos that several trainings share, such as the folds of a set.
 
-    None where nothing is frozen, or it is too much to keep (4 GB); `fit` then begins anew.
+    None where nothing is frozen, or it is too much to keep (4 GB); `fit` then looks at every photo anew in every epoch.
     """
     model = _untrained(training, len(photos.species), "classifier", "1", device)
     with Squares(list(photos.table["image"]), round(model.card.size * _ROOM)) as squares:
@@ -281,7 +289,7 @@ class _Batches:
         self.labels = torch.tensor(photos.labels)
         self.steps = math.ceil(len(photos) / training.batch)
         self._rows = begun.rows(photos, training) if begun is not None else torch.arange(len(photos))
-        self._kept = list(begun.views) if begun is not None else _augmented_views(model, squares, len(photos), training)
+        self._kept = begun.views if begun is not None else ()
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Every photo once: what the frozen stages make of it, and its label."""
@@ -369,14 +377,31 @@ def _groups(model: PhotoClassifier, training: Training, frozen: int) -> list[dic
 def teach_to_reject(
     network: TorchNetwork, photos: PhotoSet, negatives: npt.NDArray[np.uint8], training: Training, *, begun: Begun | None = None
 ) -> None:
-    """Fit the head of plant or not anew, and nothing else: from photos of plants, and of what shows none (n, size, size, 3)."""
-    _teach_plants(network.model, _pooled(network.model, photos, training, begun), negatives)
+    """Fit the head of plant or not anew, and nothing else: from photos of plants, of what shows none (n, size, size, 3), and from `rejection`."""
+    _teach_plants(network.model, photos, _pooled(network.model, photos, training, begun), negatives, training, begun)
 
 
-def _teach_plants(model: PhotoClassifier, pooled: npt.NDArray[np.float32], negatives: npt.NDArray[np.uint8]) -> None:
-    away = np.concatenate([_raw(model, negatives[i : i + BATCH]) for i in range(0, len(negatives), BATCH)])
-    _set(model.plant, np.concatenate([away, pooled]), np.r_[np.zeros(len(away), int), np.ones(len(pooled), int)])
-    model.card = replace(model.card, rejects=True)
+def _teach_plants(
+    model: PhotoClassifier,
+    photos: PhotoSet,
+    pooled: npt.NDArray[np.float32],
+    negatives: npt.NDArray[np.uint8],
+    training: Training,
+    begun: Begun | None,
+) -> None:
+    away = _raw(model, negatives)
+    came, shown = make_backbone(training.backbone), pooled[:0]
+    if came.classes is not None:
+        some = np.unique(np.linspace(0, len(photos) - 1, min(len(photos), _SOME)).astype(int))
+        untaught = channels_last(PhotoClassifier(came, 1, model.card).to(model.mean.device).eval())
+        before = np.concatenate([_raw(untaught, negatives), _pooled(untaught, photos.subset(some), training, begun)])
+        shown, none = class_means(came.classes.numpy(), before, np.concatenate([away, pooled[some]]))
+        away = np.concatenate([away, none])
+    # Plants of other kinds count as much as the own ones: else what is unlike these would be no plant.
+    weights = [np.full(len(part), 1 / len(part) / share) for part, share in ((away, 1), (pooled, 2), (shown, 2)) if len(part)]
+    y = np.r_[np.zeros(len(away), int), np.ones(len(pooled) + len(shown), int)]
+    _set(model.plant, np.concatenate([away, pooled, shown]), y, weights=np.concatenate(weights))
+    model.card = replace(model.card, rejects=True, plant_threshold=_NO_PLANT)
 
 
 def _organs_and_plants(
@@ -390,22 +415,34 @@ def _organs_and_plants(
         _set(model.organs, pooled[said], organs[said].astype(int))
         model.card = replace(model.card, organs=True)
     if len(negatives):
-        _teach_plants(model, pooled, negatives)
+        _teach_plants(model, photos, pooled, negatives, training, begun)
 
 
 @torch.inference_mode()
 def _raw(model: PhotoClassifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    raw: npt.NDArray[np.float32] = model.backbone(model.normalised(as_tensor(pixels, model.mean.device))).float().cpu().numpy()
-    return raw
+    """(n, d): the backbone's features of squares."""
+    parts = [model.backbone(model.normalised(as_tensor(pixels[i : i + BATCH], model.mean.device))) for i in range(0, len(pixels), BATCH)]
+    return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
 
 
-def _set(head: nn.Linear | CosineHead, x: npt.NDArray[np.float32], y: npt.NDArray[np.int64], strength: float = 0.01) -> None:
+def _set(
+    head: nn.Linear | CosineHead,
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int64],
+    strength: float = 0.01,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> None:
     """A logistic regression of standardised features, folded into a head; a class without photos becomes as unlikely as e^-20 makes it.
+
+    `weights` (n,): of each photo within its class; None: all alike. Each class weighs as much as another.
 
     A head of cosines takes its directions alone, the biases laid into the weights along the mean feature.
     """
     middle, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    found = LogisticRegression(C=strength, max_iter=500, class_weight="balanced").fit((x - middle) / spread, y)
+    each = np.ones(len(y)) if weights is None else weights
+    classes, of = np.unique(y, return_inverse=True)
+    each = each / np.bincount(of, each)[of] * len(y) / len(classes)
+    found = LogisticRegression(C=strength, max_iter=500).fit((x - middle) / spread, y, sample_weight=each)
     weight = found.coef_ / spread
     bias = found.intercept_ - weight @ middle
     if len(found.classes_) == 2 and head.weight.shape[0] > 1:

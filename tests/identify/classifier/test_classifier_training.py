@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from geoplantnet.identify.classifier import fit as train
 from geoplantnet.identify.classifier.augment import augmented
 from geoplantnet.identify.classifier.cosine_head import CosineHead
 from geoplantnet.identify.classifier.negatives import KINDS, photos_below, textures
+from geoplantnet.identify.classifier.state import epochs_done
 from geoplantnet.identify.classifier.train import _set, stages_frozen, teach_to_reject
 from geoplantnet.identify.metrics import auroc, top_k
 from geoplantnet.identify.photo_set import PhotoSet
@@ -108,10 +110,14 @@ def test_a_training_that_was_killed_ends_as_if_it_never_was(parts, tmp_path, tra
 
 
 def test_the_state_of_another_training_is_refused(parts, tmp_path):
-    """Other numbers, other photos: told, not mixed; without a folder nothing is written."""
+    """Other numbers, other photos: told which, not mixed; without a folder nothing is written."""
     fit(parts[0], replace(QUICK, epochs=1), resume=tmp_path / "s")
-    for other, photos in ((replace(QUICK, epochs=1, lr=1e-3), parts[0]), (replace(QUICK, epochs=1), parts[1])):
-        with pytest.raises(ConfigurationError, match="another training"):
+    assert epochs_done(tmp_path / "s") == 1 and epochs_done(tmp_path / "none") == 0
+    for other, photos, why in (
+        (replace(QUICK, epochs=1, lr=1e-3), parts[0], f"lr {QUICK.lr:g}, now 0.001"),
+        (replace(QUICK, epochs=1), parts[1], f"{len(parts[0])} photos, now {len(parts[1])}"),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"1 epochs of another training \({re.escape(why)}\)"):
             fit(photos, other, resume=tmp_path / "s")
 
 

@@ -3,150 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from geoplantnet.errors import InputError, UsageError
+from pipelines.figures import figures_of, print_figures
 from pipelines.identifier import PLACE_FILE, ExpertsOption, FlorasOption, ModelArg, check_output, ids_of, network_of, projects_of
 from pipelines.identify_answers import predict, serve, survey
+from pipelines.identify_training import retrain, train
 from pipelines.labelled_photos import (
-    HELD_OUT,
+    PhotosArg,
     as_trained,
     is_store,
-    left_out,
     name_of,
     photos_of,
     readable,
     source_of,
-    split,
     squares_of,
+    tell_rejected,
     that_taught,
 )
 
 if TYPE_CHECKING:
-    from geoplantnet.identify.network import Network, Outputs
-    from geoplantnet.identify.partition import Partition
-    from geoplantnet.identify.photo_set import PhotoSet
     from geoplantnet.identify.prior import PlaceWeight
     from geoplantnet.identify.similarity import ImageIndex
 
-app = typer.Typer(help="Photos to species: train, evaluate, predict, survey, index, export, serve, retrain.", no_args_is_help=True)
-for answering in (predict, survey, serve):
-    app.command()(answering)
-
-PhotosArg = Annotated[
-    str, typer.Argument(help="Labelled photos: a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations.")
-]
-SeedOption = Annotated[int, typer.Option(help="Same seed, same result.")]
-
-
-@app.command()
-def train(
-    photos: PhotosArg,
-    output: Annotated[Path, typer.Option("--output", help="Folder of the classifier to be made.")],
-    backbone: Annotated[str, typer.Option(help="small, resnet18, efficientnet-lite0|1|2, or dinov2:FOLDER.")] = "efficientnet-lite0",
-    transfer: Annotated[str, typer.Option(help="What learns: head, freeze (the last stages too) or all.")] = "freeze",
-    frozen: Annotated[int | None, typer.Option(help="Stages that do not learn under freeze; default: two thirds.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
-    size: Annotated[int | None, typer.Option(help="Side of the net's input, pixels; default: what the backbone was made for.")] = None,
-    loss: Annotated[str, typer.Option(help="cross_entropy, focal, ldam, ldam_drw, top_k or imbalanced_top_k.")] = "cross_entropy",
-    held_out: Annotated[float, typer.Option(help="Share held out for figures and calibration, where the photos have no split.")] = HELD_OUT,
-    loss_option: Annotated[list[str] | None, typer.Option(help="Of the loss, such as k=3 or largest=0.3; again for another.")] = None,
-    negatives: Annotated[Path | None, typer.Option(help="Folder of photos that show no plant; made-up textures teach that too.")] = None,
-    name: Annotated[str, typer.Option(help="The classifier's name.")] = "classifier",
-    version: Annotated[str, typer.Option(help="Of these weights.")] = "1",
-    partition: Annotated[
-        str,
-        typer.Option(
-            "--partition",
-            help="A master net and an expert net a group, of which an answer asks two: genus, family, random:N or confusion:N.",
-        ),
-    ] = "",
-    confused_by: Annotated[
-        Path | None,
-        typer.Option("--confused-by", help="The classifier whose mistakes on the held-out photos make the groups of confusion:N."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    images: Annotated[str | None, typer.Option(help="Where a store's images lie.")] = None,
-    seed: SeedOption = 0,
-) -> None:
-    """Train a classifier; what was begun and killed goes on."""
-    from geoplantnet.identify import evaluation
-    from geoplantnet.identify.classifier import checkpoint
-    from geoplantnet.identify.classifier.train import Training, fit
-
-    console = Console(stderr=True)
-    training = Training(
-        backbone=backbone,
-        transfer=transfer,  # type: ignore[arg-type]
-        frozen=frozen,
-        epochs=epochs,
-        size=size,
-        loss=loss,
-        loss_options=_options(loss_option or []),
-        seed=seed,
-    )
-    _check_device(device)
-    check_output(output, ("classifier.json", "classifier.safetensors", PLACE_FILE, "partition.json", "master", "expert-*"))
-    known = readable(photos_of(photos, images=images))
-    learn, judge = split(known, held_out, seed)
-    console.print(f"{len(learn):,} photos of {learn.table['species'].nunique():,} species to learn from, {len(judge):,} held out")
-    _tell_rejected(console, left_out(known, learn, judge))
-    _tell_rejected(console, known.rejected)
-    made = {"photos": source_of(photos), "rejected": dict(known.rejected), "held_out": held_out}
-    if partition:
-        from geoplantnet.identify.classifier.partition import fit_partition
-
-        groups = _groups(partition, known, seed) if confused_by is None else _confused(partition, known, judge, confused_by)
-        console.print(f"{len(groups.names):,} groups of species")
-        fit_partition(
-            output,
-            learn,
-            groups,
-            training,
-            validation=judge,
-            without_plants=negatives,
-            name=name,
-            version=version,
-            device=device,
-            on_part=console.print,
-            made={**made, "learnt_from": len(learn)},
-        )
-        if len(judge):
-            network = network_of(output)
-            _print(
-                console,
-                _figures(network, judge, evaluation.answers(network, judge)),
-                f"{output}: figures of {len(judge):,} photos held out",
-            )
-        return
-    state = output.parent / f".{output.name}-state"
-    fitted = fit(
-        learn,
-        training,
-        validation=judge,
-        name=name,
-        version=version,
-        without_plants=negatives,
-        resume=state,
-        on_epoch=lambda epoch, value: console.print(f"epoch {epoch} of {epochs}: loss {value:.3f}"),
-        device=device,
-    )
-    checkpoint.save(
-        fitted.network,
-        output,
-        learnt_from=len(learn),
-        training=dict(vars(training)),
-        **made,
-    )
-    _remove(state)
-    _print(console, dict(fitted.network.card.figures), f"{output}: figures of {len(judge):,} photos held out")
+app = typer.Typer(
+    help="Photos to species: train, evaluate, score, place, predict, survey, index, export, serve, retrain.", no_args_is_help=True
+)
+for verb in (train, predict, survey, serve, retrain):
+    app.command()(verb)
 
 
 @app.command()
@@ -173,11 +64,11 @@ def evaluate(
         taught, known = taught[(known.table["split"] == of).to_numpy()], known.of_split(of)
     if not len(known):
         raise InputError(f"{source_of(photos)} has no photos of the split {of!r}; name train, val or test, or leave it out")
-    _tell_rejected(console, known.rejected)
+    tell_rejected(console, known.rejected)
     if taught.any():
         console.print(f"{int(taught.sum()):,} of these {len(known):,} photos taught the classifier: what it says of them flatters it")
     outputs = evaluation.answers(network, known)
-    figures = _figures(network, known, outputs)
+    figures = figures_of(network, known, outputs)
     if run is not None:
         names, p = evaluation.of_observations(network, known, outputs)
         files = [Path(name).name for name in names]
@@ -187,23 +78,27 @@ def evaluate(
         write_run(run, names, p, [taxon.taxon_id for taxon in network.species], top=min(30, len(network.species)))
     if output is not None:
         write_json(output, figures)
-    _print(console, figures, f"{model}: {len(known):,} photos")
+    print_figures(console, figures, f"{model}: {len(known):,} photos")
 
 
 @app.command()
 def score(
     run: Annotated[Path, typer.Argument(help="A run file of LifeCLEF: of observations, or of quadrats.")],
-    truth: Annotated[Path, typer.Argument(help="CSV: observation (or quadrat) and taxonID; a quadrat has a row a species.")],
+    truth: Annotated[
+        Path, typer.Argument(help="CSV: observation (or quadrat) and taxonID; a quadrat has a row a species, and may have a transect.")
+    ],
     output: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the figures here too.")] = None,
 ) -> None:
     """Score a run file, of this or any other program, as the LifeCLEF challenges do."""
-    from geoplantnet.identify.run_file import is_of_quadrats, read_quadrats, read_run, read_truth, score_quadrats, score_run
+    from geoplantnet.identify.run_file import is_of_quadrats, read_quadrats, read_run, read_transects, read_truth, score_quadrats, score_run
     from geoplantnet.storage import write_json
 
     known = read_truth(truth)
     if is_of_quadrats(run):
         quadrats = read_quadrats(run)
         named, figures = {taxon for species in quadrats.values() for taxon in species}, {"f1": score_quadrats(quadrats, known)}
+        if (transects := read_transects(truth)) is not None:
+            figures["f1_of_transects"] = score_quadrats(quadrats, known, transects)
     else:
         several = next((name for name, species in known.items() if len(species) > 1), None)
         if several is not None:
@@ -217,7 +112,7 @@ def score(
         )
     if output is not None:
         write_json(output, figures)
-    _print(Console(stderr=True), figures, f"{run}: {len(known):,} answers")
+    print_figures(Console(stderr=True), figures, f"{run}: {len(known):,} answers")
 
 
 @app.command()
@@ -237,7 +132,7 @@ def place(
     from geoplantnet.storage import write_json
 
     network, known = network_of(model), readable(photos_of(photos, images=images))
-    _tell_rejected(Console(stderr=True), known.rejected)
+    tell_rejected(Console(stderr=True), known.rejected)
     if of:
         known = known.of_split(of)
     atlas = open_atlas(maps)
@@ -272,7 +167,7 @@ def place(
     left = int((~used).sum())
     if left:
         console.print(f"left out: {left:,} photos without a place in the maps, or of a species that the classifier does not know")
-    _print(console, figures, f"{model / PLACE_FILE}: used by `identify serve --maps`")
+    print_figures(console, figures, f"{model / PLACE_FILE}: used by `identify serve --maps`")
 
 
 @app.command()
@@ -328,7 +223,7 @@ def index(
     grown.save(output)
     console = Console(stderr=True)
     strangers = int((at[new] < 0).sum())
-    _tell_rejected(console, rejected)
+    tell_rejected(console, rejected)
     console.print(f"{output}: {len(grown):,} images, {len(known):,} of them new")
     if changed:
         console.print(f"{len(changed):,} were told anew: their species, organ or author changed")
@@ -368,7 +263,7 @@ def export(
     squares = held = None
     if photos is not None:
         known = readable(photos_of(photos, images=images))
-        _tell_rejected(Console(stderr=True), known.rejected)
+        tell_rejected(Console(stderr=True), known.rejected)
         learnt, judged = as_trained(checkpoint.provenance(model), known)
         squares, held = (squares_of(part, n, network.card.size) for part, n in ((learnt, 150), (judged, 100)))
     told = write(
@@ -381,25 +276,7 @@ def export(
         names=common,
         index=index,
     )
-    _print(Console(stderr=True), told, f"{output}")
-
-
-@app.command()
-def retrain(
-    store: Annotated[str, typer.Argument(help="A store of observations.")],
-    models: Annotated[Path, typer.Option("--models", help="Folder of versions; `current` in it names the one in use.")],
-    backbone: Annotated[str, typer.Option(help="As of `identify train`.")] = "efficientnet-lite0",
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
-    minimum: Annotated[int, typer.Option(min=2, help="Photos that a species needs.")] = 5,
-    images: Annotated[str | None, typer.Option(help="Where the store's images lie.")] = None,
-    seed: SeedOption = 0,
-) -> None:
-    """Train anew from what people validated since; the new version is used where it is no worse on the same held-out photos."""
-    from geoplantnet.identify.classifier.train import Training
-    from pipelines.train_identify import retrain as again
-
-    told = again(store, models, Training(backbone=backbone, epochs=epochs, seed=seed), minimum=minimum, images=images)
-    Console(stderr=True).print(told.words)
+    print_figures(Console(stderr=True), told, f"{output}")
 
 
 def _names(file: Path) -> dict[str, dict[str, list[str]]]:
@@ -414,75 +291,6 @@ def _names(file: Path) -> dict[str, dict[str, list[str]]]:
     raise InputError(f"{file} holds other things than names; JSON of language -> taxonID -> names was expected")
 
 
-def _options(given: Sequence[str]) -> dict[str, float]:
-    """``k=3`` -> {"k": 3.0}. Raises UsageError for what is none."""
-    found = {}
-    for one in given:
-        name, _, value = one.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            raise UsageError(f"--loss-option {one}: name=number was expected, such as k=3") from None
-    return found
-
-
-def _check_device(name: str) -> None:
-    """Raises UsageError for a device that is not there: before photos are read."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); cpu always can") from error
-
-
-def _figures(network: Network, photos: PhotoSet, told: Outputs) -> dict[str, Any]:
-    """Of all photos, as `evaluation.evaluate`; and how many of them, which show plants, are said to show none."""
-    from geoplantnet.identify import evaluation
-
-    figures = {str(key): value for key, value in evaluation.evaluate(network, photos, told).loc["all"].dropna().items()}
-    if network.card.rejects:
-        figures["rejected_plants"] = float((told.plant < network.card.plant_threshold).mean())
-    return figures
-
-
-def _groups(wanted: str, photos: PhotoSet, seed: int) -> Partition:
-    """What `--partition` names. Raises UsageError for what it does not know."""
-    from geoplantnet.identify.levels import Levels
-    from geoplantnet.identify.partition import at_random, by_level
-
-    if wanted in ("genus", "family"):
-        return by_level(getattr(Levels.of(photos.species), wanted))
-    kind, _, count = wanted.partition(":")
-    if kind == "confusion" and count.isdigit():
-        raise UsageError(f"--partition {wanted}: whose confusion? name a classifier of these species with --confused-by")
-    if kind != "random" or not count.isdigit():
-        raise UsageError(f"--partition {wanted}: genus, family, random:N or confusion:N was expected")
-    return at_random(len(photos.species), int(count), seed=seed)
-
-
-def _confused(wanted: str, photos: PhotoSet, judge: PhotoSet, model: Path) -> Partition:
-    """Groups of the species that a classifier mistakes for each other on photos held out.
-
-    Raises UsageError for another partition, InputError where it knows none of the photos' species.
-    """
-    from geoplantnet.identify import evaluation
-    from geoplantnet.identify.partition import by_confusion, mean_answers
-    from geoplantnet.identify.temperature import probabilities
-
-    kind, _, count = wanted.partition(":")
-    if kind != "confusion" or not count.isdigit():
-        raise UsageError(f"--confused-by goes with --partition confusion:N, not with {wanted!r}")
-    network = network_of(model)
-    at = evaluation.same_species(photos.species, network.species)
-    judge = judge.subset(at[judge.labels] >= 0)
-    if not len(judge):
-        raise InputError(f"no photo held out is of a species that {model} knows; there is no confusion to group by")
-    told = probabilities(evaluation.answers(network, judge).logits, network.card.temperature)
-    said = np.where(at >= 0, told[:, at], 0.0)
-    return by_confusion(mean_answers(said, judge.labels), int(count))
-
-
 def _withdrawn(index: ImageIndex, store: str, images: str | None) -> list[str]:
     """Names of the images of an index whose authors took them back from a store."""
     from pipelines.observations import open_store
@@ -491,23 +299,3 @@ def _withdrawn(index: ImageIndex, store: str, images: str | None) -> list[str]:
     with open_store(store, images) as opened:
         gone = opened.withdrawn(sorted({image.observation for image in told if image.observation}))
     return [image.image for image in told if image.observation in gone]
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _tell_rejected(console: Console, rejected: Mapping[str, int]) -> None:
-    for reason, n in rejected.items():
-        console.print(f"left out: {n:,} photos, {reason}")
-
-
-def _print(console: Console, figures: Mapping[str, Any], title: str) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    console.print(table)

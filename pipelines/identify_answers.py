@@ -95,7 +95,8 @@ def predict(
     for taxon, score in species:
         typer.echo(f"{score:6.1%}  {taxon.scientific_name} ({taxon.family})")
     known = _PLACE[told.evidence] if where is not None else "No place was given."
-    typer.echo(f"One of {len(told.answer_set)} species with {CREDIBLE:.0%}. {known}")
+    several = f"It is one of {len(told.answer_set)} species" if len(told.answer_set) > 1 else "It is the first"
+    typer.echo(f"{several} with {CREDIBLE:.0%}. {known}")
 
 
 def survey(
@@ -138,7 +139,8 @@ def survey(
     if not answers:
         raise InputError(f"of {len(files):,} photos none can be read; there is nothing to answer")
     write_quadrats(run, answers)
-    console.print(f"{run}: {len(answers):,} quadrats, {np.mean([len(named) for named in answers.values()]):.1f} species each")
+    left = f", {len(files) - len(answers):,} left out" if len(files) > len(answers) else ""
+    console.print(f"{run}: {len(answers):,} quadrats{left}, {np.mean([len(named) for named in answers.values()]):.1f} species each")
 
 
 def serve(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="API keys of a server: add, list, revoke.", no_args_is_help=True)
 
-RecipeArg = Annotated[str, typer.Argument(help="A recipe, whose `serving.keys` names the file of keys.")]
+RecipeArg = Annotated[str, typer.Argument(help="A recipe, whose `serving.keys` names the file of keys; - with --file.")]
 NameArg = Annotated[str, typer.Argument(help="Whose key it is; told in the server's log.")]
 FileOption = Annotated[Path | None, typer.Option("--file", help="File of keys; instead of the recipe's.")]
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
 from geoplantnet.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from geoplantnet.identify.photo_set import PhotoSet
 
+PhotosArg = Annotated[
+    str, typer.Argument(help="Labelled photos: a folder laid out as Pl@ntNet-300K, a CSV with file and label, or a store of observations.")
+]
 HELD_OUT = 0.2
 """Share of the photos that a classifier does not learn from, where they have no split of their own."""
 _PHOTOS = (".jpg", ".jpeg", ".png")
@@ -149,3 +155,9 @@ def is_store(source: str) -> bool:
 def name_of(image: str, *, stored: bool) -> str:
     """An image's name in an index: its SHA-256 where a store has it, else where it lies, whatever way it was spelled."""
     return Path(image).stem if stored else str(Path(image).resolve())
+
+
+def tell_rejected(console: Console, rejected: Mapping[str, int]) -> None:
+    """A line a reason."""
+    for reason, n in rejected.items():
+        console.print(f"left out: {n:,} photos, {reason}")

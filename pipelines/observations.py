@@ -80,6 +80,10 @@ def import_files(
     votes: Annotated[Path | None, typer.Option("--votes", help="CSV or Parquet; columns as the fields of a Vote.")] = None,
     predictions: Annotated[Path | None, typer.Option("--predictions", help="CSV or Parquet: observation_id, taxon_id, score.")] = None,
     model: Annotated[str, typer.Option("--model", help="Name and version of the model that predicts, as name:version.")] = "",
+    photos: Annotated[
+        Path | None, typer.Option("--photos", help="CSV of --observations' photos: observation_id, file (relative to it), organ.")
+    ] = None,
+    images: ImagesOption = None,
 ) -> None:
     """Take in files; bad rows are counted by reason. What was cut off is imported again, and nothing is stored twice."""
     if observations is votes is predictions is None:
@@ -87,12 +91,23 @@ def import_files(
     name, _, version = model.partition(":")
     if predictions is not None and not (name and version):
         raise UsageError(f"--predictions needs --model name:version, not {model!r}")
-    with open_store(store) as opened:
+    if photos is not None and observations is None:
+        raise UsageError("--photos needs --observations: an observation is stored together with its photos")
+    with open_store(store, images) as opened:
         from geoplantnet.identify.observations import ModelVersion
         from geoplantnet.identify.observations.store import OBSERVATION_COLUMNS, PREDICTION_COLUMNS, VOTE_COLUMNS
 
         if observations is not None:
-            _import("observations", observations, opened.add_observations, OBSERVATION_COLUMNS)
+            shown = _photos_of(photos) if photos is not None else {}
+            named: set[str] = set()
+
+            def add(rows: pd.DataFrame) -> Counted:
+                named.update(rows.get("observation_id", ()))
+                return _with_photos(opened, rows, shown) if shown else opened.add_observations(rows)
+
+            _import("observations", observations, add, OBSERVATION_COLUMNS)
+            if strange := sorted(shown.keys() - named):
+                _say(f"  {len(strange):,} observations with photos are not in {observations}, such as {strange[0]}")
         if votes is not None:
             _import("votes", votes, opened.add_votes, VOTE_COLUMNS, keyed=True)
         if predictions is not None:
@@ -218,6 +233,42 @@ def _import(what: str, file: Path, add: Callable[[pd.DataFrame], Counted], known
         _say(f"  columns not read: {', '.join(unread)}; those of {what} are {', '.join(known)}")
     for reason, count in rejected.most_common():
         _say(f"  {count:,} x {reason}; first {examples[reason]}")
+
+
+def _photos_of(file: Path) -> dict[str, list[tuple[Path, str]]]:
+    """Files of the photos of each observation, and what they show. Raises InputError for a table that names none."""
+    table = pd.concat(list(_parts(file)), ignore_index=True)
+    if missing := [name for name in ("observation_id", "file") if name not in table]:
+        raise InputError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for one, name, organ in zip(table["observation_id"], table["file"], table.get("organ", pd.Series("", index=table.index)), strict=True):
+        found.setdefault(one, []).append((file.parent / name, organ or "auto"))
+    return found
+
+
+def _with_photos(store: ObservationStore, rows: pd.DataFrame, photos: Mapping[str, Sequence[tuple[Path, str]]]) -> Counted:
+    """Store observations one by one, each with its photos; one whose photos cannot all be read is refused."""
+    from geoplantnet.identify.observations import Image, Observation
+    from geoplantnet.identify.observations.acts import RefusedAct, Tally
+    from geoplantnet.identify.observations.store import OBSERVATION_COLUMNS
+
+    if missing := [column for column in ("observation_id", "user_id") if column not in rows]:
+        raise InputError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}")
+    tally = Tally()
+    for number, row in enumerate(rows.to_dict("records")):
+        said = {column: row[column] for column in OBSERVATION_COLUMNS if column in row and pd.notna(row[column])}
+        known = store.holds(row["observation_id"])
+        try:
+            shown = [Image(data=file.read_bytes(), organ=organ) for file, organ in photos.get(row["observation_id"], ())]
+            store.add_observation(Observation(**said), shown)
+        except RefusedAct as refused:
+            tally.refuse(number, refused)
+        except (OSError, InputError) as error:
+            tally.refuse(number, RefusedAct("photo cannot be stored", str(error)))
+        else:
+            tally.repeated += known
+            tally.kept += not known
+    return tally.counted()
 
 
 def _parts(file: Path) -> Iterator[pd.DataFrame]:

@@ -140,6 +140,7 @@ def retrain(
     minimum: int = 5,
     images: str | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    device: str = "cpu",
 ) -> Retrained:
     """Train a new version from a store's validated photos, unless nothing changed; use it where it is no worse on the photos held out.
 
@@ -153,11 +154,18 @@ def retrain(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TryAgain(f"{models} is being retrained by another process; wait until it has ended") from error
-        return _retrain(store, models, training, minimum=minimum, images=images, on_epoch=on_epoch)
+        return _retrain(store, models, training, minimum=minimum, images=images, on_epoch=on_epoch, device=device)
 
 
 def _retrain(
-    store: str, models: Path, training: Training, *, minimum: int, images: str | None, on_epoch: Callable[[int, float], None]
+    store: str,
+    models: Path,
+    training: Training,
+    *,
+    minimum: int,
+    images: str | None,
+    on_epoch: Callable[[int, float], None],
+    device: str,
 ) -> Retrained:
     from geoplantnet.identify.classifier import checkpoint
     from geoplantnet.identify.classifier.train import fit
@@ -179,7 +187,7 @@ def _retrain(
     for other in models.glob(".state-*"):
         if other != state:
             shutil.rmtree(other, ignore_errors=True)
-    fitted = fit(learn, training, validation=judge, name=models.name, version=version, resume=state, on_epoch=on_epoch)
+    fitted = fit(learn, training, validation=judge, name=models.name, version=version, resume=state, on_epoch=on_epoch, device=device)
     checkpoint.save(
         fitted.network, models / version, **made_of, photos=source_of(store), learnt_from=len(learn), rejected=dict(found.photos.rejected)
     )

@@ -132,7 +132,8 @@ class PhotoSet:
             raise InputError(f"{file} cannot be read as CSV in UTF-8 ({error}); its first line names file and label at least") from error
         table = table.rename(columns={"licence": "license"})
         if not {"file", "label"} <= set(table.columns):
-            raise InputError(f"{file} has the columns {', '.join(map(str, table.columns))}; it needs file and label")
+            parted = "; they are parted by semicolons, save it with commas" if len(table.columns) == 1 and ";" in table.columns[0] else ""
+            raise InputError(f"{file} has the columns {', '.join(map(str, table.columns))}; it needs file and label{parted}")
         for column in ("genus", "family", "organ", "observation", "split", "author", "license"):
             if column not in table:
                 table[column] = ""

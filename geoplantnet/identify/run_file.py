@@ -121,15 +121,23 @@ def is_of_quadrats(path: str | os.PathLike[str]) -> bool:
         raise InputError(f"{path} cannot be read as UTF-8: {error}") from error
 
 
+def read_transects(path: str | os.PathLike[str]) -> dict[str, str] | None:
+    """The transect of each quadrat of a table that `read_truth` reads; None where it has no column transect. Raises InputError for a quadrat of two."""
+    table = _truth(path)
+    if "transect" not in table:
+        return None
+    pairs = table[[table.columns[0], "transect"]].drop_duplicates()
+    if (twice := pairs[pairs.columns[0]].duplicated()).any():
+        raise InputError(f"{path} puts {pairs.loc[twice].iloc[0, 0]!r} into two transects; mend one of them")
+    return dict(zip(pairs.iloc[:, 0], pairs["transect"], strict=True))
+
+
 def read_truth(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     """Species ids by observation or quadrat, of a CSV table whose first column names it and whose column taxonID (or species_id) its species.
 
     Raises InputError for another table, and for a species that comes twice in one.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
+    table = _truth(path)
     column = next((name for name in ("taxonID", "species_id") if name in table.columns[1:]), None)
     if column is None or table.empty:
         raise InputError(
@@ -139,6 +147,13 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     if rows.duplicated().any():
         raise InputError(f"{path} names a species of {rows[rows.duplicated()].iloc[0, 0]!r} twice")
     return {str(name): tuple(species) for name, species in rows.groupby(table.columns[0], sort=False)[column]}
+
+
+def _truth(path: str | os.PathLike[str]) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} cannot be read as CSV in UTF-8 ({error})") from error
 
 
 def write_quadrats(path: str | os.PathLike[str], answers: Mapping[str, Iterable[str]]) -> Path:
@@ -180,15 +195,24 @@ def read_quadrats(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def score_quadrats(run: Mapping[str, Iterable[str]], truth: Mapping[str, Iterable[str]]) -> float:
-    """Mean over the quadrats of the truth of F1 = 2 |A and T| / (|A| + |T|); two empty sets agree. Raises InputError as `score_run`."""
+def score_quadrats(
+    run: Mapping[str, Iterable[str]], truth: Mapping[str, Iterable[str]], transects: Mapping[str, str] | None = None
+) -> float:
+    """Mean over the quadrats of the truth of F1 = 2 |A and T| / (|A| + |T|); two empty sets agree.
+
+    With the transect of each quadrat the mean over transects of the means over theirs, as PlantCLEF takes it since 2025. Raises InputError as `score_run`,
+    and for a quadrat without a transect.
+    """
     if not truth:
         raise InputError("the truth names no quadrat; there is nothing to score")
     odd = run.keys() - truth.keys()
     if odd:
         raise InputError(f"the run answers {sorted(odd)[0]!r}, which is not among the {len(truth)} quadrats of the truth")
-    scores = []
+    if transects is not None and (lacking := truth.keys() - transects.keys()):
+        raise InputError(f"quadrat {sorted(lacking)[0]!r} has no transect; name one for each, or for none")
+    scores: dict[str, list[float]] = {}
     for name, there in truth.items():
         a, t = set(run.get(name, ())), set(there)
-        scores.append(2 * len(a & t) / (len(a) + len(t)) if a or t else 1.0)
-    return float(np.mean(scores))
+        of = name if transects is None else transects[name]
+        scores.setdefault(of, []).append(2 * len(a & t) / (len(a) + len(t)) if a or t else 1.0)
+    return float(np.mean([np.mean(of) for of in scores.values()]))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Picture
 from typer.testing import CliRunner
 
-from geoplantnet.errors import InputError, StorageError, TryAgain, UsageError
+from geoplantnet.errors import ConfigurationError, InputError, StorageError, TryAgain, UsageError
 from geoplantnet.identify.classifier import checkpoint
 from geoplantnet.identify.classifier.train import Training, fit
 from geoplantnet.identify.engine import Identifier
@@ -285,7 +285,7 @@ def test_quadrats_are_answered_and_scored(labelled, tmp_path):
     (tmp_path / "plots" / "cut.jpg").write_bytes(photo((1, 2, 3), 1)[:300])
     options = ("--run", tmp_path / "run.csv", "--tile-size", 128, "--tile-stride", 128)
     said = "".join(verb("survey", tmp_path / "net", tmp_path / "plots", *options).stderr.split())
-    assert "2quadrats,2.5specieseach" in said and "cut.jpg" in said
+    assert "2quadrats,1leftout,2.5specieseach" in said and "cut.jpg" in said
     rows = [f"{plot},{name.lower().replace(' ', '-')}" for plot, names in truth.items() for name in names]
     (tmp_path / "truth.csv").write_text("quadrat,taxonID\n" + "\n".join(rows))
     verb("score", tmp_path / "run.csv", tmp_path / "truth.csv", "--json", tmp_path / "f1.json")
@@ -326,6 +326,9 @@ def test_run_files_are_scored(tmp_path):
     (tmp_path / "plots.csv").write_text("quadrat,species_id\nq1,a\nq2,c\n")
     verb("score", tmp_path / "q.csv", tmp_path / "plots.csv", "--json", tmp_path / "s.json")
     assert json.loads((tmp_path / "s.json").read_text())["f1"] == pytest.approx(1 / 3)
+    (tmp_path / "plots.csv").write_text("quadrat,species_id,transect\nq1,a,t1\nq2,c,t1\n")
+    verb("score", tmp_path / "q.csv", tmp_path / "plots.csv", "--json", tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["f1_of_transects"] == pytest.approx(1 / 3)
     (tmp_path / "bad.csv").write_text('ObservationId;species_id;probability;rank\no1;"a' + "x" * 200_000)
     with pytest.raises(InputError, match="cannot be read as CSV"):
         read_run(tmp_path / "bad.csv")
@@ -569,3 +572,62 @@ def test_scores_of_other_ids_are_told(tmp_path):
     assert "no species is in both" in told and "'Rosa rubra'" in told and "'rosa-rubra'" in told
     (tmp_path / "truth.csv").write_text("observation,taxonID\na,rosa-rubra\n")
     assert "in both" not in verb("score", tmp_path / "run.csv", tmp_path / "truth.csv").output
+
+
+def test_what_cannot_be_is_told_before_photos_are_read(tmp_path):
+    """A backbone, stages, a loss, levels: the table of photos, which is not there, is not asked."""
+    for wrong, why in (
+        (("--backbone", "efficientnet-lite9"), "no backbone 'efficientnet-lite9'"),
+        (("--backbone", "small", "--frozen", 99), "frozen is 99"),
+        (("--loss", "focale"), "focale"),
+        (("--levels", "1,0.5"), "three numbers"),
+        (("--levels", "1,-1,0"), "levels"),
+    ):
+        for verb_of in (
+            ("train", tmp_path / "no.csv", "--output", tmp_path / "m"),
+            ("retrain", tmp_path / "no.sqlite", "--models", tmp_path / "v"),
+        ):
+            if "--frozen" in wrong and verb_of[0] == "retrain":
+                continue
+            with pytest.raises((UsageError, ConfigurationError), match=re.escape(why)):
+                verb(*verb_of, *wrong)
+    (tmp_path / "german.csv").write_text("file;label\na.jpg;Rosa rubra\n")
+    with pytest.raises(InputError, match="parted by semicolons"):
+        verb("train", tmp_path / "german.csv", "--output", tmp_path / "m", "--backbone", "small")
+
+
+def test_what_a_training_says(labelled, tmp_path, monkeypatch):
+    """That it goes on, that another one was begun there, that few photos make no temperature; genus and family may be learnt too."""
+    asked = (
+        "train",
+        labelled,
+        "--output",
+        tmp_path / "m",
+        "--backbone",
+        "small",
+        "--size",
+        32,
+        "--transfer",
+        "all",
+        "--levels",
+        "1,0.5,0.25",
+    )
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        CliRunner().invoke(app, ["identify", *map(str, (*asked, "--epochs", 2))])
+    assert (tmp_path / ".m-state").is_dir() and not (tmp_path / "m").exists()
+    with pytest.raises(ConfigurationError, match="epochs 2, now 3"):
+        verb(*asked, "--epochs", 3)
+    said = " ".join(verb(*asked, "--epochs", 2).stderr.split())
+    assert "2 of 2 epochs were done before" in said and "no temperature was learnt: 9 photos held out are too few" in said
+    assert not (tmp_path / ".m-state").exists() and checkpoint.provenance(tmp_path / "m")["training"]["levels"] == [1.0, 0.5, 0.25]
+    parted = (*asked, "--epochs", 1, "--partition", "random:2")
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        CliRunner().invoke(app, ["identify", *map(str, parted)])
+    with pytest.raises(ConfigurationError, match="parts of a training of other photos, options or groups"):
+        verb(*parted, "--seed", 1)

@@ -6,6 +6,9 @@ import sqlite3
 
 import pandas as pd
 import pytest
+from PIL import Image
+
+from geoplantnet.identify.observations import ObservationStore
 
 
 @pytest.fixture
@@ -55,6 +58,33 @@ def test_from_files_to_labels(cli, files):
     assert "gamma 0.9" in cli("observations", "aggregate", store, "--strategy", "plantnet", "--set", "gamma=0.9").out
     status, verified = cli("observations", "status", store), cli("observations", "verify", store)
     assert "up to date" in status.out and verified.code == 0 and "sound: " in verified.out
+
+
+def test_photos_come_with_their_observations(cli, files):
+    """Stored with what they show, once; one that is damaged or not there refuses its observation, which is told; others come in."""
+    store = files / "store.sqlite"
+    for name, colour in (("a.jpg", "red"), ("b.png", "blue")):
+        Image.new("RGB", (40, 30), colour).save(files / name)
+    (files / "cut.jpg").write_bytes((files / "a.jpg").read_bytes()[:200])
+    (files / "seen.csv").write_text("observation_id,user_id,event_date\no1,ada,2024-05-17\no2,bob,\no3,bob,\no4,cy,\n")
+    (files / "photos.csv").write_text("observation_id,file,organ\no1,a.jpg,flower\no1,b.png,\no2,absent.jpg,\no3,cut.jpg,leaf\no9,a.jpg,\n")
+    cli("observations", "init", store, "--taxa", files / "taxa.csv", "--checklist", "ours 1")
+    sent = ["observations", "import", store, "--observations", files / "seen.csv", "--photos", files / "photos.csv"]
+    first, again = cli(*sent), cli(*sent)
+    assert first.code == 0 and "2 observations stored, 0 known, 2 refused of 4" in first.out
+    assert "2 x photo cannot be stored; first row 1" in first.out and "absent.jpg" in first.out and "such as o9" in first.out
+    assert "0 observations stored, 2 known, 2 refused of 4" in again.out
+    with ObservationStore.open(store) as opened:
+        (records,) = opened.records()
+    assert dict(zip(records["occurrenceID"], records["organs"])) == {"o1": "flower|auto", "o4": ""}
+    assert "2 images" in cli("observations", "verify", store).out
+    for wrong, code, why in (
+        (["--photos", files / "photos.csv"], 2, "nothing to import"),
+        (["--votes", files / "votes.parquet", "--photos", files / "photos.csv"], 2, "--photos needs --observations"),
+        (["--observations", files / "seen.csv", "--photos", files / "taxa.csv"], 4, "no column observation_id, file"),
+    ):
+        told = cli("observations", "import", store, *wrong)
+        assert told.code == code and why in told.err + told.out
 
 
 @pytest.mark.parametrize(

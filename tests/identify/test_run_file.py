@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoplantnet.errors import InputError
-from geoplantnet.identify.run_file import read_quadrats, read_run, score_quadrats, score_run, write_quadrats, write_run
+from geoplantnet.identify.run_file import (
+    read_quadrats,
+    read_run,
+    read_transects,
+    read_truth,
+    score_quadrats,
+    score_run,
+    write_quadrats,
+    write_run,
+)
 
 HEAD = "ObservationId;species_id;probability;rank\n"
 
@@ -77,6 +86,21 @@ def test_quadrats_come_back_and_score_as_sets_do(answers):
     assert score_quadrats(found, answers) == 1
     assert score_quadrats({}, answers) == pytest.approx(np.mean([not ids for ids in answers.values()]))
     assert score_quadrats({"q": ["1", "2"]}, {"q": ["2", "3", "4"]}) == pytest.approx(0.4)
+
+
+def test_transects_weigh_alike_however_many_quadrats_they_have(tmp_path):
+    """Three quadrats of one transect that are right and one of another that is wrong: half, and three quarters without transects."""
+    (tmp_path / "t.csv").write_text("quadrat,taxonID,transect\na,1,x\nb,1,x\nc,1,x\nd,1,y\nd,2,y\n")
+    truth, transects = read_truth(tmp_path / "t.csv"), read_transects(tmp_path / "t.csv")
+    run = {"a": ["1"], "b": ["1"], "c": ["1"], "d": ["9"]}
+    assert score_quadrats(run, truth) == 0.75 and score_quadrats(run, truth, transects) == 0.5
+    with pytest.raises(InputError, match="'d' has no transect"):
+        score_quadrats(run, truth, {"a": "x", "b": "x", "c": "x"})
+    (tmp_path / "t.csv").write_text("quadrat,taxonID,transect\na,1,x\na,2,y\n")
+    with pytest.raises(InputError, match="'a' into two transects"):
+        read_transects(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("quadrat,taxonID\na,1\n")
+    assert read_transects(tmp_path / "t.csv") is None
 
 
 @pytest.mark.parametrize("row", ["q,1 2\n", 'q,"[1, 1]"\n', 'q,"[1]"\nq,"[2]"\n'])

@@ -137,7 +137,8 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if len(asked.photos) > 5 or (asked.organ and len(asked.organ) != len(asked.photos)) or asked.top < 1:
-        sys.exit("one to five photos of one plant, an --organ for each or none, and a --top of at least 1 were expected")
+        said = f"{len(asked.photos)} photos, {len(asked.organ)} --organ, --top {asked.top}"
+        sys.exit(f"{said}: one to five photos of one plant, an --organ for each or none, and a --top of at least 1 were expected")
     told = identify(asked.photos, asked.organ, asked.project, asked.top)
     if asked.json:
         print(json.dumps(told, ensure_ascii=False, indent=1))

@@ -223,7 +223,7 @@ def _frame(body: bytes, limits: Limits) -> tuple[int, int]:
 
 
 def _broken(how: str) -> RefusedPhoto:
-    return RefusedPhoto("damaged", f"the photo is damaged: {how}; send it again, or another")
+    return RefusedPhoto("damaged", f"the photo is damaged: {how}; copy it anew, or send another")
 
 
 def _orientation(tiff: bytes) -> int:

@@ -236,4 +236,4 @@ class _Worker:
 def _refusal(told: dict[str, Any]) -> RefusedPhoto:
     if told["error"] == "memory":
         return RefusedPhoto("too-many-pixels", "the photo needs more memory than one is given; send it smaller")
-    return RefusedPhoto("damaged", f"the photo is damaged: {told.get('detail', '')}; send it again, or another")
+    return RefusedPhoto("damaged", f"the photo is damaged: {told.get('detail', '')}; copy it anew, or send another")

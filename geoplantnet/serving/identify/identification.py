@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -66,6 +67,33 @@ class Asked:
     no_reject: bool = False
     results: int = 10
     type: str | None = None
+    latitude: str = ""
+    longitude: str = ""
+
+
+async def asked_of(
+    project: str,
+    related: Related = False,
+    no_reject: NoReject = False,
+    results: Results = 10,
+    lang: Lang = "en",
+    type: Type = None,
+    detailed: Detailed = False,
+    lat: Latitude = "",
+    lon: Longitude = "",
+) -> Asked:
+    """What a query says; whether there is such a language or project, only the desk knows."""
+    return Asked(
+        project=project,
+        related=related,
+        no_reject=no_reject,
+        results=results,
+        lang=lang,
+        type=type,
+        detailed=detailed,
+        latitude=lat,
+        longitude=lon,
+    )
 
 
 def router(desk: Desk) -> APIRouter:
@@ -98,7 +126,7 @@ def router(desk: Desk) -> APIRouter:
         type: Type = "kt",
         pageSize: Annotated[int | None, Query(ge=1, le=_MOST_LISTED)] = None,
         page: Annotated[int, Query(ge=1, le=10**9)] = 1,
-        prefix: Annotated[str, Query(max_length=200, description="how the scientific name, or a common name, begins")] = "",
+        prefix: Annotated[str, Query(max_length=200, description="how a word of the scientific name, or of a common name, begins")] = "",
     ) -> Response:
         """All species the net knows, by name."""
         language = desk.language(lang)
@@ -125,27 +153,15 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/identify/{project}", tags=["identify"], response_model=schemas.IdentificationResult, responses=schemas.ERRORS)
     async def identify_addresses(
         request: Request,
-        project: str,
+        asked: Annotated[Asked, Depends(asked_of)],
         images: Annotated[list[str], Query(max_length=MOST_PHOTOS, description="addresses of photos, of origins that the operator named")],
         organs: Annotated[list[str] | None, Query(description="what each shows")] = None,
-        related: Related = False,
-        no_reject: NoReject = False,
-        results: Results = 10,
-        lang: Lang = "en",
-        type: Type = None,
-        detailed: Detailed = False,
-        lat: Latitude = "",
-        lon: Longitude = "",
     ) -> Response:
         """Photos by their addresses -> species. They are fetched from origins that the operator named, and by default from none."""
-        asked = Asked(
-            project=project, related=related, no_reject=no_reject, results=results, lang=desk.language(lang), type=type, detailed=detailed
-        )
 
-        def read(body: bytes) -> tuple[Form, str, str]:
+        def read(body: bytes) -> Form:
             said = [("organs", organ) for organ in organs or ()]
-            form = Form(photos=tuple(fetched(images, desk.settings.photo_origins)), fields=tuple(said))
-            return form, lat, lon
+            return Form(photos=tuple(fetched(images, desk.settings.photo_origins)), fields=tuple(said))
 
         return await answer(request, asked, read)
 
@@ -156,32 +172,14 @@ def router(desk: Desk) -> APIRouter:
         responses=schemas.ERRORS,
         openapi_extra=schemas.form_of(schemas.IDENTIFY_FORM, ("images",)),
     )
-    async def identify(
-        request: Request,
-        project: str,
-        related: Related = False,
-        no_reject: NoReject = False,
-        results: Results = 10,
-        lang: Lang = "en",
-        type: Type = None,
-        detailed: Detailed = False,
-        lat: Latitude = "",
-        lon: Longitude = "",
-    ) -> Response:
+    async def identify(request: Request, asked: Annotated[Asked, Depends(asked_of)]) -> Response:
         """One to five photos of a plant -> species, the likeliest first."""
         boundary = content_of(request)
-        asked = Asked(
-            project=project, related=related, no_reject=no_reject, results=results, lang=desk.language(lang), type=type, detailed=detailed
-        )
+        return await answer(request, asked, lambda body: read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS))
 
-        def read(body: bytes) -> tuple[Form, str, str]:
-            form = read_form(body, boundary, photos=("images", "images[]"), most=MOST_PHOTOS)
-            return form, lat or form.one("lat"), lon or form.one("lon")
-
-        return await answer(request, asked, read)
-
-    async def answer(request: Request, asked: Asked, read: Callable[[bytes], tuple[Form, str, str]]) -> Response:
-        """`read`: a body -> photos and fields, latitude, longitude. Who asks is known before a body is taken in; what is asked costs before it is looked at."""
+    async def answer(request: Request, asked: Asked, read: Callable[[bytes], Form]) -> Response:
+        """`read`: a body -> photos and fields. Who asks is known before a body is taken in; what is asked costs before it is looked at."""
+        asked = replace(asked, lang=desk.language(asked.lang))
         project_of(desk, asked.project)
         caller = await desk.caller(request)
         body = await request.body()
@@ -189,9 +187,9 @@ def router(desk: Desk) -> APIRouter:
         def work() -> Response:
             taken = desk.take(request, caller, IDENTIFY, 1)
             try:
-                form, latitude, longitude = read(body)
+                form = read(body)
                 organs = organs_of(form)
-                place = place_of(latitude, longitude)
+                place = place_of(asked.latitude or form.one("lat"), asked.longitude or form.one("lon"))
                 return desk.answered(request, identified(desk, request, form.photos, organs, asked, place=place, taken=taken), taken)
             except Exception as error:
                 desk.failed(request, taken, error)
@@ -262,18 +260,24 @@ def _project(desk: Desk, project: Project) -> dict[str, Any]:
 
 
 def _listed(desk: Desk, positions: Any, language: str, prefix: str, page: int, size: int | None) -> list[dict[str, Any]]:
-    """A page of species, by scientific name."""
-    species, begins = desk.facts.species, unicodedata.normalize("NFC", " ".join(prefix.split())).casefold()
+    """A page of species, by scientific name: those of whose names a word begins so, whatever its accents."""
+    species, begins = desk.facts.species, _plain(prefix)
     found = [
         i
         for i in positions.tolist()
         if not begins
-        or species[i].scientific_name.casefold().startswith(begins)
-        or any(name.casefold().startswith(begins) for name in desk.facts.common_names(i, language))
+        or any(f" {begins}" in f" {_plain(name)}" for name in (species[i].scientific_name, *desk.facts.common_names(i, language)))
     ]
     found.sort(key=lambda i: species[i].scientific_name)
     part = found if size is None else found[(page - 1) * size : page * size]
     return [desk.facts.listed(i, language) for i in part]
+
+
+@lru_cache(maxsize=65_536)
+def _plain(name: str) -> str:
+    """Without accents, capitals and hyphens, for people who search."""
+    letters = unicodedata.normalize("NFKD", name).replace("-", " ").replace("’", " ").replace("'", " ")
+    return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).casefold().split())
 
 
 # ---- what is answered

@@ -401,11 +401,10 @@ def _problems(*codes: int) -> dict[int | str, Json]:
     return {code: {"model": Problem} for code in codes}
 
 
-ERRORS: dict[int | str, Json] = _problems(400, 401, 404, 413, 414, 415, 422, 429, 503)
-"""Answers that are none; FastAPI's own 422 is answered as 400."""
-del ERRORS[422]
-OF_OBSERVATIONS: dict[int | str, Json] = {**ERRORS, **_problems(403, 410)}
-"""Of who is not the author, and of what was taken back."""
+ERRORS: dict[int | str, Json] = _problems(400, 401, 404, 413, 414, 415, 429, 503)
+"""Answers that are none."""
+OF_OBSERVATIONS: dict[int | str, Json] = {**ERRORS, **_problems(403, 409, 410)}
+"""Of who is not the author, of a key that was used for another act, and of what was taken back."""
 
 _PHOTOS: Json = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": 5}
 _ORGAN: Json = {"type": "string", "enum": ["leaf", "flower", "fruit", "bark", "habit", "other", "auto"]}

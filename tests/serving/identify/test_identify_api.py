@@ -167,6 +167,8 @@ def test_species_are_found_by_the_beginning_of_any_name_and_paged(client: TestCl
     assert paged == everything and len(everything) == 6
     assert [one["id"] for one in client.get("/v2/species?prefix=GENTIANA%20l").json()] == ["gentiana-lutea"]
     assert [one["id"] for one in client.get("/v2/species?prefix=cowsl").json()] == ["primula-veris"]
+    for word in ("lutea", "LUT\u00c9"):  # any word, whatever its accents
+        assert "gentiana-lutea" in [one["id"] for one in client.get("/v2/species", params={"prefix": word}).json()]
     assert client.get("/v2/species?prefix=zzz").json() == []
     assert client.get("/v2/species?pageSize=null&prefix=&page").json() == everything
     assert client.get("/v2/species?pageSize=0").status_code == 400

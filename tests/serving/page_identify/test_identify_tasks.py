@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -232,6 +233,48 @@ def test_refusals_are_told_in_words(identify_visits: Opener, api: FakeApi, statu
     visit.answered()
 
 
+def test_a_photo_of_nobody_and_a_species_without_common_name(identify_visits: Opener, api: FakeApi) -> None:
+    """Who is not named is told so in the reader's language; no name is told twice above a comparison; the page has no frame around it."""
+    nobody = {"author": "unknown", "citation": "unknown / flora, CC BY-SA"}
+    plain = {**species_of(4), "commonNames": []}
+    api.extra = {"results": [{"score": 0.9, "taxonID": "lilium-martagon", "species": plain, "images": [image_of(1, "flower") | nobody]}]}
+    visit = identify_visits(lang="fr")
+    _answer_of(visit)
+    expect(visit.page.locator(".candidate").first).to_contain_text("auteur non nommé / flora, CC BY-SA")
+    visit.page.locator(".candidate img").nth(1).click()
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog.locator(".dialog-head")).to_have_text(re.compile(r"^Lilium martagon\s*Liliaceae\s*✕$"))
+    expect(dialog).to_contain_text("auteur non nommé / flora, CC BY-SA")
+    visit.page.keyboard.press("Escape")
+    visit.open("#species")
+    assert visit.page.evaluate("() => getComputedStyle(document.querySelector('main')).outlineStyle") == "none"
+
+
+def test_a_plant_is_contributed_once(identify_visits: Opener, api: FakeApi) -> None:
+    """Once given it is said so, through a reload, and confirming it again offers no second contribution; another photo makes another plant."""
+    visit = identify_visits(key="good-key")
+    _answer_of(visit)
+    confirm = visit.page.get_by_role("button", name="This is it: Stemless gentian")
+    expect(visit.page.get_by_text("The server kept nothing.")).to_be_visible()
+    confirm.click()
+    dialog = visit.page.get_by_role("dialog")
+    dialog.get_by_label("Contribute it").check()
+    expect(dialog.get_by_label("Seen on")).to_have_value("")  # the photo does not tell it
+    dialog.get_by_role("button", name="Contribute").click()
+    expect(dialog).to_contain_text("Thank you")
+    visit.page.keyboard.press("Escape")
+    for again in range(2):
+        expect(visit.page.get_by_text("You contributed this plant.")).to_be_visible()
+        confirm.click()
+        expect(dialog).to_contain_text("You contributed this plant.")
+        expect(dialog.get_by_label("Contribute it")).to_have_count(0)
+        visit.page.keyboard.press("Escape")
+        if not again:
+            visit.until("() => new Promise((done) => setTimeout(() => done(true), 400))")  # what lies on the table is written soon
+            visit.page.reload()
+    assert len(api.forms) == 2, "the identification, and one contribution"
+
+
 def test_private_unless_contributed(identify_visits: Opener, api: FakeApi) -> None:
     """To confirm keeps everything private by default: nothing is sent."""
     visit = identify_visits(key="good-key")
@@ -245,7 +288,7 @@ def test_private_unless_contributed(identify_visits: Opener, api: FakeApi) -> No
 
 
 def test_contributing(identify_visits: Opener, api: FakeApi) -> None:
-    """A contribution goes with key, licence, name, day and place, photos without EXIF; the answer names the observation."""
+    """A contribution goes with key, licence, name, day and place, photos without EXIF; it is thanked for."""
     visit = identify_visits(key="good-key")
     visit.open()
     visit.photos(jpeg(drawn(1), place=(8.0123, 46.4812), taken="2026:05:12 10:11:12"))
@@ -259,7 +302,7 @@ def test_contributing(identify_visits: Opener, api: FakeApi) -> None:
     dialog.get_by_label("Name to be credited").fill("Ann")
     dialog.get_by_label("Licence of photos and record").select_option("cc-by")
     dialog.get_by_role("button", name="Contribute").click()
-    expect(dialog).to_contain_text("It is observation obs-77")
+    expect(dialog).to_contain_text("Thank you. It is among your contributions.")
     sent = api.forms[1]
     told = {name: values[0] for name, values in sent["fields"].items()}
     assert len(told.pop("key")) == 32, "sent twice, it is kept once"

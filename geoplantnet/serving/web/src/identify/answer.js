@@ -39,7 +39,8 @@ export function showAnswer(root, { signal, redraw }) {
     ...none(answer),
     ...further(answer, root, redraw),
     element("div", "go", startButton(), link("#identify", t("answer.change"))),
-    element("p", "faint small", [t("answer.private"), leftToday(answer), answer.version ? t("answer.version", { version: answer.version }) : ""].filter(Boolean).join(" ")),
+    session.given ? element("p", "small kept", t("answer.given"), " ", link("#own", t("own.title"), "")) : element("p", "faint small kept", t("answer.private")),
+    element("p", "faint small", [leftToday(answer), answer.version ? t("answer.version", { version: answer.version }) : ""].filter(Boolean).join(" ")),
   );
   draw();
   return title.textContent;
@@ -129,6 +130,8 @@ function candidate(result, i, shown) {
 
 const threatened = (category) => ["VU", "EN", "CR", "EW", "EX"].includes(category);
 export const nameOf = ({ species }) => species.commonNames?.[0] ?? species.scientificNameWithoutAuthor;
+// What stands below such a name: the scientific one, or where that stands already the family.
+export const belowName = ({ species }) => (species.commonNames?.[0] ? species.scientificNameWithoutAuthor : (species.family?.scientificNameWithoutAuthor ?? ""));
 export const idOf = (result) => result.taxonID ?? null; // another server of this API may not tell it
 
 // The own photo, then the most similar ones of this species: those of the same organ first.

@@ -7,7 +7,7 @@ import { offers } from "./config.js";
 import { notice, radio } from "./parts.js";
 import { createMiniMap } from "./minimap.js";
 import { MOST, ORGANS, PhotoError, readPhoto } from "./photos.js";
-import { addPhotos, countWaiting, forgetWaiting, identify, onSession, removePhoto, sendWaiting, session, setOrgan, setPlace, startAnew, stopAsking, takeUp, unanswered, waitForNetwork } from "./session.js";
+import { UNSERVED, addPhotos, countWaiting, forgetWaiting, identify, onSession, removePhoto, sendWaiting, session, setOrgan, setPlace, startAnew, stopAsking, takeUp, unanswered, waitForNetwork } from "./session.js";
 
 export function showCapture(root, { signal }) {
   const title = element("h1", "", t("capture.title"));
@@ -23,6 +23,7 @@ export function showCapture(root, { signal }) {
   const intake = element("div", "intake", take.label, choose.label);
   const anew = button("plain small", t("capture.anew"), async () => {
     await startAnew();
+    complaint.replaceChildren();
     draw();
     take.input.focus();
   });
@@ -125,6 +126,7 @@ export function showCapture(root, { signal }) {
     label.htmlFor = select.id;
     const remove = button("icon", "✕", () => {
       removePhoto(photo);
+      complaint.replaceChildren();
       draw();
       announce(t("photo.have", { n: session.photos.length }));
       (photos.querySelectorAll("button")[Math.min(i, session.photos.length - 1)] ?? take.input).focus();
@@ -224,7 +226,7 @@ export function showCapture(root, { signal }) {
     refused = refusal;
     if (!refusal) return;
     const box = notice("bad", refusal.message);
-    if (refusal.kind === "offline") {
+    if (UNSERVED.includes(refusal.kind)) {
       box.append(
         element("div", "row", button("strong", t("waiting.keep"), async () => {
           try {

@@ -2,13 +2,13 @@
 import { button, element } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { t } from "../i18n.js";
-import { imagesOf, nameOf, organOf } from "./answer.js";
+import { belowName, imagesOf, nameOf, organOf } from "./answer.js";
 import { addressOf, creditOf } from "./parts.js";
 import { session } from "./session.js";
 
 // shown: which of the own photos; first: which of the candidate's; opener: where the focus returns to
 export function compare(result, shown, first, opener) {
-  const { body } = openDialog({ id: "compare", title: nameOf(result), about: result.species.scientificNameWithoutAuthor, opener });
+  const { body } = openDialog({ id: "compare", title: nameOf(result), about: belowName(result), opener });
   let own = shown;
   let other = first;
   const left = side();

@@ -3,13 +3,13 @@ import { announce } from "../announce.js";
 import { button, element } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { t } from "../i18n.js";
-import { idOf, link, mayContribute, nameOf } from "./answer.js";
+import { belowName, idOf, link, mayContribute, nameOf } from "./answer.js";
 import { contribute, newKey } from "./api.js";
 import { offers } from "./config.js";
 import { createFinder } from "./finder.js";
 import { choices, field, notice, radio, scientific } from "./parts.js";
 import { prefs } from "./prefs.js";
-import { session, startAnew, waitForNetwork } from "./session.js";
+import { markGiven, session, startAnew, waitForNetwork } from "./session.js";
 
 // A species of the reader's own finding, where the answer does not hold it.
 export function nameSpecies(opener) {
@@ -28,11 +28,11 @@ export function nameSpecies(opener) {
 }
 
 export function confirmSpecies(result, opener) {
-  const { body, signal } = openDialog({ id: "confirm", title: t("confirm.title", { name: nameOf(result) }), about: result.species.scientificNameWithoutAuthor, opener });
+  const { body, signal } = openDialog({ id: "confirm", title: t("confirm.title", { name: nameOf(result) }), about: belowName(result), opener });
   const dialog = body.closest("dialog");
   const extra = element("div", "stack");
   const id = idOf(result);
-  const open = mayContribute() && id !== null;
+  const open = mayContribute() && id !== null && !session.given;
   const later = session.answer.offline && offers().store && id !== null;
   let way = "private";
 
@@ -47,8 +47,10 @@ export function confirmSpecies(result, opener) {
   const group = element("fieldset", "", element("legend", "", t("confirm.what")), radio("way", "private", t("confirm.private"), way, pick));
   if (open) group.append(radio("way", "share", t("confirm.share"), way, pick));
   if (later) group.append(radio("way", "wait", t("confirm.wait"), way, pick));
-  body.append(element("p", "", scientific(result.species)), group);
-  if (!open && !later) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
+  if (result.species.scientificNameAuthorship) body.append(element("p", "", scientific(result.species)));
+  body.append(group);
+  if (session.given) body.append(notice("good", t("answer.given"), link("#own", t("own.title"), "")));
+  else if (!open && !later) body.append(element("p", "faint small", t(session.answer.offline ? "confirm.offline" : "confirm.no-store")));
   body.append(extra, element("div", "go", done));
 
   const key = newKey();
@@ -63,12 +65,12 @@ export function confirmSpecies(result, opener) {
     const { licences } = offers();
     const license = choices(licences.map((one) => [one, licenceName(one)]), prefs.get().licence || licences.find((one) => one === USUAL) || licences[0]);
     const author = Object.assign(element("input"), { type: "text", value: prefs.get().author, autocomplete: "name", maxLength: 120 });
-    const day = Object.assign(element("input"), { type: "date", value: session.photos.find((photo) => photo.taken)?.taken ?? today(), max: today() });
+    const day = Object.assign(element("input"), { type: "date", value: session.photos.find((photo) => photo.taken)?.taken ?? "", max: today() });
     form = { license, author, day };
     extra.append(
       field(t("confirm.license"), license),
       field(t("confirm.author"), author, t("confirm.author-help")),
-      field(t("confirm.day"), day),
+      field(t("confirm.day"), day, day.value ? "" : t("confirm.day-help")),
       notice("mind", t(session.place ? "confirm.with-place" : "confirm.without-place", session.place ? { at: `${session.place.latitude.toFixed(4)}, ${session.place.longitude.toFixed(4)}` } : {})),
     );
   }
@@ -76,6 +78,10 @@ export function confirmSpecies(result, opener) {
   async function finish() {
     if (way === "private") {
       dialog.close();
+      document.querySelector(".said-private")?.remove();
+      const said = notice("good", t("confirm.kept-private"));
+      said.classList.add("said-private");
+      document.querySelector("#view h1")?.after(said);
       announce(t("confirm.kept-private"));
       return;
     }
@@ -86,14 +92,16 @@ export function confirmSpecies(result, opener) {
     done.textContent = t("confirm.giving");
     try {
       const told = { species: id, license: form.license.value, author: form.author.value, date: form.day.value, lat: session.place?.latitude.toFixed(4) ?? null, lon: session.place?.longitude.toFixed(4) ?? null, "no-reject": session.answer.reject === false ? "true" : null, key };
-      const given = await contribute(session.photos, told);
+      await contribute(session.photos, told);
+      markGiven();
+      document.querySelector(".kept")?.replaceChildren(t("answer.given"), " ", link("#own", t("own.title"), ""));
       if (signal.aborted) return;
       const next = button("strong", t("answer.next"), async () => {
         dialog.close();
         await startAnew();
         location.hash = "#identify";
       });
-      const thanks = element("p", "", t("confirm.thanks", { id: String(given?.id ?? given?.observationID ?? "") }));
+      const thanks = element("p", "", t("confirm.thanks"));
       thanks.tabIndex = -1;
       body.replaceChildren(notice("good", thanks), element("p", "small", t("confirm.thanks-more"), " ", link("#own", t("own.title"), "")), element("div", "go", next));
       thanks.focus();

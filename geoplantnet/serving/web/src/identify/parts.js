@@ -68,7 +68,10 @@ export function scientific(species) {
 export const addressOf = (url) => new URL(url, SITE).href;
 
 // "Anna, CC BY-SA" below a picture
-export const creditOf = (image) => image.citation || [image.author, image.license].filter(Boolean).join(", ");
+export function creditOf(image) {
+  const told = image.citation || [image.author, image.license].filter(Boolean).join(", ");
+  return image.author === "unknown" ? told.replace(/^unknown/, t("credit.unknown")) : told;
+}
 
 // Something that is on its way, and what became of it. load(signal) -> draw(found); a failure can be tried again.
 export function loading(root, { load, draw, signal, words = t("loading") }) {
@@ -84,6 +87,7 @@ export function loading(root, { load, draw, signal, words = t("loading") }) {
     } catch (error) {
       if (signal.aborted) return;
       const box = notice("bad", error.message, button("", t("retry"), start));
+      if (error.kind === "key") box.append(Object.assign(element("a", "", t("error.to-settings")), { href: "#settings" }));
       box.setAttribute("role", "alert");
       root.replaceChildren(box);
     }

@@ -6,12 +6,13 @@ import { MOST, dropPhoto, photoOf } from "./photos.js";
 import { prefs } from "./prefs.js";
 import { dropTable, dropWaiting, keepTable, keepWaiting, listWaiting, takeTable, updateWaiting } from "./waiting.js";
 
-const CLEAN = { photos: [], place: null, placeFrom: "none", answer: null, refusal: null, taken: null, said: null };
+const CLEAN = { photos: [], place: null, placeFrom: "none", answer: null, refusal: null, taken: null, said: null, given: false };
 const TAB = "geoplantnet-identify-tab";
+export const UNSERVED = ["offline", "quota", "busy"]; // refusals that say nothing of the photos: the device may answer, or they wait
 const REST = 150; // milliseconds after a change before it is written
 
 // asking: the question that is under way; refusal: what became of the last one, if it was none; waiting: the plants in the browser's database;
-// taken: the one of them that lies on the table; said: {id, name}, what the reader named it while there was no network
+// given: it was contributed; taken: the one of them that lies on the table; said: {id, name}, what the reader named it while there was no network
 export const session = { ...CLEAN, asking: null, waiting: [] };
 const listeners = [];
 
@@ -47,8 +48,8 @@ export async function keepNow() {
   const name = tab();
   if (!name) return;
   if (!session.photos.length) return dropTable(name);
-  const { place, placeFrom, answer, taken, said } = session;
-  await keepTable({ tab: name, at: Date.now(), photos: session.photos.map(bare), place, placeFrom, answer, taken, said });
+  const { place, placeFrom, answer, taken, said, given } = session;
+  await keepTable({ tab: name, at: Date.now(), photos: session.photos.map(bare), place, placeFrom, answer, taken, said, given });
 }
 const bare = ({ name, blob, organ, place, taken }) => ({ name, blob, organ, place, taken });
 
@@ -57,14 +58,14 @@ export async function restore() {
   const name = tab();
   const table = name && (await takeTable(name).catch(() => null));
   if (!table || session.photos.length) return;
-  const { photos, place, placeFrom, answer, taken, said } = table;
-  Object.assign(session, { photos: photos.map(photoOf), place, placeFrom: placeFrom === "device" && !place ? "none" : placeFrom, answer, taken, said });
+  const { photos, place, placeFrom, answer, taken, said, given = false } = table;
+  Object.assign(session, { photos: photos.map(photoOf), place, placeFrom: placeFrom === "device" && !place ? "none" : placeFrom, answer, taken, said, given });
 }
 
 // An answer is of what was asked: where that changes there is none, and none to wait for.
 function changed() {
   session.asking?.abort();
-  Object.assign(session, { answer: null, refusal: null });
+  Object.assign(session, { answer: null, refusal: null, given: false });
   keepSoon();
   tell();
 }
@@ -93,6 +94,13 @@ export function setOrgan(photo, organ) {
 export function setPlace(place, from) {
   Object.assign(session, { place, placeFrom: from });
   changed();
+}
+
+// The plant at hand was contributed: once, however often it is confirmed.
+export function markGiven() {
+  session.given = true;
+  keepSoon();
+  tell();
 }
 
 // A clean table. A plant that had waited is let go of only now, when its answer was seen.
@@ -137,7 +145,7 @@ async function answered(told) {
   try {
     return { ...(await ask(session.photos, told)), offline: false };
   } catch (refusal) {
-    if (refusal.kind !== "offline" || !(await isKept())) throw refusal;
+    if (!UNSERVED.includes(refusal.kind) || !(await isKept())) throw refusal;
     try {
       return { ...(await answerOffline(session.photos, told)), offline: true };
     } catch (error) {

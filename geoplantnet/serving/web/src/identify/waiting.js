@@ -51,9 +51,10 @@ export const dropWaiting = (id) => within(WAITING, "readwrite", (store) => store
 // What lies on the table of a tab: {tab, at, photos, place, placeFrom, answer, taken}
 export const keepTable = (table) => within(TABLES, "readwrite", (store) => store.put(table));
 export const dropTable = (tab) => within(TABLES, "readwrite", (store) => store.delete(tab));
-// -> that of this tab, or undefined. Those that nobody came back to within a day are cleared.
+// -> that of this tab, or undefined. What nobody came back to within a day is cleared.
 export async function takeTable(tab) {
   const tables = await within(TABLES, "readonly", (store) => store.getAll());
-  for (const one of tables) if (one.tab !== tab && Date.now() - one.at > DAY) await dropTable(one.tab);
-  return tables.find((one) => one.tab === tab);
+  const old = (one) => Date.now() - one.at > DAY;
+  for (const one of tables.filter(old)) await dropTable(one.tab);
+  return tables.find((one) => one.tab === tab && !old(one));
 }

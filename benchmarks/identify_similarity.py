@@ -2,10 +2,11 @@
 
     python -m benchmarks.identify_similarity [--quick] --json FILE
 
-Features are EfficientNet-Lite0's (ImageNet weights, pooled, 1,280 numbers) of the plants in GEOPLANTNET_DATA/plants: 1,440 photos are the
-base, 300 ask. R@10 is the share of the ten nearest by cosine that are among the ten nearest by code; five seeds. A million images
+Features are EfficientNet-Lite0's (ImageNet weights, pooled, 1,280 numbers) of the plants in GEOPLANTNET_DATA/plants: 300 ask, the others are the
+base. R@10 is the share of the ten nearest by cosine that are among the ten nearest by code; five seeds. A million images
 are drawn from these features: between two photos of a label, moved by half the difference of another such pair, in the 256
-directions of largest variance; neighbours lie denser there than photos of plants do, so that recall is a lower bound.
+directions of largest variance: neighbours lie denser there than photos of plants do, which is harder for codes; how recall is among a million real photos
+was not measured. A search asks for ten observations, as the server does, of two images each; its time and its recall are of the same calls. Photos stored twice are left out.
 Milliseconds are of CPU, the mean of 100 queries one by one, the best of five rounds, one thread. GEOPLANTNET_FEATURES names a file that keeps the features
 between runs. --quick: 200,000 images, two seeds.
 """
@@ -32,6 +33,8 @@ from geoplantnet.identify.similarity.rmmh import unit_features
 
 DATA = Path(os.environ.get("GEOPLANTNET_DATA", Path(__file__).parent.parent.parent / "shared" / "data")) / "plants"
 ASKED, QUERIES, DIRECTIONS = 300, 100, 256
+TWICE = 0.999
+"""Cosine from which on two photos are one."""
 Floats = npt.NDArray[np.float32]
 MEMORY = """
 import resource, sys
@@ -47,6 +50,8 @@ print((rss() - before) / len(index))
 def rows(quick: bool) -> list[Row]:
     faiss.omp_set_num_threads(1)
     features, labels = photo_features()
+    once = ~(np.tril(features @ features.T, -1) > TWICE).any(axis=1)
+    features, labels = features[once], labels[once]
     order = np.random.default_rng(0).permutation(len(features))
     asked, base = order[:ASKED], order[ASKED:]
     measured = _codes(features[asked], features[base], "photos", range(2 if quick else 5))
@@ -215,16 +220,17 @@ def _million(features: Floats, labels: npt.NDArray[np.int64], n: int) -> list[Ro
     parting = time.process_time() - before
     parted, _ = _cpu(lambda i: nearest.by_hamming(asked[i], codes, 100, cells))
     short = max(100, int(n**0.5))
+    hundred = [nearest.by_hamming(code, codes, 100, cells).tolist() for code in asked]
     all_codes = [nearest.by_hamming(code, codes, short).tolist() for code in asked]
     by_cells = [nearest.by_hamming(code, codes, short, cells).tolist() for code in asked]
     lost = _shared(true, all_codes) - _shared(true, by_cells)
 
     def search(**narrowed: Any) -> tuple[float, list[Any]]:
         index.search(queries[0], k=10, **narrowed)  # selections are made once
-        return _cpu(lambda i: index.search(queries[i], k=10, observations=False, **narrowed))
+        return _cpu(lambda i: index.search(queries[i], k=10, **narrowed))
 
     whole, hits = search()
-    recall = _shared(true, [[int(hit.image.image, 16) for hit in found] for found in hits])
+    recall = _shared(_observations(queries, base), [[int(hit.image.observation) for hit in found] for found in hits])
     flora, _ = search(flora="a third")
     organ, _ = search(flora="a third", organ="leaf")
     candidates, _ = _cpu(lambda i: index.related(queries[i], [str(label[i])], k=5, organs=["flower"]))
@@ -238,15 +244,21 @@ def _million(features: Floats, labels: npt.NDArray[np.int64], n: int) -> list[Ro
         memory = float(subprocess.check_output([sys.executable, "-c", MEMORY, f"{folder}/index"], text=True))
         disk = sum(file.stat().st_size for file in (Path(folder) / "index").iterdir()) / n
     return [
-        Row(name=f"{size}: 100 nearest codes, read by cells", value=parted, unit="CPU ms", reference=f"all codes {flat:.2f}, faiss IndexBinaryFlat {peer:.2f}; made once in {parting:.1f} CPU s", target="< 2", ok=parted < 2),
+        Row(name=f"{size}: 100 nearest codes, read by cells", value=parted, unit="CPU ms", reference=f"all codes {flat:.2f}, faiss IndexBinaryFlat {peer:.2f}; recall@10 of these hundred {_shared(true, hundred):.3f}; made once in {parting:.1f} CPU s", target="< 2", ok=parted < 2),
         Row(name=f"{size}: what cells lose of recall@10, shortlist {short}", value=lost, unit="share", reference=f"all codes: {_shared(true, all_codes):.3f}", target="<= 0.005", ok=lost <= 0.005),
-        Row(name=f"{size}: a search, ranked anew", value=whole, unit="CPU ms", reference=f"of a flora of a third {flora:.2f}, of its leaves {organ:.2f}; shortlist {short}"),
-        Row(name=f"{size}: recall@10 of a search", value=recall, unit="share", reference="every cosine: 1"),
+        Row(name=f"{size}: a search of ten observations, ranked anew", value=whole, unit="CPU ms", reference=f"recall@10 of these calls {recall:.3f}; of a flora of a third {flora:.2f}, of its leaves {organ:.2f}; shortlist {short}"),
+        Row(name=f"{size}: recall@10 of that search", value=recall, unit="share", reference=f"every cosine: 1; {whole:.2f} CPU ms"),
         Row(name=f"{size}: related images of a species of {n // len(set(labels.tolist())):,} images", value=candidates, unit="CPU ms", reference="of its flowers, a fifth; shortlist 40"),
         Row(name="30 candidates of 300 images each: related images", value=few, unit="CPU ms", reference=f"{DIRECTIONS} directions; of the 1,280 features {wide:.1f}"),
         Row(name=f"{size}: adding", value=n / adding, unit="images per CPU s", reference=f"saving {saving:.1f} CPU s, opening and checking {opening:.1f}"),
         Row(name=f"{size}: memory once opened", value=memory, unit="bytes an image", reference=f"code {index.hashing.bits // 8}; {disk:.0f} bytes on disk, {2 * DIRECTIONS} of them features, mapped"),
     ]  # fmt: skip
+
+
+def _observations(queries: Floats, base: npt.NDArray[Any], k: int = 10) -> npt.NDArray[np.int64]:
+    """The k nearest observations of each query; images 2 i and 2 i + 1 are of observation i."""
+    near = _near(queries, base, 2 * k) // 2
+    return np.stack([row[np.sort(np.unique(row, return_index=True)[1])][:k] for row in near])
 
 
 def _few(features: Floats, labels: npt.NDArray[np.int64]) -> float:

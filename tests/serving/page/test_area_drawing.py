@@ -36,6 +36,24 @@ def test_a_polygon_by_pointer(everywhere: Visit) -> None:
     hands.says(hands.t["area.ready"])
 
 
+def test_the_last_click_asks_for_nothing_on_a_slow_device(visits: Opener) -> None:
+    """The click that closes a polygon is no click on the map, however long its drawing takes: the area stays in front."""
+    hands = Hands(visits())
+    hands.begin("area.draw")
+    hands.page.evaluate("""() => document.querySelector("[data-go]").addEventListener("focus", () => {
+        const until = performance.now() + 600;
+        while (performance.now() < until);
+    })""")
+    a_while = "() => new Promise((done) => setTimeout(() => done(true), 600))"
+    for place in ((-60, 50), (60, 50), (0, -40), (-60, 50)):
+        hands.click(*place)
+        hands.visit.until(a_while)  # no double click
+    hands.chosen()
+    hands.visit.until(a_while)
+    assert "place=" not in hands.page.url
+    assert hands.measure()[0] == 3
+
+
 def test_a_polygon_by_keyboard_alone(everywhere: Visit) -> None:
     """Space places vertices at the cross-hair, Backspace and Ctrl + Y undo and redo, Enter closes: no pointer is needed, and each step is told."""
     hands = Hands(everywhere)

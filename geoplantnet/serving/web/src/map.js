@@ -90,7 +90,12 @@ export function createMap(events) {
   };
   dress();
 
-  map.on("singleclick", ({ coordinate }) => mode === "read" && events.onClick(coordinate));
+  // A click that drew becomes a "single click" a while later, on a busy machine after the drawing has ended: it asks for nothing.
+  let drew = null;
+  map.on("click", ({ originalEvent }) => {
+    drew = mode === "read" ? null : originalEvent;
+  });
+  map.on("singleclick", ({ coordinate, originalEvent }) => mode === "read" && originalEvent !== drew && events.onClick(coordinate));
   map.on("moveend", events.onMove);
   map.on("loadstart", () => events.onLoading(true));
   map.on("loadend", () => events.onLoading(false));

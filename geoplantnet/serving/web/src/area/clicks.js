@@ -1,5 +1,5 @@
-// Who takes clicks on the map: whoever draws, and the page again once the last click can no longer become a "single click"
-// or the first half of a double one, which OpenLayers tells a quarter of a second later.
+// Who takes clicks on the map: whoever draws, and the page again once the last click can no longer become the first half of
+// a double one, which OpenLayers tells a quarter of a second later.
 import Interaction from "ol/interaction/Interaction.js";
 
 const LATER_MS = 350;

@@ -332,6 +332,31 @@ def test_images_lie_wherever_fsspec_reaches(tmp_path):
         assert store.verify().images == 1 and store.verify().sound
 
 
+def test_a_vote_taken_back_leaves_the_observation_to_be_settled(store):
+    """Who takes a vote back said nothing: the observation is asked about again, unless something else was said of it that stands."""
+    for name in ("o1", "o2"):
+        store.add_observation(Observation(observation_id=name, user_id="ada", license="cc-by"), [Image(data=JPEG if name == "o1" else PNG)])
+    store.aggregate()
+
+    def cast(name, kind, value):
+        store.vote(Vote(observation_id=name, user_id="cy", kind=kind, value=value))
+
+    def waiting(user):
+        return set(store.unsettled(user, limit=5)["occurrenceID"])
+
+    cast("o1", "determination", "acer-campestre")
+    cast("o2", "determination", "acer-campestre")
+    cast("o2", "cultivated", "1")
+    assert waiting("cy") == set() and waiting("bob") == {"o1", "o2"}
+    cast("o1", "determination", "")
+    cast("o2", "determination", "")
+    assert waiting("cy") == {"o1"}, "of the second one it still stands that it is cultivated"
+    cast("o2", "cultivated", "")
+    assert waiting("cy") == {"o1", "o2"}
+    cast("o1", "determination", "acer-campestre")
+    assert waiting("cy") == {"o2"}
+
+
 def test_what_was_taken_back_is_in_nothing_that_is_told(store):
     """Records, lists, counts and files are those of a store that never had it; the log stays whole, and the act is the author's alone."""
     other = Image(data=PNG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,20 @@ def _review(visit: Visit, api: FakeApi) -> None:
     expect(visit.page.locator(".review")).to_be_visible()
 
 
+def _voted(visit: Visit, api: FakeApi) -> None:
+    _review(visit, api)
+    visit.page.get_by_role("button").filter(has_text=re.compile("Skip|Passer")).click()
+    visit.page.get_by_role("button").filter(has_text=re.compile("Look at|Revoir")).click()
+    visit.page.locator(".review .strong").click()
+    expect(visit.page.locator(".tally button")).to_be_visible()
+
+
+def _enlarged(visit: Visit, api: FakeApi) -> None:
+    _review(visit, api)
+    visit.page.locator(".review .pictures button").first.click()
+    expect(visit.page.get_by_role("dialog")).to_be_visible()
+
+
 def _settings(visit: Visit, api: FakeApi) -> None:
     visit.open("#settings")
     expect(visit.page.locator("select")).to_have_count(2)
@@ -117,6 +132,8 @@ STATES: dict[str, Callable[[Visit, FakeApi], None]] = {
     "species": _species,
     "found": _found,
     "review": _review,
+    "voted": _voted,
+    "enlarged": _enlarged,
     "settings": _settings,
     "own": _own,
     "another name": _another_name,

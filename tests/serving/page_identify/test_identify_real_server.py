@@ -80,6 +80,12 @@ def test_from_a_photo_to_anothers_vote(chromium: Any, real: tuple[str, dict[str,
     ben.until("() => document.querySelector('.review img').naturalWidth > 0")
     ben.page.get_by_role("button", name="I agree").click()
     expect(ben.page.get_by_text("Nothing waits for a review")).to_be_visible()
+    ben.page.get_by_role("button", name="Undo").click()
+    expect(ben.page.locator(".review h2")).to_contain_text(str(name))
+    ben.page.reload()  # the server has it in the queue again
+    expect(ben.page.locator(".review h2")).to_contain_text(str(name))
+    ben.page.get_by_role("button", name="I agree").click()
+    expect(ben.page.get_by_text("Nothing waits for a review")).to_be_visible()
     ben.open("#species")
     ben.page.get_by_role("combobox").fill(str(name)[:5])
     ben.page.get_by_role("option", name=str(name)).click()

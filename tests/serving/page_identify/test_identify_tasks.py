@@ -165,6 +165,29 @@ def test_side_by_side(identify_visits: Opener, api: FakeApi) -> None:
     expect(opener).to_be_focused()
 
 
+def test_the_way_back_leads_to_where_one_stood(identify_visits: Opener, api: FakeApi) -> None:
+    """Who read about a candidate comes back to it: the answer as it was looked at, at the same height. A new view begins at its top."""
+    visit = identify_visits()
+    _answer_of(visit, jpeg(drawn(1)), jpeg(drawn(2)))
+    page = visit.page
+    last = page.locator(".candidate").nth(4)
+    expect(last.locator(".gallery")).to_have_count(0)
+    page.locator(".yours button").nth(1).click()
+    last.get_by_role("button", name="Show photos of").click()
+    expect(last.get_by_role("button", name="photo 1:")).to_be_visible()
+    about = last.get_by_role("link")
+    about.scroll_into_view_if_needed()
+    visit.until("() => history.state?.top > 0 && history.state.top === scrollY")
+    top = page.evaluate("() => scrollY")
+    about.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Lilium martagon")
+    assert page.evaluate("() => scrollY") == 0
+    page.go_back()
+    expect(last.locator(".gallery")).to_be_visible()
+    expect(page.locator(".yours button").nth(1)).to_have_attribute("aria-pressed", "true")
+    visit.until(f"() => Math.abs(scrollY - {top}) < 2")
+
+
 def test_no_plant_is_an_answer(identify_visits: Opener, api: FakeApi) -> None:
     """A rejection says so and what helps; the guesses come on demand, marked as such."""
     visit = identify_visits()
@@ -376,14 +399,65 @@ def test_the_review_queue(identify_visits: Opener, api: FakeApi) -> None:
     visit.page.get_by_role("button", name="Skip").click()
     expect(title).to_contain_text("Lilium martagon")
     visit.page.get_by_role("button", name="Cultivated").click()
+    end = visit.page.get_by_text("1 plant you skipped still waits")
+    expect(end).to_be_visible()
+    expect(visit.page.locator(".stage .notice")).to_be_focused()
+    expect(visit.page.get_by_text("4 votes since you opened this page")).to_be_visible()
+    api.queue = _queue(5)[3:4]  # the server does not tell again what was voted on
+    visit.page.get_by_role("button", name="Look at what you skipped").click()
+    expect(title).to_contain_text("Taraxacum officinale")
+    visit.page.get_by_role("button", name="I agree").click()
     expect(visit.page.get_by_text("Nothing waits for a review")).to_be_visible()
-    expect(visit.page.get_by_text("4 votes today")).to_be_visible()
     assert api.votes == [
         ("o0", {"species": "gentiana-acaulis"}, "good-key"),
         ("o1", {"species": "bellis-perennis"}, "good-key"),
         ("o2", {"kind": "not_a_plant"}, "good-key"),
         ("o4", {"kind": "cultivated"}, "good-key"),
+        ("o3", {"species": "taraxacum-officinale"}, "good-key"),
     ]
+
+
+def test_the_last_vote_can_be_undone(identify_visits: Opener, api: FakeApi) -> None:
+    """A slip of the finger is taken back at the server, a refusal of it told; the plant comes again and the focus with it, also past the end."""
+    api.queue = _queue(1)
+    visit = identify_visits(key="good-key")
+    visit.forgiven = True
+    visit.open("#review")
+    title = visit.page.locator(".review h2")
+    visit.page.get_by_role("button", name="Not a plant").click()
+    expect(visit.page.get_by_text("Nothing waits for a review")).to_be_visible()
+    undo = visit.page.get_by_role("button", name="Undo. You said: not a plant.")
+    api.refuse(503, "busy")
+    undo.click()
+    expect(visit.page.locator(".tally [role=alert]")).to_contain_text("too much to do")
+    undo.click()
+    expect(title).to_contain_text("Gentiana acaulis")
+    expect(title).to_be_focused()
+    expect(undo).to_have_count(0)
+    visit.page.get_by_role("button", name="I agree").click()
+    expect(visit.page.get_by_text("1 vote since")).to_be_visible()
+    assert api.votes == [("o0", {"kind": "not_a_plant"}, "good-key"), ("o0", {}, "good-key"), ("o0", {"species": "gentiana-acaulis"}, "good-key")]
+
+
+def test_photos_of_others_are_seen_large(identify_visits: Opener, api: FakeApi) -> None:
+    """A press enlarges a photo, whole and credited; arrow keys go through the others; Escape leads back."""
+    api.queue = _queue(1)
+    visit = identify_visits(key="good-key")
+    visit.open("#review")
+    opener = visit.page.get_by_role("button", name="Photo 1: Flower. Enlarge")
+    opener.click()
+    dialog = visit.page.get_by_role("dialog", name="Gentiana acaulis")
+    expect(dialog).to_contain_text("Flower, 1 of 2")
+    visit.page.keyboard.press("ArrowRight")
+    expect(dialog).to_contain_text("Leaf, 2 of 2")
+    visit.page.keyboard.press("ArrowRight")
+    expect(dialog).to_contain_text("Flower, 1 of 2")
+    expect(dialog.locator("img")).to_have_js_property("complete", True)
+    visit.page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+    visit.open("#species/gentiana-acaulis")
+    visit.page.get_by_role("button", name="Enlarge").first.click()
+    expect(visit.page.get_by_role("dialog").locator(".credit")).not_to_be_empty()
 
 
 def test_what_one_gave_can_be_taken_back(identify_visits: Opener, api: FakeApi) -> None:

@@ -10,7 +10,7 @@ import { addressOf, creditOf, notice, scientific, scored } from "./parts.js";
 import { prefs } from "./prefs.js";
 import { identify, session, startAnew } from "./session.js";
 
-const FIRST = 3; // candidates in full; the others open on demand
+const FIRST = [0, 1, 2]; // candidates that show their photos; the others do on demand
 const SURE = 0.5; // below, the best is called one among several
 const GENUS_SURE = 0.8;
 
@@ -27,7 +27,7 @@ export function showAnswer(root, { signal, redraw }) {
     return title.textContent;
   }
   const results = answer.results ?? [];
-  let shown = 0; // which of the reader's photos stands beside the candidates
+  let { shown } = looks(answer);
   const cards = element("ol", "candidates");
   const draw = () => cards.replaceChildren(...results.map((result, i) => candidate(result, i, shown)));
   root.append(
@@ -58,7 +58,7 @@ export function showAnswer(root, { signal, redraw }) {
       one.type = "button";
       one.setAttribute("aria-pressed", String(i === shown));
       one.addEventListener("click", () => {
-        shown = i;
+        shown = looks(answer).shown = i;
         for (const [j, other] of [...row.children].entries()) other.setAttribute("aria-pressed", String(j === i));
         draw();
         announce(t("answer.compared-with", { number: i + 1, organ: t(`organ.${organOf(i)}`) }));
@@ -67,6 +67,13 @@ export function showAnswer(root, { signal, redraw }) {
     }
     return row;
   }
+}
+
+// How an answer is looked at, kept while it lasts: which of the reader's photos stands beside the candidates, which of them show theirs.
+const looked = new WeakMap();
+function looks(answer) {
+  if (!looked.has(answer)) looked.set(answer, { shown: 0, open: new Set(FIRST) });
+  return looked.get(answer);
 }
 
 // What the reader said a photo shows, or what the net saw in it.
@@ -114,17 +121,20 @@ function candidate(result, i, shown) {
   const common = species.commonNames?.[0] ?? "";
   const head = element("h2", "", common || scientific(species));
   const names = element("p", "names", common ? scientific(species) : null, element("span", "faint small", [species.family?.scientificNameWithoutAuthor, species.commonNames?.slice(1, 3).join(", ")].filter(Boolean).join(" · ")));
-  const body = element("div", "candidate-body", gallery(result, shown), actions(result));
   const card = element("li", "card candidate", element("div", "candidate-head", element("span", "rank", number(i + 1)), element("div", "", head, names)), scored(result.score), result.iucn?.category && threatened(result.iucn.category) ? element("p", "chip", t(`iucn.${result.iucn.category}`)) : null);
-  if (i < FIRST) card.append(body);
+  const { open } = looks(session.answer);
+  if (open.has(i)) card.append(gallery(result, shown));
   else {
     const more = button("small", t("answer.show"), () => {
-      more.replaceWith(body);
-      body.querySelector("button, a")?.focus();
+      open.add(i);
+      const photos = gallery(result, shown);
+      more.replaceWith(photos);
+      photos.querySelector("button").focus();
     });
     more.setAttribute("aria-label", t("answer.show-of", { name: nameOf(result) }));
     card.append(more);
   }
+  card.append(actions(result));
   return card;
 }
 

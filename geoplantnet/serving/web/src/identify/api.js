@@ -98,7 +98,12 @@ export const ownObservations = ({ after = null, signal } = {}) => call("observat
 export const withdraw = (id) => call(`observations/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 // what: {species: taxonID}, or {kind: "not_a_plant"} and such; key: of this vote, so that it counts once however often it is sent
-export const vote = (id, what, key) => call(`observations/${encodeURIComponent(id)}/votes/${what.kind ?? "determination"}`, { method: "POST", body: { ...what, key } });
+export const vote = (id, what, key) => call(votesOn(id, what), { method: "POST", body: { ...what, key } });
+
+// The vote cast before is taken back; key: of this act.
+export const takeVoteBack = (id, what, key) => call(votesOn(id, what), { method: "POST", body: { key } });
+
+const votesOn = (id, { kind = "determination" }) => `observations/${encodeURIComponent(id)}/votes/${kind}`;
 
 // The client's own name of an act. `crypto.randomUUID` is there on https alone.
 export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

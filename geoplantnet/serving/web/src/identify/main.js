@@ -20,6 +20,7 @@ const VIEWS = { identify: showCapture, answer: showAnswer, species: showSpecies,
 const TABS = { answer: "identify", own: "settings" };
 
 const PATIENCE = 2_500; // ms for what the server offers
+const REST = 150; // ms without scrolling
 
 let leaving = new AbortController();
 let started = false;
@@ -64,6 +65,13 @@ at("skip").addEventListener("click", (event) => {
   at("view").focus();
 });
 window.addEventListener("hashchange", () => show());
+// The way back leads to where the reader stood; a view that is new begins at its top.
+history.scrollRestoration = "manual";
+let resting = 0;
+window.addEventListener("scroll", () => {
+  clearTimeout(resting);
+  resting = setTimeout(() => history.replaceState({ top: window.scrollY }, ""), REST);
+});
 if ("serviceWorker" in navigator) navigator.serviceWorker.register("./sw.js").then((registration) => registration && follow(registration), () => {}); // without it the page needs the network, and works
 start();
 
@@ -118,8 +126,9 @@ function show({ quiet = false } = {}) {
     if (tab.dataset.tab === (TABS[view] ?? view)) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
+  clearTimeout(resting); // the view before was left before it came to rest
   if (started && !quiet) {
-    window.scrollTo(0, 0);
+    window.scrollTo(0, history.state?.top ?? 0);
     root.focus({ preventScroll: true });
     announce(title);
   }

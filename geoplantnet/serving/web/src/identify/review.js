@@ -3,11 +3,12 @@ import { announce } from "../announce.js";
 import { button, element } from "../dom.js";
 import { date, number, percent, t } from "../i18n.js";
 import { link } from "./answer.js";
-import { newKey, reviewQueue, vote as cast } from "./api.js";
+import { newKey, reviewQueue, takeVoteBack, vote as cast } from "./api.js";
 import { offers } from "./config.js";
 import { createFinder } from "./finder.js";
-import { addressOf, creditOf, loading, notice, scientific } from "./parts.js";
+import { loading, notice, scientific } from "./parts.js";
 import { prefs } from "./prefs.js";
+import { pictureOf } from "./viewer.js";
 
 export function showReview(root, { signal }) {
   root.append(element("h1", "", t("review.title")), element("p", "lede", t("review.lede")));
@@ -20,37 +21,89 @@ export function showReview(root, { signal }) {
     return t("review.title");
   }
   const stage = element("div", "stage");
-  const count = element("p", "faint small");
-  root.append(stage, count);
+  const tally = element("div", "tally");
+  root.append(tally, stage);
   let queue = [];
   let after = null; // where the next page begins
   let voted = 0;
-  const seen = new Set(); // what was skipped or voted on does not come again
+  let last = null; // the last vote: {one, what, told}
+  let begun = false; // the reader has acted, and the focus follows
+  const done = new Set(); // what was voted on does not come again
+  const skipped = new Set(); // nor does this, unless it is asked for
   fetchMore();
   return t("review.title");
 
   function fetchMore() {
+    tally.replaceChildren(); // no vote is taken back while others are on their way
     return loading(stage, {
       signal,
       load: () => reviewQueue({ after, signal }),
       draw: (page) => {
-        const found = (page.results ?? []).filter(({ id }) => !seen.has(id));
-        queue = found;
+        queue.push(...(page.results ?? []).filter(({ id }) => !done.has(id) && !skipped.has(id)));
         after = page.next ?? null;
-        if (queue.length) draw(queue[0]);
+        if (queue.length) show();
         else if (after !== null) fetchMore();
-        else stage.append(notice("good", t("review.empty")));
+        else end();
       },
     });
   }
 
-  function next(words) {
-    seen.add(queue.shift().id);
-    announce(words);
-    count.textContent = voted ? t("review.count", { n: voted }) : "";
-    if (!queue.length) return fetchMore();
+  function show() {
     draw(queue[0]);
-    stage.querySelector("h2")?.focus();
+    count();
+    if (!begun) return;
+    stage.querySelector("h2").focus({ preventScroll: true });
+    tally.scrollIntoView();
+  }
+
+  function end() {
+    const again = button("", t("review.again"), () => {
+      skipped.clear();
+      fetchMore();
+    });
+    const all = skipped.size ? notice("mind", t("review.rest", { n: skipped.size }), again) : notice("good", t("review.empty"));
+    all.tabIndex = -1;
+    stage.append(all);
+    if (begun) all.focus();
+    count();
+  }
+
+  function count() {
+    const vote = last;
+    const undo = button("small", t("review.undo"), takeBack);
+    tally.replaceChildren(...(last ? [element("div", "row", element("p", "small", last.told), undo)] : []), ...(voted ? [element("p", "faint small", t("review.count", { n: voted }))] : []));
+    if (last) undo.setAttribute("aria-label", t("review.undo-label", { told: last.told }));
+
+    async function takeBack() {
+      undo.disabled = true;
+      tally.querySelector(".notice")?.remove();
+      try {
+        await takeVoteBack(vote.one.id, vote.what, newKey());
+      } catch (error) {
+        if (signal.aborted) return;
+        const complaint = notice("bad", error.message);
+        complaint.setAttribute("role", "alert");
+        tally.append(complaint);
+        undo.disabled = false;
+        return;
+      }
+      if (signal.aborted) return;
+      begun = true;
+      done.delete(vote.one.id);
+      queue.unshift(vote.one);
+      voted -= 1;
+      if (last === vote) last = null;
+      announce(t("review.undone"));
+      show();
+    }
+  }
+
+  function next(one, words) {
+    begun = true;
+    queue = queue.filter((other) => other !== one);
+    announce(`${words} ${t("review.next")}`);
+    if (queue.length) show();
+    else fetchMore();
   }
 
   function draw(one) {
@@ -69,14 +122,17 @@ export function showReview(root, { signal }) {
       buttons.push(node);
       return node;
     };
-    const row = element("div", "row wrap", species && act(t("review.agree"), { species: species.id }, t("review.said-agree"), "strong"), other, act(t("review.not-plant"), { kind: "not_a_plant" }, t("review.said")), act(t("review.cultivated"), { kind: "cultivated" }, t("review.said")));
-    const skip = button("plain", t("review.skip"), () => next(t("review.said-skip")));
+    const row = element("div", "row wrap", species && act(t("review.agree"), { species: species.id }, t("review.said", { name: species.scientificNameWithoutAuthor }), "strong"), other, act(t("review.not-plant"), { kind: "not_a_plant" }, t("review.said-not-plant")), act(t("review.cultivated"), { kind: "cultivated" }, t("review.said-cultivated")));
+    const skip = button("plain", t("review.skip"), () => {
+      skipped.add(one.id);
+      next(one, t("review.said-skip"));
+    });
     buttons.push(skip);
     stage.replaceChildren(
       element(
         "article",
         "card review",
-        images(one),
+        images(one, species?.scientificNameWithoutAuthor ?? t("review.no-name")),
         title,
         species?.commonNames?.length ? element("p", "", species.commonNames[0]) : null,
         element("p", "faint small", told),
@@ -90,7 +146,7 @@ export function showReview(root, { signal }) {
     );
 
     function open() {
-      const finder = createFinder({ signal, words: t("review.which"), onPick: (picked) => vote({ species: picked.id }, t("review.said-other", { name: picked.scientificNameWithoutAuthor })) });
+      const finder = createFinder({ signal, words: t("review.which"), onPick: (picked) => vote({ species: picked.id }, t("review.said", { name: picked.scientificNameWithoutAuthor })) });
       other.replaceChildren(finder.node);
       finder.input.focus();
     }
@@ -103,8 +159,10 @@ export function showReview(root, { signal }) {
         if (!keys.has(act)) keys.set(act, newKey());
         await cast(one.id, what, keys.get(act));
         if (signal.aborted) return;
+        done.add(one.id);
+        last = { one, what, told: said };
         voted += 1;
-        next(said);
+        next(one, said);
       } catch (error) {
         if (signal.aborted) return;
         complaint.append(notice("bad", error.message, ...(error.detail && error.kind === "refused" ? [element("p", "small", error.detail)] : [])));
@@ -120,17 +178,10 @@ function standing(one, guess) {
   return one.species ? t("review.state", { share: percent(one.confidence), n: one.votes }) : t("review.votes", { n: one.votes });
 }
 
-function images(one) {
-  const list = element("ul", "pictures large");
-  for (const [i, image] of one.images.entries()) {
-    const picture = element("img");
-    Object.assign(picture, { src: addressOf(image.url.m ?? image.url.o), alt: t("review.image", { number: i + 1, organ: t(`organ.${image.organ || "other"}`) }), decoding: "async" });
-    list.append(element("li", "", picture, element("span", "credit", creditOf(image))));
-  }
-  if (list.children.length > 1) {
-    list.tabIndex = 0; // it scrolls, so the keyboard must reach it
-    list.setAttribute("aria-label", t("review.images"));
-  }
+function images(one, title) {
+  const about = one.date ?? "";
+  const list = element("ul", "pictures large", ...one.images.map((_, i) => pictureOf(one.images, i, { title, about, eager: true })));
+  list.setAttribute("aria-label", t("review.images"));
   return list;
 }
 

@@ -6,8 +6,9 @@ import { lang, monthName, number, t } from "../i18n.js";
 import { link } from "./answer.js";
 import { SITE, siteJson, speciesFacts } from "./api.js";
 import { offers } from "./config.js";
-import { addressOf, creditOf, loading } from "./parts.js";
 import { createFinder } from "./finder.js";
+import { loading } from "./parts.js";
+import { pictureOf } from "./viewer.js";
 
 export function showSpecies(root, { rest: [id], signal }) {
   const finder = createFinder({ signal, onPick: (one) => (location.hash = `#species/${encodeURIComponent(one.id)}`) });
@@ -28,7 +29,7 @@ export function showSpecies(root, { rest: [id], signal }) {
     announce(title.textContent);
     about.append(names(facts));
     if (offers().maps) about.append(map(facts, signal));
-    about.append(phenology(facts.months), altitude(facts.altitude), pictures(facts.images));
+    about.append(phenology(facts.months), altitude(facts.altitude), pictures(facts.images, facts.scientificNameWithoutAuthor));
   }
 }
 
@@ -103,18 +104,13 @@ function altitude(classes) {
   return box;
 }
 
-function pictures(images) {
+function pictures(images, title) {
   const box = element("section", "card", element("h2", "", t("species.images")));
   if (!images.length) {
     box.append(element("p", "faint", t("species.no-images")));
     return box;
   }
-  const list = element("ul", "pictures");
-  for (const image of images.slice(0, 24)) {
-    const picture = element("img");
-    Object.assign(picture, { src: addressOf(image.url.m ?? image.url.s), alt: t(`organ.${image.organ || "other"}`), loading: "lazy", decoding: "async" });
-    list.append(element("li", "", picture, element("span", "caption", t(`organ.${image.organ || "other"}`)), element("span", "credit", creditOf(image))));
-  }
-  box.append(list);
+  const seen = images.slice(0, 24);
+  box.append(element("ul", "pictures", ...seen.map((_, i) => pictureOf(seen, i, { title }))));
   return box;
 }

@@ -120,7 +120,12 @@ def unsettled(database: Database, connection: Connection, user_id: str, limit: i
     """Records of others' licensed observations with images whose label is not valid and of which the user said nothing: the least sure first."""
     o, u, label, v, i = schema.observations, schema.users, schema.labels, schema.votes, schema.images
     upto, sure = _told_upto(connection), sa.func.coalesce(schema.labels.c.confidence, 0.0)
-    last = sa.select(sa.func.max(v.c.logged)).join(u, v.c.voter == u.c.position).where(u.c.id == user_id).group_by(v.c.observation, v.c.kind, v.c.image)
+    last = (
+        sa.select(sa.func.max(v.c.logged))
+        .join(u, v.c.voter == u.c.position)
+        .where(u.c.id == user_id)
+        .group_by(v.c.observation, v.c.kind, v.c.image)
+    )
     spoken = sa.select(v.c.observation).where(v.c.logged.in_(last), v.c.value.is_not(None))  # a vote taken back says nothing
     query = (
         sa.select(o.c.id)

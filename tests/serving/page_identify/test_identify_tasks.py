@@ -436,7 +436,11 @@ def test_the_last_vote_can_be_undone(identify_visits: Opener, api: FakeApi) -> N
     expect(undo).to_have_count(0)
     visit.page.get_by_role("button", name="I agree").click()
     expect(visit.page.get_by_text("1 vote since")).to_be_visible()
-    assert api.votes == [("o0", {"kind": "not_a_plant"}, "good-key"), ("o0", {}, "good-key"), ("o0", {"species": "gentiana-acaulis"}, "good-key")]
+    assert api.votes == [
+        ("o0", {"kind": "not_a_plant"}, "good-key"),
+        ("o0", {}, "good-key"),
+        ("o0", {"species": "gentiana-acaulis"}, "good-key"),
+    ]
 
 
 def test_photos_of_others_are_seen_large(identify_visits: Opener, api: FakeApi) -> None:
